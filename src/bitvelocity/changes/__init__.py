@@ -1,0 +1,20 @@
+"""The words that stations share: position, batch, change set, receipt, source, sink."""
+
+from .batch import (
+    AFTER,
+    BEFORE,
+    SYSTEM_COLUMNS,
+    SYSTEM_FIELDS,
+    Batch,
+    ChangeSet,
+    Mark,
+    MemoryChangeSet,
+)
+from .position import Position, format_lsn, parse_lsn
+from .sink import Receipt, Sink
+from .source import Source
+
+__all__ = [
+    "AFTER", "BEFORE", "SYSTEM_COLUMNS", "SYSTEM_FIELDS", "Batch", "ChangeSet", "Mark", "MemoryChangeSet",
+    "Position", "Receipt", "Sink", "Source", "format_lsn", "parse_lsn",
+]  # fmt: skip
