@@ -1,0 +1,195 @@
+"""What keeps a table quick for years: small files rolled into larger ones, checkpoints, dead files removed.
+
+The slow part of each job may run in another thread; what changes the table is always done by the writer's own, at the
+next `run`. So a table has one writing thread, whatever is going on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from . import deltalog as log
+from .deltalog import Action
+from .parquet import plain, read, write
+from .table import DataFile, Staged
+
+if TYPE_CHECKING:
+    from .delta import LocalTable
+
+TIERS = ((0, 256 << 10), (256 << 10, 8 << 20))
+"""Files of a tier are rolled into one of a higher tier: each row is rewritten a few times in its life, not more."""
+LARGEST = 64 << 20
+"""Bytes of input at which a roll-up stops taking more files."""
+AT_ONCE = 100
+"""Dead files removed per run, so that no commit waits for a long clean-up."""
+
+Landing = Callable[[], None]
+"""What is left to do on the writer's thread when a job has run."""
+
+
+class Upkeep:
+    """The maintenance of one table."""
+
+    def __init__(self, table: LocalTable) -> None:
+        self._table = table
+        self._recent: dict[str, pa.Table] = {}
+        self._dead: deque[tuple[float, str]] = deque()
+        self._job: Future[Landing] | None = None
+        self._checkpointed = table.version()
+
+    def remember(self, staged: Iterable[Staged]) -> None:
+        """Keep small committed rows, so that the next roll-up need not read them back."""
+        self._recent.update((piece.file.path, piece.data) for piece in staged if piece.data is not None)
+
+    def bury(self, actions: Iterable[Action]) -> None:
+        """Note the files that an entry removed; they live on for the grace period."""
+        for action in actions:
+            if body := action.get("remove"):
+                self._dead.append((time.time(), body["path"]))
+                self._recent.pop(body["path"], None)
+
+    def run(self, background: Executor | None, *, roll_up: int, checkpoint_every: int, keep: float) -> None:
+        """Land the finished job, start the next one that is due, remove what is dead for longer than `keep`."""
+        self._remove_dead(keep)
+        if self._job is not None:
+            if not self._job.done():
+                return
+            self.settle()
+        job = self._due(roll_up, checkpoint_every, keep)
+        if job is None:
+            return
+        if background is None:
+            job()()
+        else:
+            self._job = background.submit(job)
+
+    def settle(self) -> None:
+        """Wait for the running job, if any, and land it."""
+        if self._job is not None:
+            job, self._job = self._job, None
+            job.result()()
+
+    def sweep(self) -> None:
+        """At open: delete files that no entry ever named, which a crash left between staging and commit.
+
+        Files that were live once are kept for the grace period from now: a reader may still be at the version that
+        has them. Files too old to tell are treated as those.
+        """
+        folder = self._table.path
+        for aside in (folder / log.LOG).glob(".*.tmp"):
+            aside.unlink()
+        live = {file.path for file in self._table.files()}
+        idle = {entry.name: entry.stat().st_mtime for entry in os.scandir(folder) if entry.name.endswith(".parquet")}
+        idle = {name: at for name, at in idle.items() if name not in live}
+        if not idle:
+            return
+        since, text = _entries_since(folder, min(idle.values()))
+        for name, written in idle.items():
+            if written > since and name not in text:
+                (folder / name).unlink()
+            else:
+                self._dead.append((time.time(), name))
+
+    def _due(self, roll_up: int, checkpoint_every: int, keep: float) -> Callable[[], Landing] | None:
+        if len(self._table.files()) >= roll_up:
+            for low, high in TIERS:
+                tier = [file for file in self._table.files() if low <= file.bytes < high]
+                if len(tier) >= roll_up:
+                    return self._roll_up(_up_to(tier, LARGEST))
+        if self._table.version() - self._checkpointed >= checkpoint_every:
+            self._checkpointed = self._table.version()
+            return lambda: self._checkpoint(keep)
+        return None
+
+    def _roll_up(self, files: Sequence[DataFile]) -> Callable[[], Landing]:
+        table, shape = self._table, self._table.shape
+        rows = {file.path: self._recent.get(file.path) for file in files}
+
+        def pieces() -> Iterator[pa.Table]:
+            waiting: list[pa.Table] = []
+            for path, kept in rows.items():
+                waiting.append(plain(read(table.path / path) if kept is None else kept, shape.schema))
+                if sum(piece.num_rows for piece in waiting) >= 100_000:
+                    yield pa.concat_tables(waiting)
+                    waiting = []
+            if waiting:
+                yield pa.concat_tables(waiting)
+
+        def job() -> Landing:
+            staged = Staged(write(table.path, shape, pieces(), sync=table.synced))
+            return lambda: _done(table.swap(files, (staged,)))
+
+        return job
+
+    def _checkpoint(self, keep: float) -> Landing:
+        folder = self._table.path / log.LOG
+        DeltaTable(self._table.path).create_checkpoint()
+        pointer = folder / "_last_checkpoint"
+        version = json.loads(pointer.read_text())["version"]
+        if self._table.synced:
+            for path in (*folder.glob(f"{version:020}.checkpoint*.parquet"), pointer, folder):
+                _sync(path)
+        _forget_entries(folder, version, time.time() - keep)
+        return _nothing
+
+    def _remove_dead(self, keep: float) -> None:
+        limit = time.time() - keep
+        for _ in range(min(AT_ONCE, len(self._dead))):
+            if self._dead[0][0] > limit:
+                return
+            _, path = self._dead.popleft()
+            (self._table.path / path).unlink(missing_ok=True)
+
+
+def _up_to(files: Sequence[DataFile], most: int) -> list[DataFile]:
+    taken: list[DataFile] = []
+    size = 0
+    for file in files:
+        taken.append(file)
+        size += file.bytes
+        if size >= most and len(taken) > 1:
+            break
+    return taken
+
+
+def _entries_since(table: Path, written: float) -> tuple[float, str]:
+    """Text of the log entries made since a time, and the time from which on the log is known to be complete."""
+    entries = [(entry.stat().st_mtime, entry) for entry in os.scandir(table / log.LOG) if entry.name.endswith(".json")]
+    oldest = min(entries, key=lambda pair: pair[0])
+    complete = 0.0 if oldest[1].name == log.entry_path(table, 0).name else oldest[0]
+    text = "".join(Path(entry.path).read_text() for at, entry in entries if at >= written - 1)
+    return complete, text
+
+
+def _forget_entries(folder: Path, checkpoint: int, older_than: float) -> None:
+    """Remove entries and checkpoints below a newer checkpoint, oldest first, so that no gap is ever seen above one."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        number = entry.name.partition(".")[0]
+        if number.isdigit() and int(number) < checkpoint and entry.stat().st_mtime < older_than:
+            Path(entry.path).unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _done(_: object) -> None:
+    """A swap that came too late is no error: the next run sees what is due."""
+
+
+def _nothing() -> None:
+    """A checkpoint leaves nothing to land."""
