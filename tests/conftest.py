@@ -1,0 +1,107 @@
+"""Fixtures that every folder of tests shares: one real PostgreSQL for the run, a fresh database for each test.
+
+- `postgres`: the running `Server`. `database`: the DSN of an empty database on it, dropped afterwards with its slots.
+- `--pg=all` repeats the tests over every PostgreSQL on this machine, `--pg=15` takes that one; by default the newest
+  that the search finds. A test marked `every_postgres` runs over all of them in any case.
+- `open_folder`: a temp folder that the server's account may enter (pytest's own are closed to it when we are root).
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from psycopg import conninfo, sql
+
+from bitvelocity.oltp import Binaries, EmbeddedPostgres, Server, connect, find_binaries, installed
+
+TEST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "60"}
+_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pg", default="newest", help="PostgreSQL to test with: newest (default), all, or a major")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_postgres: runs over every PostgreSQL on this machine")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "postgres" not in metafunc.fixturenames:
+        return
+    found = _wanted(str(metafunc.config.getoption("--pg")))
+    if metafunc.definition.get_closest_marker("every_postgres"):
+        found = _wanted("all")
+    names = [f"pg{binaries.major}" for binaries in found]
+    metafunc.parametrize("postgres", found, indirect=True, scope="session", ids=names)
+
+
+def _wanted(choice: str) -> list[Binaries]:
+    if choice == "newest":
+        return [find_binaries()]
+    majors = {binaries.major: binaries for binaries in reversed(installed())}
+    if choice == "all":
+        return sorted(majors.values(), key=lambda binaries: -binaries.major)
+    if int(choice) not in majors:
+        raise pytest.UsageError(f"--pg={choice}: found are {', '.join(map(str, sorted(majors)))}")
+    return [majors[int(choice)]]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A temp folder open to the server's account."""
+    with _open_temp_folder() as folder:
+        yield folder
+
+
+@contextmanager
+def _open_temp_folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="bv-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One server for the whole run."""
+    with (
+        _open_temp_folder() as folder,
+        EmbeddedPostgres(folder / "pg", binaries=request.param, settings=TEST_SETTINGS) as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[str]:
+    """DSN of an empty database; dropped after the test, its replication slots first."""
+    name = f"test_{next(_numbers)}"
+    with connect(postgres.dsn, autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        yield conninfo.make_conninfo(postgres.dsn, dbname=name)
+        drop_slots(postgres.dsn, name)
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def drop_slots(dsn: str, database: str) -> None:
+    """Drop the database's replication slots, ending whoever reads them."""
+    with connect(dsn, autocommit=True) as admin:
+        while True:
+            slots = admin.execute(
+                "select slot_name, active_pid from pg_replication_slots where database = %s", [database]
+            ).fetchall()
+            if not slots:
+                return
+            for slot, pid in slots:
+                if pid is None:
+                    admin.execute("select pg_drop_replication_slot(%s)", [slot])
+                else:
+                    admin.execute("select pg_terminate_backend(%s, 5000)", [pid])

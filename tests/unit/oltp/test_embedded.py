@@ -1,0 +1,268 @@
+"""The launcher: first start, restart, kill -9 of either side, and every refusal with its remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from bitvelocity.errors import DatabaseError
+from bitvelocity.oltp import EmbeddedPostgres, Server, attach, connect, find_binaries
+from bitvelocity.oltp.account import server_account
+from bitvelocity.oltp.binaries import installed
+from bitvelocity.oltp.cluster import OPEN_GROUND
+from bitvelocity.oltp.process import alive, free_port, server_pid
+
+QUICK = {"fsync": "off", "shared_buffers": "16MB"}
+
+STARTER = """
+import json, sys
+from pathlib import Path
+from bitvelocity.oltp import EmbeddedPostgres
+engine = EmbeddedPostgres(Path(sys.argv[1]), settings={"fsync": "off", "shared_buffers": "16MB"})
+server = engine.start()
+print(json.dumps({"pid": server.pid, "dsn": server.dsn}), flush=True)
+sys.stdin.read()
+"""
+
+
+def embedded(folder: Path, **options: int) -> EmbeddedPostgres:
+    return EmbeddedPostgres(folder / "pg", settings=QUICK, port=options.get("port"))
+
+
+def wait_for_death(pid: int, data: Path) -> None:
+    while alive(pid, data):
+        os.sched_yield()
+
+
+@pytest.mark.every_postgres
+def test_server_settings(postgres: Server) -> None:
+    with connect(postgres.dsn) as connection:
+        shown = {
+            name: connection.execute(f"show {name}").fetchone()
+            for name in ("wal_level", "TimeZone", "IntervalStyle", "data_checksums", "listen_addresses")
+        }
+        assert shown == {
+            "wal_level": ("logical",),
+            "TimeZone": ("UTC",),
+            "IntervalStyle": ("postgres",),
+            "data_checksums": ("on",),
+            "listen_addresses": ("127.0.0.1",),
+        }
+        assert connection.info.server_version // 10000 == postgres.major
+        assert connection.info.encoding == "utf-8"
+
+
+@pytest.mark.every_postgres
+def test_both_ways_in_need_the_password(postgres: Server) -> None:
+    for dsn in (postgres.dsn, postgres.tcp_dsn):
+        with connect(dsn) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        with pytest.raises(DatabaseError, match=r"password|authentication"):
+            connect(dsn, passfile="/nowhere")
+
+
+def test_dsn_holds_no_secret(postgres: Server) -> None:
+    password = postgres.passfile.read_text().strip().rsplit(":", 1)[1]
+    assert len(password) >= 24
+    assert password not in repr(postgres) + postgres.dsn + postgres.tcp_dsn
+    assert stat.S_IMODE(postgres.passfile.stat().st_mode) == 0o600
+    assert stat.S_IMODE(postgres.socket_dir.stat().st_mode) == 0o700
+
+
+def test_data_survives_stop_and_kill(open_folder: Path) -> None:
+    engine = embedded(open_folder)
+    try:
+        first = engine.start()
+        with connect(first.dsn) as connection:
+            connection.execute("create table kept (n int)")
+            connection.execute("insert into kept values (1)")
+        engine.stop()
+        assert attach(open_folder / "pg") is None
+        second = engine.start()
+        assert second.port == first.port, "the port is kept"
+        with connect(second.dsn) as connection:
+            connection.execute("insert into kept values (2)")
+        os.kill(second.pid, signal.SIGKILL)
+        third = engine.start()
+        assert third.pid != second.pid
+        with connect(third.dsn) as connection:
+            assert connection.execute("select sum(n) from kept").fetchone() == (3,)
+    finally:
+        engine.stop()
+
+
+def test_start_again_gives_the_same_server(open_folder: Path) -> None:
+    engine = embedded(open_folder)
+    with engine as server:
+        assert engine.start() == server
+
+
+def test_guest_leaves_the_server_running(open_folder: Path) -> None:
+    with embedded(open_folder) as server:
+        guest = embedded(open_folder)
+        assert guest.start() == server
+        assert not guest.owned
+        guest.stop()
+        assert attach(open_folder / "pg") == server
+
+
+def test_server_outlives_a_killed_parent_and_is_taken_over(open_folder: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(open_folder / "pg")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with parent:
+        assert parent.stdout
+        told = json.loads(parent.stdout.readline())
+        parent.kill()
+    engine = embedded(open_folder)
+    server = engine.start()
+    try:
+        assert server.pid == told["pid"]
+        assert engine.owned
+    finally:
+        engine.stop()
+    assert not alive(server.pid, server.data)
+
+
+def test_stale_lock_file_with_a_reused_process_id(open_folder: Path) -> None:
+    engine = embedded(open_folder)
+    server = engine.start()
+    engine.stop()
+    other = subprocess.Popen(["sleep", "600"], **server_account().popen)
+    try:
+        (server.data / "postmaster.pid").write_text(f"{other.pid}\n{server.data}\n0\n{server.port}\n/nowhere\n\n")
+        assert server_pid(server.data) is None
+        assert attach(open_folder / "pg") is None
+        with engine as again:
+            assert again.pid != other.pid
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_killed_with_clients_at_work(open_folder: Path) -> None:
+    engine = embedded(open_folder)
+    server = engine.start()
+    try:
+        client = connect(server.dsn, autocommit=True)
+        os.kill(server.pid, signal.SIGKILL)
+        again = engine.start()
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
+        client.close()
+        connect(again.dsn).close()
+    finally:
+        engine.stop()
+
+
+def test_taken_port_is_a_clear_error(open_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DatabaseError, match=f"Port {port} of 127.0.0.1 is taken") as caught:
+            embedded(open_folder, port=port).start()
+    assert caught.value.remedy
+    with embedded(open_folder, port=port) as server:
+        assert server.port == port
+
+
+def test_remembered_port_taken_gives_another(open_folder: Path) -> None:
+    engine = embedded(open_folder)
+    before = engine.start().port
+    engine.stop()
+    with socket.create_server(("127.0.0.1", before)), engine as server:
+        assert server.port != before
+
+
+def test_data_of_another_major_is_refused(open_folder: Path) -> None:
+    with embedded(open_folder) as server:
+        major = server.major
+    wrong = replace(find_binaries(), version="97.1")
+    with pytest.raises(DatabaseError, match=f"is of PostgreSQL {major}; the programs found") as caught:
+        EmbeddedPostgres(open_folder / "pg", binaries=wrong).start()
+    assert "pg_dump" in str(caught.value.remedy)
+
+
+def test_data_in_a_folder_of_the_wrong_name_is_refused(open_folder: Path) -> None:
+    (open_folder / "pg" / "18").mkdir(parents=True)
+    (open_folder / "pg" / "18" / "PG_VERSION").write_text("14\n")
+    with pytest.raises(DatabaseError, match="holds data of PostgreSQL 14"):
+        embedded(open_folder).start()
+
+
+def test_data_chooses_its_programs(open_folder: Path) -> None:
+    if len(installed()) < 2:
+        pytest.skip("needs two PostgreSQL versions")
+    older = installed()[-1]
+    with EmbeddedPostgres(open_folder / "pg", binaries=older, settings=QUICK) as server:
+        assert server.major == older.major
+    with embedded(open_folder) as server:
+        assert server.major == older.major, "not the newest, but the one that the data needs"
+
+
+def test_unwritable_folder_is_a_clear_error(open_folder: Path) -> None:
+    (open_folder / "file").write_text("in the way")
+    with pytest.raises(DatabaseError, match="folder of the embedded PostgreSQL cannot be made") as caught:
+        EmbeddedPostgres(open_folder / "file" / "pg").start()
+    assert "writable" in str(caught.value.remedy)
+
+
+def test_broken_setting_says_why(open_folder: Path) -> None:
+    with pytest.raises(DatabaseError, match="no_such_setting"):
+        EmbeddedPostgres(open_folder / "pg", settings={"no_such_setting": "1"}).start()
+
+
+def test_killed_first_start_leaves_nothing_half_made(open_folder: Path) -> None:
+    (open_folder / "pg" / ".new" / "base").mkdir(parents=True)
+    with embedded(open_folder) as server:
+        assert server.data.is_dir()
+    assert not (open_folder / "pg" / ".new").exists()
+
+
+def test_long_paths_get_a_short_socket(open_folder: Path) -> None:
+    deep = open_folder / ("d" * 60) / ("e" * 60)
+    with EmbeddedPostgres(deep / "pg", settings=QUICK) as server:
+        assert len(str(server.socket_dir)) < 90
+        with connect(server.dsn) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    shutil.rmtree(server.socket_dir)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server to another account")
+def test_roots_closed_folder_moves_the_data_to_open_ground(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with EmbeddedPostgres(closed / "pg", settings=QUICK) as server:
+        real = server.data.resolve()
+        assert real.is_relative_to(OPEN_GROUND)
+        assert stat.S_IMODE(closed.stat().st_mode) == 0o700, "nobody's folder was opened"
+    with EmbeddedPostgres(closed / "pg", settings=QUICK) as again:
+        assert again.data.resolve() == real
+    shutil.rmtree(real.parent)
+    shutil.rmtree(server.socket_dir)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server to another account")
+def test_root_without_a_usable_user() -> None:
+    with pytest.raises(DatabaseError, match="refuses to run as root") as caught:
+        server_account(("bv-no-such-user", "root"))
+    assert "ordinary user" in str(caught.value.remedy)
+
+
+def test_ctrl_c_does_not_reach_the_server(open_folder: Path) -> None:
+    with embedded(open_folder) as server:
+        assert os.getsid(server.pid) != os.getsid(0)
+        assert free_port() != server.port
