@@ -1,0 +1,192 @@
+"""A year of retail written into the shop's tables as an application writes it, with its own books kept beside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from ...errors import DatabaseError
+from ...oltp.audit import audit
+from .fates import WINDOW, Rates, Step, write_story
+from .ledger import Expected, Ledger, day_of
+from .retail import Retail, load_retail
+from .shop import correlation, open_shop
+from .statements import Writer
+from .telemetry import install_devices
+from .witness import Witnesses
+
+PATIENCE = 60.0
+"""Seconds to wait for a database that went away."""
+SESSION = "-c plan_cache_mode=force_custom_plan"
+"""Plans are made for the values at hand: only then are partitions of other months left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is, after one committed transaction."""
+
+    phase: str
+    """"customers", "products", then "orders"."""
+    day: date
+    lines: int
+    of_lines: int
+    orders: int
+    transactions: int
+
+
+class Replay:
+    """Writes real life into a database that has the tables of `entities.py`.
+
+        replay = Replay(dsn, lines=300_000)
+        for progress in replay.run():
+            print(progress.day, progress.lines)
+        replay.expected()
+
+    - Each step is one transaction with its own user and correlation id; leave the loop at any moment and the database
+      is consistent, with `expected()` telling what it holds. Iterate `run()` again to go on.
+    - The same data, seed and rates write the same rows. On a database that holds the beginning of the same replay,
+      `run()` goes on where that one stopped, also in a new process.
+    - A lost connection is opened again for up to a minute, and the step at hand is repeated if it was not committed.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        lines: int | None = 300_000,
+        seed: int = 7,
+        synthetic: bool = False,
+        rates: Rates | None = None,
+        retail: Retail | None = None,
+    ) -> None:
+        self._dsn = dsn
+        self._seed = seed
+        self.shop = open_shop(retail or load_retail(lines, seed=seed, synthetic=synthetic))
+        self._telemetry = install_devices(self.shop, WINDOW)
+        self._story = tuple(write_story(self.shop, rates or Rates()))
+        self._writer = Writer(self.shop, self._telemetry)
+        self._ledger = Ledger(self.shop, self._telemetry)
+        self._witnesses: Witnesses | None = None
+        self._done = 0
+
+    @property
+    def source(self) -> str:
+        """Where the lines come from: "The Complete Journey" or "synthetic"."""
+        return self.shop.source
+
+    @property
+    def of_lines(self) -> int:
+        """Order lines that the whole replay writes."""
+        return self.shop.items.height
+
+    @property
+    def finished(self) -> bool:
+        """Every step is committed."""
+        return self._done == len(self._story)
+
+    @property
+    def corrected(self) -> str | None:
+        """An order whose price support corrected and which is still there: something to trace. None before the first."""
+        gone = {int(order) for step in self._story if step.kind in {"erase", "hide"} for order in step.rows}
+        for step in self._story[: self._done]:
+            if step.kind == "correct" and len(step.rows) == 1:
+                order = int(self._ledger.orders_of(step)[0])
+                if order not in gone:
+                    return str(self.shop.orders["order_id"][order])
+        return None
+
+    def expected(self) -> Expected:
+        """What the database must hold now, by the replay's own books."""
+        return self._ledger.expected()
+
+    def run(self) -> Iterator[Progress]:
+        """Write what is not written yet; one event for each committed transaction."""
+        connection = self._connect()
+        try:
+            self._catch_up(connection)
+            while not self.finished:
+                try:
+                    if connection.closed:
+                        connection = self._connect()
+                        written = self._look().is_written(connection, self._done)
+                    else:
+                        self._write(connection, self._story[self._done])
+                        written = True
+                except psycopg.OperationalError:
+                    if not connection.closed:
+                        raise
+                    continue
+                if written:
+                    yield self._commit()
+        finally:
+            connection.close()
+
+    def _write(self, connection: Connection[Any], step: Step) -> None:
+        """One step as one transaction; all but bulk ones in a single round trip."""
+        context = {"user": step.user, "correlation_id": correlation(self._seed, self._done), "source": "shop"}
+        bulk = self._writer.is_bulk(step)
+        with connection.pipeline() if not bulk else nullcontext(), connection.transaction():
+            with audit(connection, **context):
+                self._writer.write(connection, step, self._ledger)
+
+    def _commit(self) -> Progress:
+        """Enter the step at hand into the books."""
+        step = self._story[self._done]
+        self._ledger.apply(step)
+        self._done += 1
+        phase = step.kind if step.kind in {"customers", "products"} else "orders"
+        return Progress(
+            phase=phase,
+            day=day_of(step.at),
+            lines=self._ledger.lines,
+            of_lines=self.of_lines,
+            orders=self._ledger.orders,
+            transactions=self._done,
+        )
+
+    def _catch_up(self, connection: Connection[Any]) -> None:
+        """Take the books to what the database holds already."""
+        if self._done == 0 and connection.execute("select exists (select from customers)").fetchone() == (True,):
+            for _ in range(self._look().written(connection)):
+                self._commit()
+        elif self._done and not self.finished and self._look().is_written(connection, self._done):
+            self._commit()  # the loop was left between the commit and its answer
+        self._check(connection)
+
+    def _check(self, connection: Connection[Any]) -> None:
+        """Refuse a database that holds other orders of the same data: their sums would be nobody's."""
+        ids = self.shop.orders["order_id"].to_list()
+        found = connection.execute("select count(*) from orders where order_id = any(%s::uuid[])", [ids]).fetchone()
+        here = self._ledger.expected().rows["orders"]
+        if found != (here,):
+            raise DatabaseError(
+                f"The database holds {found[0] if found else 0} orders of this replay, where {here} were expected.",
+                entity="orders",
+                safe="Nothing was written.",
+                remedy="Replay with the number of lines and the seed of the first time, or into an empty project.",
+            )
+
+    def _look(self) -> Witnesses:
+        if self._witnesses is None:
+            self._witnesses = Witnesses(self.shop, self._telemetry, self._story)
+        return self._witnesses
+
+    def _connect(self) -> Connection[Any]:
+        """A connection; a server that is starting or restarting is waited for."""
+        deadline = time.monotonic() + PATIENCE
+        pause = 0.05
+        while True:
+            try:
+                return psycopg.connect(self._dsn, autocommit=True, application_name="shop", options=SESSION)
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or not self._done:
+                    raise
+                time.sleep(pause)
+                pause = min(1.0, pause * 2)
