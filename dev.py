@@ -124,9 +124,8 @@ def main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print((__doc__ or "").strip())
         return 0
-    command = COMMANDS.get(words[0], unknown)
     try:
-        return command(words[1:] if command is not unknown else words)
+        return command(words[0])(words[1:])
     except Stop as stop:
         print(stop, file=sys.stderr)
         return 2
@@ -134,8 +133,10 @@ def main(words: list[str]) -> int:
         return 130
 
 
-def unknown(words: list[str]) -> NoReturn:
-    raise Stop(f"there is no command {words[0]!r}", f"One of: {', '.join(COMMANDS)}.")
+def command(name: str) -> Callable[[list[str]], int]:
+    if name not in COMMANDS:
+        raise Stop(f"there is no command {name!r}", f"One of: {', '.join(COMMANDS)}.")
+    return COMMANDS[name]
 
 
 def refuse(command: str, words: list[str]) -> None:

