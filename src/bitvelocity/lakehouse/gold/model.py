@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from bitvelocity.errors import ModelError
 
-from .types import ModelType, UnknownTypeError, parse_type
+from .kinds import ModelType, UnknownTypeError, parse_type
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ENTRY = re.compile(r"--\s?(?P<name>[A-Za-z_]+)\s*:\s*(?P<value>.*)")
@@ -231,7 +231,7 @@ def _split(text: str) -> tuple[list[_Line], int, str]:
     header: list[_Line] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("--"):
-            return header, number, "\n".join(lines[number - 1 :]).strip()
+            return header, number, "\n".join(lines[number - 1 :]).strip().rstrip("; \n\t")
         if line.strip():
             header.append(_Line(number, line.strip()))
     return header, max(len(lines), 1), ""

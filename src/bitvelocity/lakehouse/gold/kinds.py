@@ -19,7 +19,7 @@ _PLAIN: dict[str, tuple[str, pa.DataType]] = {
 }
 _ALIASES = {
     "bool": "boolean", "int": "integer", "int2": "smallint", "int4": "integer", "int8": "bigint",
-    "float8": "double", "varchar": "text", "string": "text", "numeric": "decimal",
+    "float8": "double", "varchar": "text", "string": "text",
     "float": "double", "real": "double", "timestamp": "timestamptz", "hugeint": "decimal(38,0)",
     "uuid": "text", "json": "text", "time": "text",
 }  # fmt: skip
@@ -78,7 +78,7 @@ def parse_type(text: str) -> ModelType:
         return _decimal(text, int(match[1]), int(match[2]))
     remedy = f"types are {', '.join([*_PLAIN, 'decimal(precision,scale)'])}"
     family = name.split("(", maxsplit=1)[0]
-    if meant := _ALIASES.get(family) or ("decimal(18,2), with its digits" if family == "decimal" else None):
+    if meant := _ALIASES.get(family) or ("decimal(18,2), with its digits" if family in ("decimal", "numeric") else None):
         remedy = f"write {meant}; {remedy}"
     raise UnknownTypeError(text, remedy)
 
