@@ -1,0 +1,5 @@
+"""`python -m bitvelocity`."""
+
+from .cli import main
+
+main()

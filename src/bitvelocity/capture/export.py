@@ -1,0 +1,83 @@
+"""The source's tables as they stood at one position, copied out as CSV: the other side of a reconciliation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from ..changes import parse_lsn
+from ..contracts import EntitySpec
+from ..errors import DatabaseError
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Files by entity name, and the LSN they stand at: every transaction below it is in, none at or above it."""
+
+    lsn: int
+    marker: int
+    """LSN of a message written after the copy: a stream that has passed it has passed `lsn`."""
+    files: Mapping[str, Path]
+
+
+def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path) -> Export:
+    """Copy the tables of `specs` into `folder`, all at one position, without locks.
+
+    CSV as PostgreSQL writes it (text values as the stream prints them; an empty field is NULL, `""` is an empty
+    string). Needs the privilege to make a temporary replication slot, as capture itself does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _snapshot(dsn) as (lsn, name), psycopg.connect(dsn) as connection:
+            _enter(connection, name)
+            files = {spec.name: _copy(connection, spec, folder / f"{spec.name}.csv") for spec in specs}
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            marker = connection.execute("select pg_logical_emit_message(true, 'bv.reconcile', '')").fetchone()
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"The source could not be copied: {str(error).strip()}",
+            safe="Nothing was changed.",
+            remedy="Capture's role needs REPLICATION and SELECT: bitvelocity doctor",
+        ) from error
+    return Export(lsn, parse_lsn(str(marker[0])) if marker else lsn, files)
+
+
+@contextmanager
+def _snapshot(dsn: str) -> Iterator[tuple[int, str]]:
+    """A snapshot that stands exactly at an LSN: what a logical slot exports when it is made."""
+    with psycopg.connect(dsn, autocommit=True, replication="database") as connection:
+        row = connection.execute(
+            sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')").format(
+                sql.Identifier(f"bv_export_{os.getpid()}")
+            )
+        ).fetchone()
+        if row is None:
+            raise DatabaseError("The server made no snapshot.")
+        yield parse_lsn(row[1]), row[2]
+
+
+def _enter(connection: psycopg.Connection, snapshot: str) -> None:
+    connection.execute("set transaction isolation level repeatable read, read only")
+    connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
+    # the stream prints values under these settings; the copy must print them alike
+    connection.execute(
+        "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'postgres';"
+        "set local extra_float_digits = 1; set local bytea_output = 'hex'"
+    )
+
+
+def _copy(connection: psycopg.Connection, spec: EntitySpec, file: Path) -> Path:
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in spec.columns)
+    query = sql.SQL("copy (select {} from {}) to stdout (format csv)").format(
+        columns, sql.Identifier(spec.schema, spec.table)
+    )
+    with connection.cursor() as cursor, file.open("wb") as out, cursor.copy(query) as copy:
+        for block in copy:
+            out.write(block)
+    return file

@@ -1,0 +1,5 @@
+"""The command line: `bitvelocity`, or `bv`."""
+
+from .app import main
+
+__all__ = ["main"]

@@ -1,0 +1,59 @@
+"""`bitvelocity up`: run continuously."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from ...errors import BitVelocityError
+from ...flow import Pipeline, Project, open_project, prepare, source_database, supervise
+from ...flow.beat import Heartbeat
+from ..output import json_option, print_json, project_option, say
+
+
+@click.command(short_help="Run continuously: capture, bronze, silver, gold.")
+@project_option
+@click.option("--no-apply", is_flag=True, help="Do not bring the database to the entities first.")
+@json_option
+def command(folder: Path, no_apply: bool, as_json: bool) -> None:
+    """Capture the source and keep bronze, silver and gold up to date until interrupted.
+
+    Starts the embedded PostgreSQL when no DSN is configured. Applies what the entities add (never anything
+    destructive). Safe to kill at any moment: the next start goes on where the lake stands.
+    """
+    project = open_project(folder)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with source_database(project) as database:
+        prepare(project, database.dsn, apply_plan=not no_apply)
+        beat = Heartbeat(project, database)
+        supervise(
+            project,
+            database,
+            stop,
+            listener=beat.note,
+            trouble=_trouble,
+            ready=lambda pipeline: _ready(project, beat, pipeline, as_json=as_json),
+        )
+        beat.clear()
+    if not as_json:
+        say("Stopped. Nothing is lost: the next `bitvelocity up` goes on from here.")
+
+
+def _trouble(error: BitVelocityError, pause: float) -> None:
+    say(f"{error.what} Trying again in {pause:.1f} s.", fg="yellow", err=True)
+
+
+def _ready(project: Project, beat: Heartbeat, pipeline: Pipeline, *, as_json: bool) -> None:
+    served = beat.served()
+    if as_json:
+        print_json({"ready": True, **served})
+        return
+    say("BitVelocity is up.", bold=True)
+    for name, value in served.items():
+        say(f"  {name:<12} {value}")
+    say("\nTry: bitvelocity query \"select * from gold.daily_sales order by 1 desc limit 5\"   (Ctrl-C stops)")

@@ -1,0 +1,89 @@
+"""What a running `up` tells other processes: a small file, renewed each second."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from .database import Database
+from .project import Project
+from .run import Step
+
+EVERY_SECONDS = 1.0
+WINDOW_SECONDS = 30.0
+
+
+class Heartbeat:
+    """Counts the steps of a pipeline and writes them to `.bitvelocity/up.json`."""
+
+    def __init__(self, project: Project, database: Database) -> None:
+        self._project, self._database = project, database
+        self._started = time.time()
+        self._rows = self._transactions = 0
+        self._recent: deque[tuple[float, int]] = deque()
+        self._written = 0.0
+
+    def note(self, step: Step) -> None:
+        """Count a step; write when a second has passed."""
+        now = time.time()
+        self._rows += step.mark.rows
+        self._transactions += step.mark.transactions
+        self._recent.append((now, step.mark.rows))
+        while self._recent and now - self._recent[0][0] > WINDOW_SECONDS:
+            self._recent.popleft()
+        if now - self._written >= EVERY_SECONDS:
+            self._write(step, now)
+
+    def served(self) -> dict[str, str]:
+        """What a newcomer may connect to."""
+        settings = self._project.settings
+        server = self._database.server
+        source = f"psql '{server.tcp_dsn}'" if server else "your database"
+        return {
+            "source": source,
+            "slot": settings.capture.slot,
+            "lake": str(self._project.lake),
+            "entities": ", ".join(spec.name for spec in self._project.specs),
+            "gold": ", ".join(model.name for model in self._project.models) or "none",
+        }
+
+    def clear(self) -> None:
+        """The pipeline has stopped in good order."""
+        _file(self._project).unlink(missing_ok=True)
+
+    def _write(self, step: Step, now: float) -> None:
+        window = min(WINDOW_SECONDS, max(1.0, now - self._started))
+        beat = {
+            "pid": os.getpid(),
+            "started_at": self._started,
+            "at": now,
+            "rows": self._rows,
+            "transactions": self._transactions,
+            "rows_per_second": round(sum(rows for _, rows in self._recent) / window, 1),
+            "step_seconds": round(step.seconds, 4),
+            "gold": dict(step.gold.strategies) if step.gold else {},
+        }
+        file = _file(self._project)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(beat))
+        new.replace(file)
+        self._written = now
+
+
+def read_beat(project: Project) -> dict[str, Any] | None:
+    """The last heartbeat of a pipeline that is still running, else None."""
+    try:
+        beat: dict[str, Any] = json.loads(_file(project).read_text())
+        os.kill(int(beat["pid"]), 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return beat
+
+
+def _file(project: Project) -> Path:
+    return project.settings.state_folder / "up.json"

@@ -1,0 +1,47 @@
+"""A project as the flow sees it: settings, entities, models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..contracts import EntitySpec, load_specs
+from ..lakehouse import Model, load_models
+from ..settings import Settings, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Everything that is declared: what to make, what to capture, what to compute."""
+
+    settings: Settings
+    specs: tuple[EntitySpec, ...]
+    models: tuple[Model, ...]
+
+    @property
+    def root(self) -> Path:
+        return self.settings.root
+
+    @property
+    def lake(self) -> Path:
+        return self.settings.lake_folder
+
+    @property
+    def embedded(self) -> bool:
+        """No DSN is configured: PostgreSQL runs inside the project."""
+        return not self.settings.database.dsn
+
+    def spec(self, name: str) -> EntitySpec | None:
+        """The entity called so in the lake, or by its table's name."""
+        for spec in self.specs:
+            if name in (spec.name, spec.table, spec.qualified):
+                return spec
+        return None
+
+
+def open_project(start: Path) -> Project:
+    """Load the project that holds `start`: every wrong setting, entity or model is found here."""
+    settings = load_settings(start)
+    specs = load_specs(settings.entities_file)
+    models = load_models(settings.models_folder, specs) if settings.models_folder.is_dir() else ()
+    return Project(settings, specs, models)

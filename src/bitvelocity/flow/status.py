@@ -1,0 +1,85 @@
+"""Where every station stands: lag, freshness, rows, slot health."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..capture import SlotHealth, slot_health
+from ..changes import format_lsn
+from ..errors import BitVelocityError
+from ..lakehouse import Watermark, read_watermark
+from ..serving import TableSize, table_sizes
+from .beat import read_beat
+from .database import running_database
+from .project import Project
+from .reading import open_reader
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at the whole. Parts that cannot be asked now are None, and `notes` say why."""
+
+    running: dict[str, Any] | None
+    slot: SlotHealth | None
+    watermark: Watermark | None
+    tables: tuple[TableSize, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def level(self) -> bool:
+        """All that the source has committed is in the lake."""
+        return bool(self.watermark and self.slot and self.watermark.seen >= self.slot.current_lsn)
+
+    @property
+    def freshness_seconds(self) -> float | None:
+        """Age of what readers see: 0 while level, else the time since the last commit that is in."""
+        if self.watermark is None or not self.watermark.committed_at:
+            return None
+        return 0.0 if self.level else time.time() - self.watermark.committed_at / 1e6
+
+    def as_dict(self) -> dict[str, Any]:
+        mark = self.watermark
+        return {
+            "running": self.running,
+            "slot": asdict(self.slot) if self.slot else None,
+            "position": format_lsn(mark.position) if mark else None,
+            "gold_level": mark.gold_position == mark.position if mark else None,
+            "freshness_seconds": self.freshness_seconds,
+            "tables": [asdict(table) for table in self.tables],
+            "notes": self.notes,
+        }
+
+
+def status(project: Project) -> Status:
+    """Ask everything that can be asked without starting or changing anything."""
+    notes: list[str] = []
+    slot = _slot(project, notes)
+    mark = read_watermark(project.lake)
+    tables: tuple[TableSize, ...] = ()
+    if mark is None:
+        notes.append("The lake has nothing yet: bitvelocity up")
+    else:
+        tables = _tables(project)
+    return Status(read_beat(project), slot, mark, tables, tuple(notes))
+
+
+def _slot(project: Project, notes: list[str]) -> SlotHealth | None:
+    database = running_database(project)
+    if database is None:
+        notes.append("The embedded PostgreSQL is not running: bitvelocity up")
+        return None
+    try:
+        return slot_health(database.dsn, project.settings.capture.slot)
+    except BitVelocityError as error:
+        notes.append(error.what)
+        return None
+
+
+def _tables(project: Project) -> tuple[TableSize, ...]:
+    names = [("bronze", spec.name) for spec in project.specs]
+    names += [("silver", spec.name) for spec in project.specs if spec.key]
+    names += [("gold", model.name) for model in project.models]
+    with open_reader(project) as reader:
+        return tuple(table_sizes(reader, names))

@@ -1,0 +1,71 @@
+"""Keep a pipeline running: reconnect what heals by itself, stop with the reason on what does not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..errors import BitVelocityError
+from .database import Database
+from .project import Project
+from .run import Listener, Pipeline
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 10.0
+POLL_SECONDS = 0.2
+
+Trouble = Callable[[BitVelocityError, float], None]
+"""Called with what went wrong and the pause before the next attempt, in seconds."""
+
+
+def supervise(
+    project: Project,
+    database: Database,
+    stop: threading.Event,
+    *,
+    listener: Listener | None = None,
+    trouble: Trouble | None = None,
+    ready: Callable[[Pipeline], None] | None = None,
+) -> None:
+    """Run until `stop` is set; raise only what a person must mend.
+
+    A lost connection (or an embedded server that died, which is started again) is retried with growing pauses;
+    the lake stays open, so nothing is read again that is already durable.
+    """
+    with Pipeline(project, listener) as pipeline:
+        runner = _Runner(pipeline, database, stop, trouble or (lambda error, pause: None))
+        runner.do(pipeline.start)
+        if ready and not stop.is_set():
+            ready(pipeline)
+        while not stop.is_set():
+            runner.do(lambda: pipeline.step(POLL_SECONDS))
+
+
+class _Runner:
+    """Does a piece of work until it succeeds, with a new connection after each failure that heals."""
+
+    def __init__(self, pipeline: Pipeline, database: Database, stop: threading.Event, trouble: Trouble) -> None:
+        self._pipeline, self._database, self._stop, self._trouble = pipeline, database, stop, trouble
+        self._connected = False
+
+    def do(self, work: Callable[[], object]) -> None:
+        pause = FIRST_PAUSE
+        while not self._stop.is_set():
+            try:
+                self._connect()
+                work()
+            except BitVelocityError as error:
+                if error.retry != "itself":
+                    raise
+                self._connected = False
+                self._trouble(error, pause)
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                return
+
+    def _connect(self) -> None:
+        if not self._connected:
+            self._database = self._database.revive()
+            self._pipeline.connect(self._database.dsn)
+            self._connected = True

@@ -1,0 +1,78 @@
+"""Wait until the lake has passed a point of the source."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..changes import format_lsn
+from ..errors import BitVelocityError, CaptureError
+from ..lakehouse import Watermark, read_watermark
+from .beat import read_beat
+from .database import Database
+from .project import Project
+from .run import Listener
+from .supervise import supervise
+
+Check = Callable[[], None]
+
+POLL_SECONDS = 0.02
+STALL_SECONDS = 120.0
+
+
+@contextmanager
+def flowing(project: Project, database: Database, listener: Listener | None = None) -> Iterator[Check]:
+    """A pipeline runs: the one of a running `up`, or one of our own for as long as this lasts.
+
+    Yields a check that raises what stopped the pipeline, so that whoever waits does not wait in vain.
+    """
+    if read_beat(project) is not None:
+        yield lambda: None
+        return
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            supervise(project, database, stop, listener=listener)
+        except BaseException as error:  # handed to the caller's thread below
+            failures.append(error)
+
+    def check() -> None:
+        if failures:
+            raise failures[0]
+
+    thread = threading.Thread(target=work, name="pipeline", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        stop.set()
+        thread.join()
+    check()
+
+
+def wait_until(project: Project, lsn: int, check: Check) -> Watermark:
+    """Return the first watermark that has passed `lsn` with gold level; fail when nothing moves for two minutes."""
+    last, moved = None, time.monotonic()
+    while True:
+        check()
+        mark = read_watermark(project.lake)
+        if mark is not None and max(mark.position, mark.seen) >= lsn and mark.gold_position >= mark.position:
+            return mark
+        if mark != last:
+            last, moved = mark, time.monotonic()
+        if time.monotonic() - moved > STALL_SECONDS:
+            raise _stalled(mark, lsn)
+        time.sleep(POLL_SECONDS)
+
+
+def _stalled(mark: Watermark | None, lsn: int) -> BitVelocityError:
+    at = format_lsn(mark.position) if mark else "the very beginning"
+    return CaptureError(
+        f"The lake stands at {at} and does not reach {format_lsn(lsn)}.",
+        safe="The source keeps what the lake does not have yet.",
+        remedy="Look at bitvelocity status and bitvelocity doctor.",
+    )
