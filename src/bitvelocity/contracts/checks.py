@@ -116,7 +116,7 @@ def _partition(spec: EntitySpec) -> Iterator[Problem]:
         )
     if partition.ahead < 0 or partition.behind < 0:
         yield Problem("partitions ahead and behind cannot be negative", "count from 0")
-    if partition.column not in spec.key:
+    if spec.key and partition.column not in spec.key:
         yield Problem(f"the partition column {partition.column!r} is not in the key", "add it: PostgreSQL wants it there")
 
 
