@@ -1,0 +1,117 @@
+"""What the server's refusals mean to the person who runs capture: one pure table from SQLSTATE to error and remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitvelocity.errors import CaptureError, ConnectionLostError
+
+KEPT = "What was committed downstream stays; the source keeps the rest for the slot."
+LOST = "What was committed downstream stays. Changes between that position and now are no longer in the source's WAL."
+START_AGAIN = (
+    "Raise max_slot_wal_keep_size (and idle_replication_slot_timeout) so that it does not happen again, drop the slot, "
+    "and begin with a new lake (a fresh snapshot); or restore the source to before the loss."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where capture stands: the names that its messages need."""
+
+    slot: str
+    publication: str
+
+
+_REMEDIES = {
+    "28": "Check user, password and pg_hba.conf (a line for `replication` is not needed).",
+    "42501": "alter role <user> replication; grant select on the published tables to <user>.",
+    "3D000": "Name an existing database in the DSN.",
+    "53": "Raise max_replication_slots and max_wal_senders, or drop slots that nobody reads.",
+    "22P05": "The database holds text that is not valid in its encoding: repair those rows.",
+    "22021": "The database holds text that is not valid in its encoding: repair those rows.",
+    "": "See the server's log for the cause.",
+}
+"""Remedy for a SQLSTATE or a class of them."""
+
+
+def failure(sqlstate: str | None, message: str, place: Place) -> CaptureError:
+    """The error for what the server answered. Lost connections are for the program to retry, the rest for a person."""
+    state = sqlstate or ""
+    if not state or state.startswith(("08", "57P")):
+        return ConnectionLostError(f"The connection to the source was lost: {message}", safe=KEPT)
+    if state == "55006":
+        return slot_active(place, message)
+    if state in ("42704", "58P01", "55000"):
+        return _gone_or_unready(state, message, place)
+    remedy = next(_REMEDIES[known] for known in (state, state[:2], "") if known in _REMEDIES)
+    return CaptureError(f"The source refused: {message}.", safe=KEPT, remedy=remedy, code=f"CaptureError:{state}")
+
+
+def _gone_or_unready(state: str, message: str, place: Place) -> CaptureError:
+    if "wal_level" in message:
+        return wal_level_low(message)
+    if state == "42704":
+        return publication_missing(place) if "publication" in message else slot_gone(place)
+    return slot_invalid(place, message)
+
+
+def slot_gone(place: Place) -> CaptureError:
+    """The slot that remembered our place is not there."""
+    return CaptureError(
+        f'The replication slot "{place.slot}" does not exist any more, so the source has forgotten our place.',
+        safe=LOST,
+        remedy=f"Find out who dropped it (failover to a server without it? another project?). {START_AGAIN}",
+        code="SlotGone",
+    )
+
+
+def slot_invalid(place: Place, reason: str) -> CaptureError:
+    """The server gave the slot up."""
+    return CaptureError(
+        f'The server invalidated the replication slot "{place.slot}": {reason}.',
+        safe=LOST,
+        remedy=START_AGAIN,
+        code="SlotInvalid",
+    )
+
+
+def slot_active(place: Place, message: str) -> CaptureError:
+    """Somebody else reads the slot."""
+    return CaptureError(
+        f'The replication slot "{place.slot}" is being read by somebody else: {message}.',
+        safe=KEPT,
+        remedy="Stop the other reader (another `bitvelocity up`?), or give this project a slot name of its own. "
+        "A slot of a process that just died is free again within wal_sender_timeout.",
+        code="SlotActive",
+    )
+
+
+def slot_foreign(place: Place, found: str) -> CaptureError:
+    """The slot's name is taken by something that is not ours."""
+    return CaptureError(
+        f'The replication slot "{place.slot}" exists, but it is {found}.',
+        safe="Nothing was touched.",
+        remedy="Give this project a slot name of its own.",
+        code="SlotForeign",
+    )
+
+
+def publication_missing(place: Place) -> CaptureError:
+    """The publication is not in this database."""
+    return CaptureError(
+        f'The publication "{place.publication}" does not exist in this database.',
+        safe=KEPT,
+        remedy="Run `bitvelocity apply`, or create publication ... for table ... with (publish_via_partition_root = true). "
+        "It must exist before the changes that it is to carry.",
+        code="PublicationMissing",
+    )
+
+
+def wal_level_low(level: str) -> CaptureError:
+    """The server does not write what logical decoding needs."""
+    return CaptureError(
+        f"The source does not log enough for change capture: {level}.",
+        safe="Nothing was touched.",
+        remedy="alter system set wal_level = logical; then restart PostgreSQL.",
+        code="WalLevel",
+    )

@@ -1,0 +1,265 @@
+"""Messages to batches. Nothing here is done per row: fields, ordinals, contexts and images are gathered as columns.
+
+What one piece of a stream leaves open for the next (the transaction, its next ordinal, its context) is its `Carry`;
+what the stream has said about tables is the dictionary `relations`, which `decode` extends.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bitvelocity.changes import Batch, format_lsn
+from bitvelocity.errors import CaptureError
+
+from ..frames import PAYLOAD
+from .buffer import TAIL, Buffer, Flags, Offsets, letters
+from .context import NOBODY, Context, context_columns, is_context, read_context
+from .images import Image, absent_names, fill_unchanged, read_images
+from .relation import Relation, parse_relation
+
+EPOCH = 946_684_800_000_000
+"""PostgreSQL's year 2000 in microseconds since 1970."""
+_MAX_COLUMNS = 1664
+_PAD = b"n" * _MAX_COLUMNS + b"\0" * TAIL
+"""A tuple of nothing but NULLs: where rows without an image are read from."""
+_BEGIN, _RELATION, _MESSAGE = b"BRM"
+_INSERT, _UPDATE, _DELETE, _TRUNCATE = b"IUDT"
+_NEW = ord("N")
+
+_OPS = np.zeros(256, np.uint8)
+_OPS[[_INSERT, _UPDATE, _DELETE, _TRUNCATE]] = list(b"cudt")
+_IS_ROW = _OPS > 0
+
+Relations = dict[int, Relation]
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """The transaction that a piece begins in. `committed_at`: microseconds since 1970."""
+
+    lsn: int = 0
+    committed_at: int = 0
+    xid: int = 0
+    ordinal: int = 0
+    context: Context = NOBODY
+    streamed: bool = False
+    """Its messages each carry the id of their (sub)transaction."""
+    aborted: frozenset[int] = frozenset()
+    """Subtransactions of it that were rolled back."""
+
+
+class Piece:
+    """Frames ready to be decoded. Owns `data` from here on."""
+
+    def __init__(self, data: bytearray, starts: array[int]) -> None:
+        self.nulls_at = len(data)
+        data += _PAD
+        self.buffer = Buffer(data)
+        self.starts: Index = np.frombuffer(starts, np.int64) if len(starts) else np.zeros(0, np.int64)
+        self.at: Offsets = self.starts + PAYLOAD
+        self.kinds: npt.NDArray[np.uint8] = self.buffer.bytes[self.at]
+
+    def has_rows(self) -> bool:
+        """Whether there is any row change in it."""
+        return bool(_IS_ROW[self.kinds].any())
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a piece gave, and what the next one begins with."""
+
+    batches: list[Batch]
+    rows: int
+    ignored_messages: int
+    """Logical messages that are none of ours."""
+    carry: Carry
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Row changes, one item each. `frame` is the number of the frame, `at` the offset of its first field, the OID."""
+
+    frame: Index
+    at: Offsets
+    kind: npt.NDArray[np.uint8]
+    oid: Index
+    lsn: Index
+    ordinal: Index
+    xid: Index
+    committed_at: Index
+    context: Index
+    """Number of the audit context in the piece's list."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def pick(self, which: Index) -> _Rows:
+        return _Rows(*(getattr(self, name)[which] for name in self.__slots__))
+
+
+def decode(piece: Piece, carry: Carry, relations: Relations) -> Decoded:
+    """The row changes of a piece as batches, in the order of their first rows."""
+    wide = 4 if carry.streamed else 0  # the (sub)transaction id that stands before all other fields
+    alive = ~np.isin(piece.buffer.u32(piece.at + 1), list(carry.aborted)) if carry.aborted else np.True_
+    messages = np.flatnonzero((piece.kinds == _MESSAGE) & alive)
+    ours = messages[is_context(piece.buffer, piece.at[messages] + 1 + wide)]
+    rows, carry, contexts = _rows(piece, _changes(piece, wide, alive), ours, carry)
+    groups = _by_relation(rows, _shapes(piece, wide, relations))
+    batches = [_batch(piece, relation, part, contexts) for relation, part in groups]
+    return Decoded(batches, len(rows), len(messages) - len(ours), carry)
+
+
+def _changes(piece: Piece, wide: int, alive: Flags | np.bool_) -> tuple[Index, Offsets, Index]:
+    """Frame number, offset of the first field and OID of each row change; a TRUNCATE is one per relation."""
+    frame = np.flatnonzero(_IS_ROW[piece.kinds] & alive)
+    at = piece.at[frame] + wide + 1
+    oid = piece.buffer.u32(at)
+    truncates = piece.kinds[frame] == _TRUNCATE
+    if not truncates.any():
+        return frame, at, oid
+    times = np.where(truncates, oid, 1)  # a TRUNCATE has the number of its relations there
+    which = np.repeat(np.arange(len(frame)), times)
+    nth = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
+    listed = at[which] + 5 + 4 * nth
+    frame, at, oid = frame[which], at[which], oid[which]
+    return frame, at, np.where(truncates[which], piece.buffer.u32(np.where(truncates[which], listed, at)), oid)
+
+
+def _rows(
+    piece: Piece, changes: tuple[Index, Offsets, Index], messages: Index, carry: Carry
+) -> tuple[_Rows, Carry, list[Context]]:
+    """Join to each change what its transaction says: position, time and context."""
+    frame, at, oid = changes
+    begins = np.flatnonzero(piece.kinds == _BEGIN)
+    of_frame = np.cumsum(piece.kinds == _BEGIN)  # number of the transaction; 0 is the carried one
+    begin = piece.at[begins]
+    lsn = np.append(carry.lsn, piece.buffer.i64(begin + 1))
+    committed_at = np.append(carry.committed_at, piece.buffer.i64(begin + 9) + EPOCH)
+    xid = np.append(carry.xid, piece.buffer.u32(begin + 17))
+    first = np.append(-carry.ordinal, np.searchsorted(frame, begins))
+
+    contexts = [NOBODY, carry.context, *(read_context(piece.buffer, m) for m in _message_bodies(piece, messages, carry))]
+    context_of = np.append(0, of_frame[messages])  # the transaction of each context; the carried one first
+    seen = np.searchsorted(messages, frame)  # how many contexts stand before the row
+    tx = of_frame[frame]
+    context = np.where(context_of[seen] == tx, seen + 1, 0)
+    rows = _Rows(
+        frame, at, piece.kinds[frame], oid, lsn[tx], np.arange(len(frame)) - first[tx], xid[tx], committed_at[tx], context
+    )
+    last = len(begins)
+    after = replace(
+        carry,
+        lsn=int(lsn[-1]),
+        committed_at=int(committed_at[-1]),
+        xid=int(xid[-1]),
+        ordinal=len(frame) - int(first[-1]),
+        context=contexts[-1] if context_of[-1] == last else NOBODY,
+    )
+    return rows, after, contexts
+
+
+def _message_bodies(piece: Piece, messages: Index, carry: Carry) -> list[int]:
+    offsets: list[int] = (piece.at[messages] + (5 if carry.streamed else 1)).tolist()
+    return offsets
+
+
+def _shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tuple[int, Relation]]]:
+    """The shapes of each table in this piece, each with the frame from which on it holds."""
+    shapes = {oid: [(-1, relation)] for oid, relation in relations.items()}
+    for number in np.flatnonzero(piece.kinds == _RELATION).tolist():
+        relation = parse_relation(piece.buffer.raw, int(piece.starts[number]), int(piece.at[number]) + 1 + wide)
+        relations[relation.oid] = relation
+        known = shapes.setdefault(relation.oid, [])
+        if not known or known[-1][1] != relation:
+            known.append((number, relation))
+    return shapes
+
+
+def _by_relation(
+    rows: _Rows, shapes: dict[int, list[tuple[int, Relation]]]
+) -> Iterator[tuple[Relation, _Rows]]:
+    """The rows of each table, one shape at a time, in the order of their first rows."""
+    groups: list[tuple[int, Relation, Index]] = []
+    oids = np.unique(rows.oid).tolist()
+    for oid in oids:
+        which = np.flatnonzero(rows.oid == oid)
+        if oid not in shapes:
+            raise _undescribed(oid, int(rows.lsn[which[0]]))
+        versions = shapes[oid]
+        bounds = np.searchsorted(rows.frame[which], [start for start, _ in versions[1:]])
+        for (_, relation), part in zip(versions, np.split(which, bounds), strict=True):
+            if len(part):
+                groups.append((int(part[0]), relation, part))
+    if len(groups) == 1:
+        yield groups[0][1], rows
+        return
+    for _, relation, part in sorted(groups, key=lambda group: group[0]):
+        yield relation, rows.pick(part)
+
+
+def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: list[Context]) -> Batch:
+    after, before = _images(piece, relation, rows)
+    count = len(rows)
+    void = pa.nulls(count, pa.string_view())
+    arrays = [
+        letters(_OPS[rows.kind]),
+        pa.array(rows.lsn),
+        pa.array(rows.ordinal.astype(np.int32)),
+        pa.array(rows.xid),
+        pa.array(rows.committed_at).view(pa.timestamp("us", "UTC")),
+        *context_columns(contexts, rows.context),
+        absent_names(after, relation, count),
+    ]
+    for images in (after, before):
+        arrays += (
+            [void if image.views is None else piece.buffer.strings(image.views, image.valid) for image in images]
+            if images
+            else [void] * len(relation.columns)
+        )
+    return Batch(relation.qualified, relation.columns, pa.Table.from_arrays(arrays, names=relation.names))
+
+
+def _images(piece: Piece, relation: Relation, rows: _Rows) -> tuple[list[Image], list[Image]]:
+    """Both images of each column; an empty list when no row has that image."""
+    after: list[Image] = []
+    before: list[Image] = []
+    tag = rows.at + 4
+    has_old = (piece.buffer.bytes[tag] != _NEW) & (rows.kind != _TRUNCATE)
+    has_new = (rows.kind == _INSERT) | (rows.kind == _UPDATE)
+    if has_old.any():
+        before, end = _read(piece, relation, tag, has_old)
+        tag = np.where(has_old, end, tag)
+    if has_new.any():
+        after, _ = _read(piece, relation, tag, has_new)
+    if after and before:
+        fill_unchanged(after, before)
+    return after, before
+
+
+def _read(piece: Piece, relation: Relation, tag: Offsets, has: Flags) -> tuple[list[Image], Offsets]:
+    """The tuples that follow the tags of those rows that have one; NULLs for the others."""
+    width = piece.buffer.u16(tag[has] + 1)
+    if (width != len(relation.columns)).any():
+        raise CaptureError(
+            "A row of the stream does not have the columns that the stream declared.",
+            entity=relation.qualified,
+            safe="Nothing of this transaction was taken; the source still has it.",
+            remedy="This is a defect of the reader or of a proxy in between: please report it with the server's version.",
+        )
+    return read_images(piece.buffer, np.where(has, tag + 3, piece.nulls_at), relation)
+
+
+def _undescribed(oid: int, lsn: int) -> CaptureError:
+    return CaptureError(
+        f"The stream changed table OID {oid} without having described it.",
+        position=format_lsn(lsn),
+        safe="Nothing of this transaction was taken; the source still has it.",
+        remedy="Start the stream again: the server describes each table anew on each connection.",
+    )

@@ -1,0 +1,74 @@
+"""The source's tables as the stream describes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from struct import Struct
+
+from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS
+
+_COLUMN = Struct(">Ii").unpack_from
+_SENT = 22
+"""Offset of the server's send time in a frame."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One shape of one table: what a RELATION message says."""
+
+    oid: int
+    schema: str
+    table: str
+    columns: tuple[str, ...]
+    key: tuple[bool, ...]
+    """Which columns belong to the replica identity."""
+    types: tuple[int, ...]
+    """OIDs of the columns' types."""
+    sent: int = field(default=0, compare=False)
+    """When the server sent this description, by its clock."""
+
+    @property
+    def qualified(self) -> str:
+        """`public.orders`. Types of the catalog's own schema come without one."""
+        return f"{self.schema or 'pg_catalog'}.{self.table}"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Column names of this relation's batches."""
+        pairs = ((AFTER + name, BEFORE + name) for name in self.columns)
+        after, before = zip(*pairs, strict=True) if self.columns else ((), ())
+        return [*SYSTEM_COLUMNS, *after, *before]
+
+    def names_as_json(self, which: Iterable[int]) -> str | None:
+        """Some column names as a JSON array; None for none."""
+        names = [self.columns[j] for j in which]
+        return json.dumps(names, ensure_ascii=False, separators=(",", ":")) if names else None
+
+
+def parse_relation(frame: bytes | bytearray, start: int, at: int) -> Relation:
+    """The relation that a RELATION message at `at` (its OID) in the frame at `start` describes."""
+    oid = int.from_bytes(frame[at : at + 4], "big")
+    schema, at = _text(frame, at + 4)
+    table, at = _text(frame, at)
+    count = int.from_bytes(frame[at + 1 : at + 3], "big")  # the byte before is the kind of replica identity
+    at += 3
+    columns: list[str] = []
+    key: list[bool] = []
+    types: list[int] = []
+    for _ in range(count):
+        key.append(bool(frame[at] & 1))
+        name, at = _text(frame, at + 1)
+        columns.append(name)
+        types.append(_COLUMN(frame, at)[0])
+        at += 8
+    sent = int.from_bytes(frame[start + _SENT : start + _SENT + 8], "big")
+    return Relation(oid, schema, table, tuple(columns), tuple(key), tuple(types), sent)
+
+
+def _text(frame: bytes | bytearray, at: int) -> tuple[str, int]:
+    end = frame.index(0, at)
+    return frame[at:end].decode(), end + 1
+

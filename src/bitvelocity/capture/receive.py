@@ -1,0 +1,211 @@
+"""The thread that reads the stream: it collects whole transactions, spills those in progress, and keeps the server
+informed on time, however slow the consumer is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from struct import pack
+
+import psycopg
+
+from bitvelocity.errors import BitVelocityError, ConnectionLostError
+
+from .connection import Wire
+from .failures import KEPT, Place, failure
+from .frames import (
+    Ended,
+    Event,
+    Frames,
+    Keepalive,
+    Refusal,
+    Segment,
+    Splitter,
+    StreamAbort,
+    StreamCommit,
+    refusal,
+)
+from .pieces import PIECE
+from .spill import Spilled, SpillFolder
+
+_GATHERING = range(1 << 10, 1 << 17)
+"""A receive of this size shows a server that sends row by row: let some more gather before the next one."""
+_NAP = 0.0002
+_GRANTED, _ERROR = b"WE"
+_PROMPT = 0.1
+"""Seconds between two reports that say something new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Whole transactions in commit order, and how far the server had sent everything when they were taken."""
+
+    items: tuple[Frames | Spilled, ...]
+    sent: int
+
+
+class Receiver:
+    """Reads one replication stream from `start` to `close`. `take` and `confirm` belong to the consumer."""
+
+    def __init__(self, wire: Wire, spill: SpillFolder, place: Place, *, limit: int, report_every: float) -> None:
+        self._wire, self._spill, self._place = wire, spill, place
+        self._limit, self._report_every = limit, report_every
+        self._changed = threading.Condition()
+        self._splitter = Splitter()
+        self._ready: list[Frames | Spilled] = []
+        self._pending = 0  # bytes in `_ready` that are in memory
+        self._sent = self._confirmed = self._reported = 0
+        self._reported_at = 0.0
+        self._asked = False
+        self._failure: BitVelocityError | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="bitvelocity-capture", daemon=True)
+        self.bytes = self.frames = self.streamed = self.stray_messages = 0
+        self.cpu = self.waited = 0.0
+
+    def start(self, received: bytes | bytearray) -> None:
+        """Begin to read. The stream must have been asked for on the wire, and `received` have come of it."""
+        self._take_in(received)
+        self._thread.start()
+
+    def take(self, timeout: float) -> Taken:
+        """All whole transactions since the last call; waits up to `timeout` seconds for the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_whole() or self._failure, timeout)
+            self._cut()
+            if not self._ready and self._failure is not None:
+                raise self._failure
+            taken = Taken(tuple(self._ready), self._sent)
+            self._ready.clear()
+            self._pending = 0
+            self._changed.notify_all()
+            return taken
+
+    def confirm(self, lsn: int) -> None:
+        """Everything below `lsn` is durable. The server hears of it within half a second."""
+        self._confirmed = max(self._confirmed, lsn)
+
+    def close(self) -> None:
+        """Report the last position and stop reading."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        with contextlib.suppress(OSError, psycopg.Error):
+            self._wire.interrupt()
+        self._thread.join()
+
+    def _has_whole(self) -> bool:
+        return bool(self._ready) or self._splitter.ready
+
+    def _cut(self) -> None:
+        if (frames := self._splitter.cut()) is not None:
+            self._ready.append(frames)
+            self._pending += len(frames.data)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._step()
+        except BitVelocityError as error:
+            self._failure = error
+        except Exception as error:  # whatever happens in this thread, the consumer must hear of it
+            self._failure = _lost(error)
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+        if self._stopping:
+            with contextlib.suppress(Exception):  # a courtesy: what is not reported comes again
+                self._report()
+
+    def _step(self) -> None:
+        chunk = self._wire.receive()
+        if chunk:
+            self._take_in(chunk)
+        self._hold_back()
+        self._report_if_due()
+        self.cpu = time.thread_time()
+        if len(chunk) in _GATHERING:
+            time.sleep(_NAP)
+
+    def _take_in(self, chunk: memoryview | bytes | bytearray) -> None:
+        with self._changed:
+            for event in self._splitter.feed(chunk):
+                self._act(event)
+            if len(self._splitter) > PIECE:
+                self._cut()
+            self.bytes += len(chunk)
+            self.frames, self.stray_messages = self._splitter.frames, self._splitter.stray_messages
+            if self._has_whole():
+                self._changed.notify_all()
+
+    def _act(self, event: Event) -> None:
+        match event:
+            case Segment():
+                self._spill.keep(event)
+            case Keepalive():
+                if event.between:
+                    self._sent = max(self._sent, event.wal_end)
+                self._asked |= event.reply
+            case StreamCommit():
+                self._cut()
+                self._ready.append(self._spill.commit(event))
+                self.streamed += 1
+            case StreamAbort():
+                self._spill.abort(event)
+            case Refusal():
+                raise failure(event.sqlstate, event.message, self._place)
+            case Ended():
+                raise ConnectionLostError("The source ended the stream.", safe=KEPT)
+
+    def _hold_back(self) -> None:
+        """Stop reading while the consumer has enough to do; the server is kept informed meanwhile."""
+        if not self._is_full():
+            return
+        began = time.monotonic()
+        while self._is_full() and not self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._is_full() or self._stopping, min(1.0, self._report_every))
+            self._report_if_due()
+        self.waited += time.monotonic() - began
+
+    def _is_full(self) -> bool:
+        return self._pending + len(self._splitter) > self._limit and self._has_whole()
+
+    def _report_if_due(self) -> None:
+        passed = time.monotonic() - self._reported_at
+        news = self._confirmed > self._reported and passed > _PROMPT
+        if self._asked or news or passed > self._report_every:
+            self._report()
+
+    def _report(self) -> None:
+        """Standby status: received, flushed and applied up to what the consumer confirmed."""
+        lsn = self._confirmed
+        self._wire.send(pack(">cQQQQB", b"r", lsn, lsn, lsn, 0, 0))
+        self._reported, self._reported_at, self._asked = lsn, time.monotonic(), False
+
+
+def begin_stream(wire: Wire, statement: bytes, place: Place) -> bytearray:
+    """Ask for the stream, wait until the server grants it, and give what came with that."""
+    wire.query(statement)
+    received, at = bytearray(), 0
+    while True:
+        received += wire.receive()
+        while len(received) - at >= 5:
+            after = at + 1 + int.from_bytes(received[at + 1 : at + 5], "big")
+            if received[at] == _GRANTED:
+                return received
+            if after > len(received):
+                break
+            if received[at] == _ERROR:
+                answer = refusal(bytes(received[at + 5 : after]))
+                raise failure(answer.sqlstate, answer.message, place)
+            at = after
+
+
+def _lost(error: Exception) -> ConnectionLostError:
+    lost = ConnectionLostError(f"The connection to the source was lost: {error or type(error).__name__}", safe=KEPT)
+    lost.__cause__ = error
+    return lost

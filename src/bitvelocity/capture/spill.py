@@ -1,0 +1,119 @@
+"""Transactions in progress: streamed ahead of their commit, kept as raw frames in one file each, decoded at commit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from bitvelocity.errors import CaptureError
+
+from .failures import KEPT
+from .frames import Commit, Segment, StreamAbort, StreamCommit, frame_starts
+from .pgoutput import Piece
+
+_SUFFIX = ".frames"
+
+
+@dataclass(frozen=True, slots=True)
+class Spilled:
+    """A committed transaction whose frames are in a file."""
+
+    path: Path
+    xid: int
+    commit: Commit
+    aborted: frozenset[int]
+    """Its subtransactions that were rolled back."""
+
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """The frames in pieces of about `size` bytes."""
+        with _disk_trouble(self.path), self.path.open("rb", buffering=0) as file:
+            left = b""
+            while chunk := file.read(size):
+                data = bytearray(left)
+                data += chunk
+                starts, end = frame_starts(data)
+                left = bytes(memoryview(data)[end:])
+                if starts:
+                    del data[end:]
+                    yield Piece(data, starts)
+
+    def remove(self) -> None:
+        """Forget it: it is durable elsewhere, or will be streamed again."""
+        self.path.unlink(missing_ok=True)
+
+
+class SpillFolder:
+    """The files of all transactions in progress. Belongs to one slot; what a crash left there is removed at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0
+        self._open: dict[int, FileIO] = {}
+        self._aborted: dict[int, set[int]] = {}
+        self._committed = 0
+        with _disk_trouble(path):
+            path.mkdir(parents=True, exist_ok=True)
+            for leftover in path.glob(f"*{_SUFFIX}"):
+                leftover.unlink()
+
+    def keep(self, segment: Segment) -> None:
+        """Append to the transaction's file."""
+        with _disk_trouble(self.path):
+            file = self._open.get(segment.xid)
+            if file is None:
+                file = self._open[segment.xid] = FileIO(self._file(segment.xid), "ab")
+            left = memoryview(segment.data)
+            while left:
+                left = left[file.write(left) :]
+        self.bytes += len(segment.data)
+
+    def abort(self, event: StreamAbort) -> None:
+        """Forget the transaction, or remember which of its savepoints was rolled back."""
+        if event.subxid != event.xid:
+            self._aborted.setdefault(event.xid, set()).add(event.subxid)
+            return
+        self._aborted.pop(event.xid, None)
+        if (file := self._open.pop(event.xid, None)) is not None:
+            file.close()
+            self._file(event.xid).unlink(missing_ok=True)
+
+    def commit(self, event: StreamCommit) -> Spilled:
+        """Hand the transaction over. Its file gets a name of its own, as ids may come round again."""
+        self._committed += 1
+        path = self.path / f"{event.xid}-{self._committed}{_SUFFIX}"
+        with _disk_trouble(self.path):
+            if (file := self._open.pop(event.xid, None)) is not None:
+                file.close()
+                self._file(event.xid).rename(path)
+            else:
+                path.touch()
+        return Spilled(path, event.xid, event.commit, frozenset(self._aborted.pop(event.xid, ())))
+
+    def close(self) -> None:
+        """Remove all files: the source streams unconfirmed transactions again."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+        with contextlib.suppress(OSError):
+            for leftover in self.path.glob(f"*{_SUFFIX}"):
+                leftover.unlink()
+            self.path.rmdir()
+
+    def _file(self, xid: int) -> Path:
+        return self.path / f"{xid}{_SUFFIX}"
+
+
+@contextlib.contextmanager
+def _disk_trouble(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CaptureError(
+            f"Transactions in progress cannot be kept in {path}: {error.strerror or error}.",
+            safe=KEPT,
+            remedy="Make room there or choose another folder. It needs the size of the largest open transactions; "
+            "a higher logical_decoding_work_mem keeps more of them on the server.",
+        ) from error

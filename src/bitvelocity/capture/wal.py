@@ -1,0 +1,282 @@
+"""The native source: PostgreSQL's WAL through a logical replication slot, as change sets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from bitvelocity.changes import ChangeSet
+from bitvelocity.errors import CaptureError
+
+from .connection import Connection, connect, open_wire, our_errors
+from .failures import Place, slot_gone
+from .frames import Frames
+from .pgoutput import Relations
+from .pieces import StreamSet, Totals, plain_set, streamed_set
+from .receive import Receiver, begin_stream
+from .slot import (
+    check_ours,
+    check_slot,
+    check_source,
+    create_slot,
+    drop_slot,
+    find_slot,
+    report_interval,
+    start_statement,
+    wait_until_free,
+)
+from .snapshot import SnapshotSet
+from .spill import Spilled, SpillFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What hardly anybody has to change.
+
+    - `limit`: bytes of frames held in memory before reading stops until the consumer has taken some.
+    - `settings`: server settings of the streaming session, `{"logical_decoding_work_mem": "256MB"}`.
+    - `failover`: make the slot one that follows to a standby (PostgreSQL 17 or newer).
+    - `patience`: seconds to wait for the slot's last reader to be gone.
+    - `report_every`: seconds between two reports to the server when there is nothing new to say.
+    """
+
+    limit: int = 48 << 20
+    settings: Mapping[str, str] = field(default_factory=dict)
+    failover: bool = False
+    patience: float = 10.0
+    report_every: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStats:
+    """What the source did since it was opened."""
+
+    bytes: int = 0
+    frames: int = 0
+    transactions: int = 0
+    rows: int = 0
+    streamed: int = 0
+    """Transactions that came ahead of their commit, through the spill folder."""
+    spilled_bytes: int = 0
+    ignored_messages: int = 0
+    """Logical messages that were no audit context."""
+    receive_cpu: float = 0.0
+    """CPU seconds of the receiving thread."""
+    held_back: float = 0.0
+    """Seconds for which the receiving thread waited for the consumer."""
+
+
+class WalSource:
+    """Reads one publication through one slot; a `changes.Source`. Not for use from several threads.
+
+    - `has_position`: whether the sinks have committed anything from this slot. If not, `snapshot` makes a fresh slot
+      (an old one of that name comes from a start that died before its first commit) and yields the tables as they
+      are. If so, the slot must be there: otherwise changes were lost, and that is an error.
+    - `start_lsn`: commit LSN up to which every sink has everything; transactions up to it are not sent again.
+    - `spill`: folder for large transactions in progress; each slot has its own subfolder.
+
+    A lost connection is a `ConnectionLostError`: make a new `WalSource`. All other errors are for a person.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        spill: Path,
+        has_position: bool,
+        start_lsn: int = 0,
+        slot: str = "bitvelocity",
+        publication: str = "bitvelocity",
+        tuning: Tuning | None = None,
+    ) -> None:
+        self._dsn, self._has_position, self._start_lsn = dsn, has_position, start_lsn
+        self._place = Place(slot, publication)
+        self._tuning = tuning or Tuning()
+        self._spill_path = spill / re.sub(r"[^a-z0-9_]", "_", slot)
+        self._receiver: Receiver | None = None
+        self._spill: SpillFolder | None = None
+        self._connections: list[Connection] = []
+        self._queue: deque[Frames | Spilled] = deque()
+        self._current: StreamSet | None = None
+        self._relations: Relations = {}
+        self._totals = Totals()
+        self._snapshot: SnapshotSet | None = None
+        self._yielded = self._confirmed = self._sent = 0
+        self.seen = 0
+        """LSN up to which everything was received and yielded: what an idle source may put on its watermark."""
+        self._check()
+
+    def snapshot(self) -> Iterator[ChangeSet]:
+        """The tables as they stand at the start of the stream, as one change set; empty when there is a position.
+
+        Waits for all transactions that are running in the source to end: PostgreSQL begins a slot only then.
+        """
+        if self._has_position:
+            return
+        with our_errors(self._place):
+            self._drop_old_slot()
+            keeper = self._connect(replication=True)  # the snapshot lives as long as this connection is left alone
+            slot = create_slot(keeper, self._place, failover=self._tuning.failover)
+            change_set = SnapshotSet(self._connect(), slot, self._place)
+            self._snapshot = change_set
+            yield change_set
+        self._leave_snapshot()
+
+    def tail(self, timeout: float) -> Iterator[ChangeSet]:
+        """Change sets as they commit: all that is complete at once, so that they grow under load.
+
+        A transaction that was streamed ahead of its commit is a change set of its own. Transactions without rows
+        (heartbeats, watermarks) only move `seen`.
+        """
+        receiver = self._receiver or self._start()
+        deadline = time.monotonic() + timeout
+        while True:
+            self._finish_set()
+            if not self._queue:
+                taken = receiver.take(max(0.0, deadline - time.monotonic()))
+                self._queue.extend(taken.items)
+                self._sent = taken.sent
+            if (change_set := self._next_set()) is None:
+                self._rest(receiver)
+                if time.monotonic() >= deadline:
+                    return
+            elif change_set.has_rows:
+                yield change_set
+                deadline = time.monotonic() + timeout
+
+    def confirm(self, lsn: int) -> None:
+        """All up to `lsn` (a `Mark.resume`) is durable: the source may forget it."""
+        self._confirmed = max(self._confirmed, lsn)
+        if self._receiver is not None:
+            self._receiver.confirm(self._confirmed)
+
+    def _check(self) -> None:
+        with our_errors(self._place):
+            connection = self._connect()
+            check_source(connection, self._place)
+            slot = find_slot(connection, self._place.slot)
+            if slot is not None and self._has_position:
+                check_slot(connection, slot, self._place)
+            self._disconnect()
+        if slot is None and self._has_position:
+            raise slot_gone(self._place)
+
+    def _drop_old_slot(self) -> None:
+        connection = self._connect()
+        if (slot := find_slot(connection, self._place.slot)) is not None:
+            check_ours(connection, slot, self._place)
+            wait_until_free(connection, self._place, self._tuning.patience)
+            drop_slot(connection, self._place)
+        self._disconnect()
+
+    def _leave_snapshot(self) -> None:
+        if self._snapshot is not None and self._snapshot.done:
+            self._has_position = True
+            self._yielded = self.seen = self._snapshot.mark.resume
+        self._snapshot = None
+        self._disconnect()
+
+    def _start(self) -> Receiver:
+        """Ask for the stream; from here on the slot is ours, and so is its folder."""
+        self._leave_snapshot()
+        if not self._has_position:
+            raise CaptureError(
+                "The stream has no starting point yet: the snapshot was not read to its end.",
+                safe="Nothing was confirmed.",
+                remedy="Iterate `snapshot()` to the end and commit it, then read the tail.",
+            )
+        with our_errors(self._place):
+            plain = self._connect()
+            wait_until_free(plain, self._place, self._tuning.patience)
+            pause = report_interval(plain, self._tuning.report_every)
+            self._disconnect()
+            wire = open_wire(self._connect(replication=True))
+            start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
+            received = begin_stream(wire, start_statement(self._place, start), self._place)
+        self._spill = SpillFolder(self._spill_path)
+        self._receiver = Receiver(wire, self._spill, self._place, limit=self._tuning.limit, report_every=pause)
+        self._receiver.confirm(self._confirmed)
+        self._receiver.start(received)
+        return self._receiver
+
+    def _next_set(self) -> StreamSet | None:
+        """What stands first in the queue: all frames in memory up to the next spilled transaction, or that one."""
+        if not self._queue:
+            return None
+        if isinstance(first := self._queue.popleft(), Spilled):
+            self._current = streamed_set(first, self._relations, self._totals)
+        else:
+            frames = [first]
+            while self._queue and isinstance(follower := self._queue[0], Frames):
+                frames.append(follower)
+                self._queue.popleft()
+            self._current = plain_set(frames, self._relations, self._totals)
+        return self._current
+
+    def _finish_set(self) -> None:
+        if (current := self._current) is not None:
+            current.finish()
+            self.seen = max(self.seen, current.mark.resume)
+            if current.has_rows:
+                self._yielded = current.mark.resume
+            self._current = None
+
+    def _rest(self, receiver: Receiver) -> None:
+        """Nothing is in flight: what the server says to be its end counts as seen, and is confirmed if all else is.
+
+        Without that, a quiet database beside a busy one would keep all WAL of the cluster.
+        """
+        self.seen = max(self.seen, self._sent)
+        if self._confirmed >= self._yielded:
+            receiver.confirm(self.seen)
+
+    def _connect(self, *, replication: bool = False) -> Connection:
+        settings = self._tuning.settings if replication else None
+        connection = connect(self._dsn, self._place, replication=replication, settings=settings)
+        self._connections.append(connection)
+        return connection
+
+    def _disconnect(self) -> None:
+        while self._connections:
+            with suppress(OSError, CaptureError), our_errors(self._place):
+                self._connections.pop().close()
+
+    @property
+    def stats(self) -> SourceStats:
+        """What was done so far."""
+        receiver, spill, totals = self._receiver, self._spill, self._totals
+        if receiver is None or spill is None:
+            return SourceStats()
+        return SourceStats(
+            bytes=receiver.bytes,
+            frames=receiver.frames,
+            transactions=totals.transactions,
+            rows=totals.rows,
+            streamed=receiver.streamed,
+            spilled_bytes=spill.bytes,
+            ignored_messages=totals.ignored_messages + receiver.stray_messages,
+            receive_cpu=receiver.cpu,
+            held_back=receiver.waited,
+        )
+
+    def close(self) -> None:
+        """Tell the source what is confirmed and let go of it; what is not confirmed comes again."""
+        if self._receiver is not None:
+            self._receiver.close()
+        if self._spill is not None:
+            self._spill.close()
+        self._disconnect()
+
+    def __enter__(self) -> WalSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
