@@ -21,7 +21,7 @@ from bitvelocity.errors import LakeError
 
 from . import deltalog as log
 from .deltalog import Action, TableState
-from .parquet import Shape, conform, write
+from .parquet import Shape, conform, sync_path, write
 from .table import DataFile, Staged
 from .upkeep import Upkeep
 
@@ -217,16 +217,18 @@ class LocalTable:
     def _create(self, schema: pa.Schema) -> None:
         with self._disk_errors("create the table"):
             (self.path / log.LOG).mkdir(parents=True, exist_ok=True)
-            sync_folders(self.path.parent, self._sync)
+            if self._sync:
+                sync_path(self.path)
+                sync_path(self.path.parent)
         protocol: Action = {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}
         about = log.metadata(schema, str(uuid.uuid4()), CONFIGURATION)
         self._put(lambda: [log.remark("CREATE TABLE", NO_INFO), protocol, about], data=True)
 
     def _put(self, entry: Callable[[], list[Action]], *, data: bool = False) -> bool:
         """Make `entry()` the next version; it is asked anew when a foreign rewrite took the number."""
-        if data:
+        if data and self._sync:
             with self._disk_errors("commit"):
-                _sync_folder(self.path, self._sync)
+                sync_path(self.path)
         while actions := entry():
             version = self.version() + 1
             if self._link(version, actions):
@@ -254,7 +256,8 @@ class LocalTable:
             finally:
                 aside.unlink()
             self._at("linked")
-            _sync_folder(folder, self._sync)
+            if self._sync:
+                sync_path(folder)
         return True
 
     def _accept_foreign(self, version: int) -> None:
@@ -284,18 +287,3 @@ def has_log(path: Path) -> bool:
     """Whether a table was ever committed at `path`."""
     folder = path / log.LOG
     return folder.is_dir() and any(name.suffix == ".json" for name in folder.iterdir())
-
-
-def sync_folders(folder: Path, sync: bool = True) -> None:  # noqa: FBT001, FBT002 - one word, one meaning
-    """Make the names in `folder` and in the one above durable."""
-    _sync_folder(folder, sync)
-    _sync_folder(folder.parent, sync)
-
-
-def _sync_folder(folder: Path, sync: bool) -> None:  # noqa: FBT001
-    if sync:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

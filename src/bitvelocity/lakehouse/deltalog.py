@@ -223,7 +223,7 @@ def _files_of(table: DeltaTable) -> Iterator[DataFile]:
     actions = pa.table(table.get_add_actions(flatten=True))
     lows = [name for name in actions.column_names if name.startswith("min.")]
     highs = [name for name in actions.column_names if name.startswith("max.")]
-    for row in actions.to_pylist():
+    for row in reversed(actions.to_pylist()):  # delta-rs gives the newest first
         yield DataFile(
             unquote(row["path"]),
             -1 if row["num_records"] is None else row["num_records"],

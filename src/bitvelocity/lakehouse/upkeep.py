@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 
 from . import deltalog as log
 from .deltalog import Action
-from .parquet import plain, read, write
+from .parquet import plain, read, sync_path, write
 from .table import DataFile, Staged
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Upkeep:
         version = json.loads(pointer.read_text())["version"]
         if self._table.synced:
             for path in (*folder.glob(f"{version:020}.checkpoint*.parquet"), pointer, folder):
-                _sync(path)
+                sync_path(path)
         _forget_entries(folder, version, time.time() - keep)
         return _nothing
 
@@ -177,14 +177,6 @@ def _forget_entries(folder: Path, checkpoint: int, older_than: float) -> None:
         number = entry.name.partition(".")[0]
         if number.isdigit() and int(number) < checkpoint and entry.stat().st_mtime < older_than:
             Path(entry.path).unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _done(_: object) -> None:

@@ -1,0 +1,176 @@
+"""The lake as a sink: bronze and silver of all entities, committed together at each boundary of the source."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bitvelocity.changes import Batch, Mark, Receipt
+from bitvelocity.contracts import EntitySpec
+
+from .bronze import Bronze, repeating
+from .delta import LocalTable, Step, pass_by
+from .layers import FOLD_ROWS, connect
+from .lease import Lease
+from .silver import SCRATCH, Changed, Silver
+from .watermark import Watermark, read_watermark
+
+
+class Lake:
+    """Bronze and silver under one root. One process writes a lake; its lease is held from here to `close`.
+
+    A batch becomes files at once, so a transaction of any size takes bounded memory. Each table commits rows and
+    position together; a crash between two tables is mended by the repeat, which each table takes from its own position.
+    Readers see nothing of it before the watermark names it. A lake whose first snapshot was never published begins
+    anew: the source will send that snapshot again.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        specs: Sequence[EntitySpec],
+        *,
+        sync: bool = True,
+        fold_rows: int = FOLD_ROWS,
+        keep: float = 600.0,
+        at: Step = pass_by,
+    ) -> None:
+        self._root = Path(root).absolute()
+        self._fold_rows = fold_rows
+        self._keep = keep
+        self._lease = Lease.take(self._root)
+        try:
+            self.watermark: Watermark | None = read_watermark(self._root)
+            self._bronze = {spec.name: Bronze(self._root, spec, sync=sync, at=at) for spec in specs}
+            self._silver = {
+                spec.name: Silver(self._root, spec, lambda: self._engine, sync=sync, at=at) for spec in specs if spec.key
+            }
+            if self.watermark is None:
+                self._begin_anew()
+        except BaseException:
+            self._lease.release()
+            raise
+        self._by_relation = {spec.qualified: spec.name for spec in specs}
+        self._position = self.watermark.position if self.watermark else -1
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="lake")
+        self._measured: set[str] = set()
+        self._forget()
+        self.last_changes: Mapping[str, Changed] = {}
+
+    def position(self) -> int:
+        """Commit LSN up to which everything is durable here and published; -1 when there is nothing yet."""
+        return self._position
+
+    def stage(self, batch: Batch) -> None:
+        """Write a batch to files that nobody sees. A relation without a spec is counted, not kept."""
+        entity = self._by_relation.get(batch.relation)
+        if entity is None:
+            self._refused[batch.relation] += batch.data.num_rows
+            return
+        self._measure(entity, batch)
+        began = time.perf_counter()
+        self._taken[entity] += self._bronze[entity].stage(batch)
+        between = time.perf_counter()
+        self._seconds["bronze"] += between - began
+        if silver := self._silver.get(entity):
+            silver.stage(batch)
+            self._seconds["silver"] += time.perf_counter() - between
+
+    def commit(self, mark: Mark) -> Receipt:
+        """Make all staged rows durable, bronze first; then land and start maintenance.
+
+        Maintenance changes versions only in here, so the watermark published next names them, and files that it
+        replaced are needed by older watermarks only, for which they are kept.
+        """
+        began = time.perf_counter()
+        for bronze in self._bronze.values():
+            bronze.commit(mark.lsn)
+        changes = {name: silver.commit(mark.lsn) for name, silver in self._silver.items()}
+        self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
+        self._position = max(self._position, mark.lsn)
+        between = time.perf_counter()
+        self._maintain()
+        self._seconds["commit"] = between - began
+        self._seconds["maintain"] = time.perf_counter() - between
+        receipt = Receipt(
+            sink="lake",
+            lsn=mark.lsn,
+            rows_in=dict(self._taken),
+            rows_refused=dict(self._refused),
+            versions=self.versions(),
+            seconds=dict(self._seconds),
+        )
+        self._forget()
+        return receipt
+
+    def rollback(self) -> None:
+        """Forget what is staged."""
+        for layer in (*self._bronze.values(), *self._silver.values()):
+            layer.rollback()
+        self._forget()
+
+    def versions(self) -> dict[str, int]:
+        """The newest version of each table, as a watermark names them."""
+        return {str(table.path.relative_to(self._root)): table.version() for table in self._tables()}
+
+    def latest(self, entity: str, columns: Sequence[str]) -> pa.RecordBatchReader:
+        """The latest row of each living key of an entity, as committed. Read it whole before the next call."""
+        return self._silver[entity].latest(columns)
+
+    def settle(self) -> None:
+        """Wait for maintenance that is running, and land it. The next watermark must name the new versions."""
+        for bronze in self._bronze.values():
+            bronze.table.upkeep.settle()
+        for silver in self._silver.values():
+            silver.layers.settle()
+
+    def close(self) -> None:
+        """Forget what is staged, let running maintenance finish, give back the lease."""
+        if self._background is None:
+            return
+        self.rollback()
+        self._background.shutdown(wait=True, cancel_futures=True)
+        self._lease.release()
+
+    @cached_property
+    def _engine(self) -> duckdb.DuckDBPyConnection:
+        return connect(self._root / SCRATCH, threads=2)
+
+    def _tables(self) -> Iterator[LocalTable]:
+        for bronze in self._bronze.values():
+            yield bronze.table
+        for silver in self._silver.values():
+            yield silver.layers.log
+            yield silver.layers.base
+
+    def _maintain(self) -> None:
+        for bronze in self._bronze.values():
+            bronze.table.maintain(self._background, keep=self._keep)
+        for silver in self._silver.values():
+            silver.layers.maintain(self._background, fold_rows=self._fold_rows, keep=self._keep)
+
+    def _measure(self, entity: str, batch: Batch) -> None:
+        """Once per run and entity, on the first batch that is large enough: which columns repeat."""
+        if entity not in self._measured and (columns := repeating(batch)) is not None:
+            self._measured.add(entity)
+            self._bronze[entity].encode(columns)
+            if silver := self._silver.get(entity):
+                silver.encode(columns)
+
+    def _begin_anew(self) -> None:
+        """What was committed and never published is part of a snapshot that did not finish."""
+        for table in self._tables():
+            if table.files():
+                table.commit((), table.position(), replace=True, info={"reason": "the first snapshot begins anew"})
+
+    def _forget(self) -> None:
+        self._taken: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()

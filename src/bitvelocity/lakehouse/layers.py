@@ -1,0 +1,149 @@
+"""A base and the log above it: read as one table, folded when the log has grown. Silver and gold share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bitvelocity.errors import LakeError
+
+from .delta import LocalTable
+from .latest import latest
+from .names import scan
+from .parquet import Shape, plain, write
+from .table import DataFile, Staged
+
+FOLD_ROWS = 200_000
+FOLD_SHARE = 0.1
+"""A base is folded when the log above it has more rows than the first, and more than this share of the base."""
+PIECE = 131_072
+BASE_FILE = 1_000_000
+"""Rows of a file of the base."""
+MEMORY = "1GB"
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A base rewritten but not committed: the latest rows at `position`."""
+
+    staged: tuple[Staged, ...]
+    position: int
+
+
+class Layers:
+    """The base and the log of one keyed table, both with the same columns."""
+
+    def __init__(self, base: LocalTable, log: LocalTable, *, key: Sequence[str], scratch: Path) -> None:
+        self.base = base
+        self.log = log
+        self.key = tuple(key)
+        self._scratch = scratch
+        self._fold: Future[Folded] | None = None
+
+    def latest_sql(self, columns: Sequence[str], staged: Sequence[Staged] = ()) -> str:
+        """A SELECT of the latest row of each living key; with `staged`, as if those were committed already."""
+        position = self.base.position()
+        files = [*above(self.log.files(), position), *(piece.file for piece in staged)]
+        return overlay_sql(self.base, self.log, files, position=position, key=self.key, columns=columns)
+
+    def maintain(
+        self, background: Executor | None = None, *, fold_rows: int = FOLD_ROWS, keep: float = 600.0
+    ) -> None:
+        """Keep both tables quick, and the log above the base short. What `background` finishes lands at a later call."""
+        self.log.maintain(background, keep=keep)
+        self.base.maintain(background, keep=keep)
+        if self._fold is not None:
+            if self._fold.done():
+                self.settle()
+        elif self._is_due(fold_rows):
+            self.fold(background)
+
+    def fold(self, background: Executor | None = None) -> None:
+        """Rewrite the base as of the log's position; commit it here, or when `background` is done and we are asked."""
+        position = self.log.position()
+        query = self.latest_sql(self.base.schema.names)
+        folder, shape, sync = self.base.path, self.base.shape, self.base.synced
+        scratch = self._scratch
+
+        def job() -> Folded:
+            return Folded(tuple(_rewrite(query, folder, shape, scratch=scratch, sync=sync)), position)
+
+        if background is None:
+            self._land(job())
+        else:
+            self._fold = background.submit(job)
+
+    def settle(self) -> None:
+        """Wait for running jobs and land them."""
+        self.log.upkeep.settle()
+        self.base.upkeep.settle()
+        if self._fold is not None:
+            running, self._fold = self._fold, None
+            self._land(running.result())
+
+    def _land(self, folded: Folded) -> None:
+        if folded.position > self.base.position():
+            self.base.commit(folded.staged, folded.position, replace=True, info={"reason": "fold"})
+        else:
+            self.base.discard(folded.staged)
+
+    def _is_due(self, fold_rows: int) -> bool:
+        pending = sum(file.rows for file in above(self.log.files(), self.base.position()))
+        return pending > fold_rows and pending > FOLD_SHARE * sum(file.rows for file in self.base.files())
+
+
+def above(files: Sequence[DataFile], position: int) -> list[DataFile]:
+    """The files that may hold rows above a position."""
+    return [file for file in files if not isinstance(high := file.high.get("_lsn"), int) or high > position]
+
+
+def overlay_sql(
+    base: LocalTable,
+    log: LocalTable,
+    files: Sequence[DataFile],
+    *,
+    position: int,
+    key: Sequence[str],
+    columns: Sequence[str],
+) -> str:
+    """The latest rows of a base at `position` under the given files of its log."""
+    tail = f"(SELECT * FROM ({scan(log.path, files, log.schema)}) WHERE _lsn > {position:d})"
+    return latest(f"({scan(base.path, base.files(), base.schema)})", tail, key=key, columns=columns)
+
+
+def connect(scratch: Path, *, threads: int) -> duckdb.DuckDBPyConnection:
+    """An engine with bounded memory that spills into `scratch`, in UTC."""
+    connection = duckdb.connect(
+        config={"threads": threads, "memory_limit": MEMORY, "temp_directory": str(scratch), "preserve_insertion_order": False}
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _rewrite(query: str, folder: Path, shape: Shape, *, scratch: Path, sync: bool) -> Iterator[Staged]:
+    """The result of a query as files of bounded size; one thread, for the hot path needs the others."""
+    try:
+        with connect(scratch, threads=1) as engine:
+            rows = (plain(pa.Table.from_batches([piece]), shape.schema) for piece in engine.sql(query).to_arrow_reader(PIECE))
+            full = (piece for piece in rows if piece.num_rows)
+            while (first := next(full, None)) is not None:
+                yield Staged(write(folder, shape, _up_to(first, full), sync=sync))
+    except (duckdb.Error, OSError) as error:
+        raise LakeError(
+            f"{folder} cannot be folded: {error}",
+            safe="base and log are as they were",
+            remedy="see that the disk has room, then start again",
+        ) from error
+
+
+def _up_to(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    yield first
+    written = first.num_rows
+    while written < BASE_FILE and (piece := next(rest, None)) is not None:
+        written += piece.num_rows
+        yield piece

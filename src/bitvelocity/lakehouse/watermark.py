@@ -1,0 +1,62 @@
+"""What readers see: one small file that names a position and the version of every table at it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bitvelocity.errors import LakeError
+
+from .parquet import sync_path
+
+NAME = "watermark.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """A consistent state of the lake: all and only the transactions up to `position`, in all tables.
+
+    - `position`: commit LSN; `resume`: what the source was or may be told to forget up to.
+    - `seen`: how far the source was read, silence included: `position` is the last commit up to there.
+    - `committed_at`, `published_at`: UTC microseconds since 1970, by the source's clock and by ours.
+    - `tables`: table ("silver/orders_changes") -> Delta version.
+    - `gold_position`: commit LSN that gold stands at; below `position` only while gold catches up.
+    """
+
+    position: int
+    resume: int
+    seen: int = 0
+    committed_at: int = 0
+    published_at: int = 0
+    tables: Mapping[str, int] = field(default_factory=dict)
+    gold_position: int = -1
+
+
+def read_watermark(root: Path) -> Watermark | None:
+    """The newest published watermark; None when nothing was ever published."""
+    try:
+        return Watermark(**json.loads((root / NAME).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise LakeError(
+            f"{root / NAME} is no watermark: {error}",
+            safe="the tables of the lake are whole",
+            remedy="restore the file from a backup of the lake, or rebuild the lake from the source",
+        ) from error
+
+
+def publish(root: Path, watermark: Watermark, *, sync: bool = True) -> None:
+    """Let readers see it: at once, as a whole, and (with `sync`) after a power cut too."""
+    new = root / f".{NAME}.new"
+    with new.open("w") as file:
+        json.dump(asdict(watermark), file, separators=(",", ":"))
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    new.replace(root / NAME)
+    if sync:
+        sync_path(root)
