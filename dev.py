@@ -186,7 +186,7 @@ def install(extra: str) -> None:
         if is_installed(extra):
             return
         began = time.monotonic()
-        print(f"Preparing .venv with the extra {extra!r}, once: about 650 MB, a minute or so.", flush=True)
+        print(f"Preparing .venv with the extra {extra!r}, once: about 900 MB, a minute or so.", flush=True)
         INSTALLED.unlink(missing_ok=True)
         uv = shutil.which("uv")
         if not is_made():
@@ -251,10 +251,11 @@ def uv_pip(uv: str) -> list[str]:
 def pip() -> list[str]:
     """This Python's pip, working on the venv; else the one that `ensurepip` brings.
 
-    pip of 22.3 and later can work on another Python. Inside a venv neither PEP 668 nor PIP_USER has a say.
+    pip of 22.3 and later can work on another Python; inside a venv PEP 668 has no say. Compiling every file in
+    advance would take as long as all the rest, and most are never read.
     """
     os.environ["PIP_USER"] = "0"
-    options = ["install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    options = ["install", "--no-input", "--no-compile", "--disable-pip-version-check", "--progress-bar", "off"]
     if pip_version() >= (22, 3):
         return [sys.executable, "-m", "pip", "--python", str(PYTHON), *options]
     if find_spec("ensurepip") is None:
@@ -283,7 +284,7 @@ def run_installer(command: list[str]) -> None:
         assert installer.stdout
         for line in installer.stdout:
             log.write(line)
-            last = [*last[-30:], line]
+            last = [*last[-60:], line]
             show(line.strip())
     show("")
     if installer.returncode:
@@ -326,7 +327,9 @@ def explain(output: str) -> Stop:
     unknown_trouble = ("the installer stopped", f"Read {LOG}, mend it, run the same command again.")
     known = ((what, remedy) for pattern, what, remedy in TROUBLES if re.search(pattern, output))
     what, remedy = next(known, unknown_trouble)
-    told = "\n".join(f"  | {line}" for line in output.strip().splitlines()[-6:])
+    lines = output.strip().splitlines()
+    telling = [line for line in lines if re.search(r"error|fail|denied|no space", line, re.IGNORECASE)] or lines
+    told = "\n".join(f"  | {line.strip()}" for line in telling[-4:])
     return Stop(f"{what}:\n{told}\n  All of it: {LOG}", remedy)
 
 
