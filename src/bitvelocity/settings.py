@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 from .errors import SettingsError
 
 FILE_NAME = "bitvelocity.toml"
+SNAPSHOTS = ("initial", "never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class CaptureSettings:
     publication: str = "bitvelocity"
     cycle_ms: int = 25
     """Shortest time between two commits to the lake while the stream is level: freshness against CPU."""
+    snapshot: str = "initial"
+    """`initial`: an empty lake begins with the tables as they are. `never`: it begins where the slot stands, which
+    must exist; for tables whose whole history is in the slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ def load_settings(start: Path, environment: Mapping[str, str] = os.environ) -> S
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: {error}", remedy="Correct the file; it is TOML.") from error
     sections = _sections(raw, file, environment)
+    _check_snapshot(sections["capture"], file)
     settings = Settings(root=file.parent, **sections)
     if dsn := environment.get("BITVELOCITY_DSN"):
         database = DatabaseSettings(dsn=dsn, port=settings.database.port)
@@ -103,6 +108,13 @@ def find_project(start: Path) -> Path:
         f"There is no {FILE_NAME} in {start.resolve()} or above it.",
         remedy="Go into a project's folder, or make one: bitvelocity init my-shop",
     )
+
+
+def _check_snapshot(capture: CaptureSettings, file: Path) -> None:
+    if capture.snapshot not in SNAPSHOTS:
+        raise SettingsError(
+            f"{file}: [capture] snapshot is {capture.snapshot!r}.", remedy=f"Write one of: {', '.join(SNAPSHOTS)}."
+        )
 
 
 def _sections(raw: dict[str, Any], file: Path, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -100,6 +100,11 @@ class Pipeline:
         """What readers see now."""
         return self._last
 
+    @property
+    def streamed(self) -> int:
+        """Large transactions that came ahead of their commit since the last connection."""
+        return self._source.stats.streamed
+
     def connect(self, dsn: str) -> None:
         """Read from `dsn`, for the first time or again: what was staged is forgotten and will come again."""
         self._disconnect()
@@ -109,7 +114,7 @@ class Pipeline:
             slot=settings.slot,
             publication=settings.publication,
             spill=self._project.lake / ".spill",
-            has_position=self._last is not None,
+            has_position=self._last is not None or settings.snapshot == "never",
         )
 
     def _disconnect(self) -> None:
@@ -128,12 +133,12 @@ class Pipeline:
 
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
-        rows = 0
+        rows, until = 0, time.monotonic() + timeout
         for change_set in self._source.tail(timeout):
             began = time.monotonic()
             rows += self._apply(change_set)
             self._linger(began, change_set.mark)
-            if time.monotonic() - began > timeout:
+            if time.monotonic() > until:
                 break
         self._idle(rows)
         return rows

@@ -1,0 +1,44 @@
+"""`bitvelocity status`: where every station stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...changes import format_lsn
+from ...flow import Status, open_project, status
+from ..output import json_option, print_json, project_option, say
+
+
+@click.command(short_help="Lag, freshness, rows and slot health, per station.")
+@project_option
+@json_option
+def command(folder: Path, as_json: bool) -> None:
+    """Show lag, freshness, rows and slot health per station. Starts and changes nothing."""
+    found = status(open_project(folder))
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        _show(found)
+
+
+def _show(found: Status) -> None:
+    beat = found.running
+    if beat:
+        say(f"running   pid {beat['pid']}, {beat['rows']:,} changes since start, {beat['rows_per_second']:,.0f}/s now")
+    else:
+        say("running   no (bitvelocity up starts it)")
+    if found.slot and found.slot.exists:
+        colour = {"ok": None, "warn": "yellow", "bad": "red"}[found.slot.level]
+        say(f"slot      {found.slot.sentence()}", fg=colour)
+        if found.slot.remedy:
+            say(f"          Remedy: {found.slot.remedy}")
+    if found.watermark:
+        fresh = found.freshness_seconds
+        age = "unknown" if fresh is None else "level with the source" if not fresh else f"{fresh:,.1f} s old"
+        say(f"lake      at {format_lsn(found.watermark.position)}, {age}")
+    for table in found.tables:
+        say(f"  {table.layer:<7} {table.name:<24} {table.rows:>14,} rows")
+    for note in found.notes:
+        say(f"note      {note}", dim=True)
