@@ -2,10 +2,14 @@
 
 from .delta import LocalTable
 from .lake import Lake
+from .layers import Layers
+from .reading import LakeReader
 from .silver import Changed
 from .table import DataFile, Staged, Table
+from .views import event_id
 from .watermark import Watermark, publish, read_watermark
 
 __all__ = [
-    "Changed", "DataFile", "Lake", "LocalTable", "Staged", "Table", "Watermark", "publish", "read_watermark",
+    "Changed", "DataFile", "Lake", "LakeReader", "Layers", "LocalTable", "Staged", "Table", "Watermark", "event_id", "publish",
+    "read_watermark",
 ]  # fmt: skip

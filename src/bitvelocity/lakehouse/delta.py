@@ -62,7 +62,7 @@ class LocalTable:
         path: Path,
         schema: pa.Schema,
         *,
-        app: str = "bitvelocity",
+        app: str = log.APP,
         dictionary: Sequence[str] = (),
         statistics: Sequence[str] = ("_lsn",),
         sync: bool = True,

@@ -25,6 +25,8 @@ Action = dict[str, Any]
 """One line of a log entry: `{"add": {...}}`, `{"txn": {...}}`, ..."""
 
 LOG = "_delta_log"
+APP = "bitvelocity"
+"""The application whose position a table carries, if not told otherwise."""
 
 
 def now() -> int:

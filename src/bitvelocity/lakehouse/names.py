@@ -62,18 +62,18 @@ _TYPES = {
 }
 
 
-def scan(folder: Path, files: Sequence[DataFile], schema: pa.Schema) -> str:
+def scan(folder: Path, files: Iterable[DataFile], schema: pa.Schema, *, stored: int | None = None) -> str:
     """A SELECT over files of a table, whatever their age: columns that came later are NULL in older ones.
 
-    No footer is read to say so: the name of a file tells how many columns it has. A file of another engine is taken to
-    have them all.
+    No footer is read to say so: the name of a file tells how many columns it has. A file of another engine has all
+    that are `stored` in the table (default: all of `schema`). No files give no rows.
     """
     ages: dict[int, list[str]] = {}
     for file in files:
-        ages.setdefault(columns_in(file.path) or len(schema), []).append(str(folder / file.path))
-    if not ages:
-        ages = {0: []}
-    return " UNION ALL ".join(_scan(paths, columns, schema) for columns, paths in sorted(ages.items(), reverse=True))
+        columns = columns_in(file.path) or stored or len(schema)
+        ages.setdefault(columns, []).append(str(folder / file.path))
+    parts = [_scan(paths, columns, schema) for columns, paths in sorted(ages.items(), reverse=True)]
+    return " UNION ALL ".join(parts or [f"{_scan([], 0, schema)} WHERE false"])
 
 
 def _scan(paths: Sequence[str], columns: int, schema: pa.Schema) -> str:
@@ -81,5 +81,5 @@ def _scan(paths: Sequence[str], columns: int, schema: pa.Schema) -> str:
         identifier(field.name) if i < columns else f"CAST(NULL AS {sql_type(field.type)}) AS {identifier(field.name)}"
         for i, field in enumerate(schema)
     ]
-    source = f"read_parquet([{', '.join(map(literal, paths))}])" if paths else "(SELECT 1 WHERE false)"
-    return f"SELECT {', '.join(terms)} FROM {source}"
+    source = f" FROM read_parquet([{', '.join(map(literal, paths))}])" if paths else ""
+    return f"SELECT {', '.join(terms)}{source}"

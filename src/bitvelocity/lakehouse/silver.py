@@ -107,9 +107,9 @@ class Silver:
         return self._engine().sql(self.layers.latest_sql(columns)).to_arrow_reader()
 
     def _keep(self, rows: pa.Table) -> None:
-        """Hold the rows for gold, unless the commit has grown too large to hold."""
+        """Hold the rows for gold, all text as views, unless the commit has grown too large to hold."""
         if len(self._kept) == len(self._staged) - 1:
-            self._kept.append(rows)
+            self._kept.append(frame(rows).to_arrow(compat_level=VIEWS))
         if sum(table.num_rows for table in self._kept) > KEPT_ROWS:
             self._kept = []
 

@@ -139,7 +139,7 @@ class Upkeep:
         if self._table.synced:
             for path in (*folder.glob(f"{version:020}.checkpoint*.parquet"), pointer, folder):
                 sync_path(path)
-        _forget_entries(folder, version, time.time() - keep)
+        _forget_entries(folder, time.time() - keep)
         return _nothing
 
     def _remove_dead(self, keep: float) -> None:
@@ -171,12 +171,16 @@ def _entries_since(table: Path, written: float) -> tuple[float, str]:
     return complete, text
 
 
-def _forget_entries(folder: Path, checkpoint: int, older_than: float) -> None:
-    """Remove entries and checkpoints below a newer checkpoint, oldest first, so that no gap is ever seen above one."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        number = entry.name.partition(".")[0]
-        if number.isdigit() and int(number) < checkpoint and entry.stat().st_mtime < older_than:
-            Path(entry.path).unlink()
+def _forget_entries(folder: Path, older_than: float) -> None:
+    """Remove what stands below the last but one checkpoint: a reader may be on its way to a version below the last."""
+    numbers = sorted({_number(path) for path in folder.glob("*.checkpoint*.parquet")})
+    for path in sorted(folder.iterdir()) if len(numbers) > 1 else ():
+        if path.name[:1].isdigit() and _number(path) < numbers[-2] and path.stat().st_mtime < older_than:
+            path.unlink()
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition(".")[0])
 
 
 def _done(_: object) -> None:
