@@ -94,6 +94,10 @@ class Buffer:
         """The Arrow array of `views`; NULL where not `valid`."""
         return strings(views, valid, self.arrow)
 
+    def binaries(self, views: Views) -> pa.Array[Any]:
+        """The same for bytes that need not be text."""
+        return pa.Array.from_buffers(pa.binary_view(), len(views), [None, pa.py_buffer(views.data), self.arrow])
+
 
 def _finish(views: Views, at: Offsets, lengths: Offsets) -> None:
     """Make whole views of words that hold the length and the first twelve bytes."""

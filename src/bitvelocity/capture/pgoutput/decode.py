@@ -19,7 +19,7 @@ from bitvelocity.errors import CaptureError
 
 from ..frames import PAYLOAD
 from .buffer import TAIL, Buffer, Flags, Offsets, letters
-from .context import NOBODY, Context, context_columns, is_context, read_context
+from .context import NOBODY, Context, Contexts, is_context
 from .images import Image, absent_names, fill_unchanged, read_images
 from .relation import Relation, parse_relation
 
@@ -134,7 +134,7 @@ def _changes(piece: Piece, wide: int, alive: Flags | np.bool_) -> tuple[Index, O
 
 def _rows(
     piece: Piece, changes: tuple[Index, Offsets, Index], messages: Index, carry: Carry
-) -> tuple[_Rows, Carry, list[Context]]:
+) -> tuple[_Rows, Carry, Contexts]:
     """Join to each change what its transaction says: position, time and context."""
     frame, at, oid = changes
     begins = np.flatnonzero(piece.kinds == _BEGIN)
@@ -145,7 +145,7 @@ def _rows(
     xid = np.append(carry.xid, piece.buffer.u32(begin + 17))
     first = np.append(-carry.ordinal, np.searchsorted(frame, begins))
 
-    contexts = [NOBODY, carry.context, *(read_context(piece.buffer, m) for m in _message_bodies(piece, messages, carry))]
+    contexts = Contexts(piece.buffer, piece.at[messages] + (5 if carry.streamed else 1), carry.context)
     context_of = np.append(0, of_frame[messages])  # the transaction of each context; the carried one first
     seen = np.searchsorted(messages, frame)  # how many contexts stand before the row
     tx = of_frame[frame]
@@ -160,14 +160,9 @@ def _rows(
         committed_at=int(committed_at[-1]),
         xid=int(xid[-1]),
         ordinal=len(frame) - int(first[-1]),
-        context=contexts[-1] if context_of[-1] == last else NOBODY,
+        context=contexts[len(messages) + 1] if context_of[-1] == last else NOBODY,
     )
     return rows, after, contexts
-
-
-def _message_bodies(piece: Piece, messages: Index, carry: Carry) -> list[int]:
-    offsets: list[int] = (piece.at[messages] + (5 if carry.streamed else 1)).tolist()
-    return offsets
 
 
 def _shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tuple[int, Relation]]]:
@@ -204,7 +199,7 @@ def _by_relation(
         yield relation, rows.pick(part)
 
 
-def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: list[Context]) -> Batch:
+def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts) -> Batch:
     after, before = _images(piece, relation, rows)
     count = len(rows)
     void = pa.nulls(count, pa.string_view())
@@ -214,7 +209,7 @@ def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: list[Context
         pa.array(rows.ordinal.astype(np.int32)),
         pa.array(rows.xid),
         pa.array(rows.committed_at).view(pa.timestamp("us", "UTC")),
-        *context_columns(contexts, rows.context),
+        *contexts.columns(rows.context),
         absent_names(after, relation, count),
     ]
     for images in (after, before):
