@@ -15,9 +15,9 @@ PROJECTS: dict[str, tuple[str, ...]] = {
 
 
 def copy_project(name: str, target: Path) -> list[Path]:
-    """Copy the files of project `name` into `target`, a new or empty folder; returns the new files, sorted."""
+    """Copy the files of project `name` into `target`, a new or empty folder; returns them, sorted."""
     if name not in PROJECTS:
-        raise SettingsError(f"There is no project {name!r} to copy.", remedy=f"There is: {', '.join(PROJECTS)}.")
+        raise SettingsError(f"There is no project {name!r}.", remedy=f"There is: {', '.join(PROJECTS)}.")
     _refuse_taken(target)
     source = Path(__file__).parent / name
     copied = []

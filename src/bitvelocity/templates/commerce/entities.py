@@ -1,4 +1,4 @@
-"""The shop's tables. Change them, then run `bitvelocity apply --dry-run` to see what that means for the database.
+"""The shop's tables. Change them, then see by `bitvelocity apply --dry-run` what that means for the database.
 
 Every table also gets the standard audit columns, stamped by the database: created_at, created_by, updated_at,
 updated_by, version, deleted_at, deleted_by. `audit=False` leaves them out.
@@ -109,10 +109,12 @@ class OrderItem(
 
     order_id: Annotated[UUID, Key()]
     line_number: Annotated[Number, Key(), Range(1)]
-    order_created_at: Annotated[datetime, Doc("Part of the order's key, because orders are partitioned by it.")]
+    order_created_at: Annotated[datetime, Doc("Part of the order's key: orders are partitioned by it.")]
     product_id: Annotated[UUID, Ref("products.product_id")]
     quantity: Annotated[Number, Range(0), Doc("Pieces; thousandths of a gallon for fuel.")]
-    unit_price: Annotated[Decimal, Numeric(12, 4), Range(0), Doc("Shelf price with tax, rounded; the amounts are exact.")]
+    unit_price: Annotated[
+        Decimal, Numeric(12, 4), Range(0), Doc("Shelf price with tax, rounded; the amounts are exact.")
+    ]
     subtotal: Money
     discount_amount: Annotated[Money, Default("0")]
     tax_amount: Annotated[Money, Default("0")]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 
+from .retail import WINDOW
 from .shop import Ints, Shop, dice
 
 Kind = Literal[
@@ -16,8 +19,7 @@ Kind = Literal[
 ]  # fmt: skip
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
-WINDOW = 6 * HOUR
-NEVER = np.iinfo(np.int64).max
+DAY = 24 * HOUR
 COPY_FROM = 25
 """From this many orders on, a placing transaction is one COPY per table."""
 
@@ -42,7 +44,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transaction. `rows` are row numbers: of items to correct or drop, of products to rename, else of orders."""
+    """One transaction. `rows` are numbers of rows: items (correct, drop), products (rename), else orders."""
 
     kind: Kind
     user: str
@@ -83,38 +85,53 @@ USERS: dict[Kind, tuple[str, str]] = {
 }
 
 
-def write_story(shop: Shop, rates: Rates) -> Iterator[Step]:
-    """The steps of the replay in order: people and goods first, then six hours of the shop's life after six hours.
+SOURCES: dict[Kind, str] = {
+    "customers": "crm", "products": "catalog", "rename": "catalog", "cancel": "back-office",
+    "correct": "back-office", "refund": "back-office", "hide": "back-office", "erase": "back-office",
+    "ship": "logistics", "deliver": "logistics", "readings": "stores",
+}  # fmt: skip
+"""The program that a step comes from; the shop itself where nothing is said."""
 
-    Within a window each order meets its fates in the order of their times. What would happen after the last order
-    was placed is left untold, so some orders stay on their way.
+
+def write_story(shop: Shop, rates: Rates, seed: int) -> Iterator[Step]:
+    """The steps of the replay in order: window after window of the shop's life, to the end of the last.
+
+    Within a window each order meets its fates in the order of their times. The story of fewer lines is the
+    beginning of the story of more; orders that are on their way at its end stay there.
     """
-    yield from _import("customers", shop.customers.height, 1_000, shop)
-    yield from _import("products", shop.products.height, 20_000, shop)
-    placed = shop.placed
-    edges = np.arange(placed[0] // WINDOW * WINDOW, placed[-1] + WINDOW, WINDOW)
-    acts = _acts(shop, rates)
-    for start in edges:
+    first, last = (int(at) // WINDOW for at in shop.placed[[0, -1]])
+    acts = _acts(shop, rates, seed)
+    for start in range(first * WINDOW, (last + 1) * WINDOW, WINDOW):
         for act in acts:
             low, high = np.searchsorted(act.at, (start, start + WINDOW))
             yield from _cut(act, int(low), int(high))
-        yield Step("readings", USERS["readings"][0], np.array([start]), int(start))
+        yield Step("readings", USERS["readings"][0], np.array([start]), start)
 
 
-def _import(kind: Kind, height: int, size: int, shop: Shop) -> Iterator[Step]:
-    for start in range(0, height, size):
-        rows = np.arange(start, min(start + size, height))
-        yield Step(kind, USERS[kind][0], rows, int(shop.placed[0]))
+def _acts(shop: Shop, rates: Rates, seed: int) -> tuple[Act, ...]:
+    """In the order in which they are played within a window: nobody buys before he is known."""
+    return (
+        _act("customers", *_seen(shop.customers), singles=0, batch=1_000),
+        _act("products", *_seen(shop.products), singles=0, batch=20_000),
+        *_order_acts(shop, rates, seed),
+        _renames(shop, rates, seed),
+    )
 
 
-def _acts(shop: Shop, rates: Rates) -> tuple[Act, ...]:
-    """In the order in which they are played within a window."""
-    numbers = shop.orders["basket_id"].to_numpy()
+def _seen(table: pl.DataFrame) -> tuple[Ints, Ints]:
+    return np.arange(table.height), table["at"].to_physical().to_numpy()
+
+
+def _order_acts(shop: Shop, rates: Rates, seed: int) -> tuple[Act, ...]:
+    numbers = shop.orders["basket_id"].to_numpy() * 1_000 + seed
     home = shop.orders["delivery"].to_numpy()
-    placed, end = shop.placed, int(shop.placed[-1])
+    placed = shop.placed
 
     def later(than: Ints, salt: int, low: int, high: int) -> Ints:
         return than + (low + dice(numbers, salt) * (high - low)).astype(np.int64)
+
+    def act(kind: Kind, who: npt.NDArray[np.bool_], at: Ints, *, singles: int = 1, batch: int = 400) -> Act:
+        return _act(kind, np.flatnonzero(who), at, singles=singles, batch=batch)
 
     fate = dice(numbers, 30)
     bounds = np.cumsum([rates.cancelled, rates.refunded, rates.hidden, rates.erased])
@@ -122,57 +139,52 @@ def _acts(shop: Shop, rates: Rates) -> tuple[Act, ...]:
     early = dice(numbers, 31) < 0.5
     confirmed = later(placed, 32, 2 * MINUTE, 40 * MINUTE)
     processed = later(confirmed, 33, 5 * MINUTE, 25 * MINUTE)
-    cancelling = np.where(early, later(placed, 34, MINUTE, 2 * MINUTE), later(confirmed, 34, MINUTE, 5 * MINUTE))
+    cancelling = later(np.where(early, placed, confirmed), 34, MINUTE, 2 * MINUTE)
     shipped = later(confirmed, 35, 30 * MINUTE, 5 * HOUR)
     delivered = later(shipped, 36, HOUR, 6 * HOUR)
     finally_ = later(delivered, 37, HOUR, 12 * HOUR)
-
-    def act(kind: Kind, who: object, at: Ints, *, singles: int = 1, batch: int = 400) -> Act:
-        return _act(kind, np.flatnonzero(who), at, end=end, singles=singles, batch=batch)
 
     return (
         act("place", placed >= 0, placed, singles=3, batch=250),
         act("confirm", ~(cancelled & early), confirmed),
         act("process", home & ~cancelled, processed),
         act("cancel", cancelled, cancelling),
-        *_item_acts(shop, rates, np.flatnonzero(~cancelled & ~erased)),
+        *_item_acts(shop, rates, np.flatnonzero(~cancelled & ~erased), seed),
         act("ship", ~cancelled, shipped),
         act("deliver", ~cancelled, delivered),
         act("refund", refunded, finally_),
         act("hide", hidden, finally_),
         act("erase", erased, finally_),
-        _renames(shop, rates, end),
     )
 
 
-def _item_acts(shop: Shop, rates: Rates, orders: Ints) -> tuple[Act, Act]:
+def _item_acts(shop: Shop, rates: Rates, orders: Ints, seed: int) -> tuple[Act, Act]:
     """Corrections and removals, of items of `orders`. The first item of an order is never removed."""
     order = shop.items["order"].to_numpy()
     line = shop.items["line_number"].to_numpy()
     numbers = shop.orders["basket_id"].to_numpy()[order] * 1_000 + line
     able = np.isin(order, orders)
-    fate = dice(numbers, 41)
+    fate = dice(numbers, 41 + seed)
     corrected = able & (fate < rates.corrected) & (shop.items["total"].to_numpy() >= 10)
     dropped = able & (fate >= 1 - rates.dropped) & (line > 1)
-    at = shop.placed[order] + (50 * MINUTE + dice(order, 42) * 6 * HOUR).astype(np.int64)
-    end = int(shop.placed[-1])
+    at = shop.placed[order] + (50 * MINUTE + dice(numbers, 42 + seed) * 6 * HOUR).astype(np.int64)
     return (
-        _act("correct", np.flatnonzero(corrected), at, end=end, singles=2, batch=100),
-        _act("drop", np.flatnonzero(dropped), at, end=end, singles=1, batch=100),
+        _act("correct", np.flatnonzero(corrected), at, singles=2, batch=100),
+        _act("drop", np.flatnonzero(dropped), at, singles=1, batch=100),
     )
 
 
-def _renames(shop: Shop, rates: Rates, end: int) -> Act:
-    numbers = shop.products["product_number"].to_numpy().astype(np.int64)
-    at = shop.placed[0] + (dice(numbers, 51) * (end - shop.placed[0])).astype(np.int64)
-    return _act("rename", np.flatnonzero(dice(numbers, 52) < rates.renamed), at, end=end, singles=1, batch=50)
+def _renames(shop: Shop, rates: Rates, seed: int) -> Act:
+    numbers = shop.products["product_number"].to_numpy().astype(np.int64) * 1_000 + seed
+    seen = shop.products["at"].to_physical().to_numpy()
+    at = seen + (DAY * (0.2 + dice(numbers, 51) * 60)).astype(np.int64)
+    return _act("rename", np.flatnonzero(dice(numbers, 52) < rates.renamed), at, singles=1, batch=50)
 
 
-def _act(kind: Kind, rows: Ints, at: Ints, *, end: int, singles: int, batch: int) -> Act:
-    """`rows` that meet their fate by `end`, in order of time."""
+def _act(kind: Kind, rows: Ints, at: Ints, *, singles: int, batch: int) -> Act:
+    """`rows` in order of the time, `at[row]`, of their fate."""
     when = at[rows]
     order = np.argsort(when, kind="stable")
-    order = order[: int(np.searchsorted(when[order], end, side="right"))]
     return Act(kind, USERS[kind], rows[order], when[order], singles, batch)
 
 

@@ -1,6 +1,7 @@
 """The replay's own books: what the database must hold after the steps that were committed.
 
-Kept in columns of numbers, without a word of SQL, so that tests can hold PostgreSQL, silver and gold against them.
+Kept in columns of numbers, without a word of SQL, so that tests can hold PostgreSQL, silver and gold against
+them.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Expected:
     shipping_amount: Decimal
     total_amount: Decimal
     days: tuple[Day, ...]
+
+    @property
+    def revenue(self) -> Decimal:
+        """All days together, as `gold.daily_sales` adds up."""
+        return sum((day.total_revenue for day in self.days), Decimal(0))
 
 
 class Ledger:
@@ -156,7 +162,8 @@ class Ledger:
 
     def _days(self, here: npt.NDArray[np.bool_]) -> tuple[Day, ...]:
         lost = np.isin(self._status, [STATUSES.index("CANCELLED"), STATUSES.index("REFUNDED")])
-        sales = np.bincount(self._order[self._item], self._total[self._item], minlength=len(here)).astype(np.int64)
+        sales = np.zeros(len(here), dtype=np.int64)
+        np.add.at(sales, self._order[self._item], self._total[self._item])
         orders = self._shop.orders.select("customer_id", "shipping", pl.col("at").dt.date().alias("day"))
         kept = orders.with_columns(pl.Series("sales", sales)).filter(pl.Series(here & ~lost & ~self._hidden))
         days = kept.group_by("day").agg(
@@ -173,8 +180,8 @@ class Ledger:
 def items_of(first: Ints, orders: Ints) -> Ints:
     """The item rows of `orders`; `first` has one entry more than there are orders."""
     starts, sizes = first[orders], first[orders + 1] - first[orders]
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.repeat(starts, sizes) + within
+    within: Ints = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return within + np.repeat(starts, sizes)
 
 
 def money(cents: int | np.int64) -> Decimal:

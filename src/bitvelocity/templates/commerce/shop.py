@@ -1,8 +1,9 @@
-"""The shop's tables, made from lines of retail life: households buy, baskets become orders, lines become items.
+"""The shop's tables, made from lines of retail life: baskets become orders, lines become items.
 
-What the data tells stays exact: amounts are whole cents, an item's total is its line's sales value, and an order's
-total is the sum of its items and its shipping. What it does not tell (names, e-mail addresses, payments, tax) is made
-up, the same on every run: keys are UUIDv5 of the data's own numbers, and dice are hashes of them.
+What the data tells stays exact: amounts are whole cents, an item's total is its line's sales value, and an
+order's total is the sum of its items and its shipping. What it does not tell (names, addresses, payments, the
+tax in a price, delivery) is made up, the same on every run: keys are UUIDv5 of the data's own numbers, and
+dice are hashes of them.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ NAMESPACE = uuid5(NAMESPACE_URL, "https://bitvelocity.dev/commerce")
 TAXED = ["AUTOMOTIVE", "COSMETICS", "DRUG GM", "FLORAL", "GARDEN CENTER", "HOUSEWARES", "SPIRITS", "TOYS"]
 TAX_PERCENT = 7
 DELIVERY_FEE = 495
-FIRST = ("Ada Ben Carla David Elena Felix Grace Hugo Irene Jonas Kira Liam Mara Nils Olga Pablo Quinn Rosa Sven "
-         "Tara Uma Victor Wanda Xenia Yann Zoe").split()  # fmt: skip
-LAST = ("Adams Bauer Costa Diaz Evans Fischer Garcia Hansen Ito Jansen Keller Lopez Meyer Novak Olsen Park Quist "
-        "Rossi Silva Turner Urban Vega Weber Xu Young Zimmer").split()  # fmt: skip
+FIRST = ("Ada Ben Carla David Elena Felix Grace Hugo Irene Jonas Kira Liam Mara Nils Olga Pablo Quinn Rosa "
+         "Sven Tara Uma Victor Wanda Xenia Yann Zoe").split()  # fmt: skip
+LAST = ("Adams Bauer Costa Diaz Evans Fischer Garcia Hansen Ito Jansen Keller Lopez Meyer Novak Olsen Park "
+        "Quist Rossi Silva Turner Urban Vega Weber Xu Young Zimmer").split()  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
     """Rows to be written, in the order in which they happened; amounts in cents, times in UTC.
 
+    - `customers`, `products`: their columns, and `at`, when they were first seen
     - `orders`: order_id, customer_id, store_number, at, shipping, delivery (brought home), `first` item
     - `items`: order (row of `orders`), line_number, product_id, quantity, discount, tax, total
     """
@@ -40,10 +42,6 @@ class Shop:
     products: pl.DataFrame
     orders: pl.DataFrame
     items: pl.DataFrame
-
-    @property
-    def first_day(self) -> np.datetime64:
-        return np.datetime64(int(self.placed[0]), "us").astype("datetime64[D]")
 
     @property
     def placed(self) -> Ints:
@@ -85,7 +83,8 @@ def tax_within(total: Ints) -> Ints:
 
 
 def _customers(retail: Retail) -> pl.DataFrame:
-    numbers = retail.lines["household_id"].unique().sort()
+    seen = retail.lines.group_by("household_id", maintain_order=True).agg(pl.col("at").first())
+    numbers = seen["household_id"]
     values = numbers.to_numpy()
     first = np.array(FIRST)[(dice(values, 11) * len(FIRST)).astype(int)]
     last = np.array(LAST)[(dice(values, 12) * len(LAST)).astype(int)]
@@ -94,6 +93,7 @@ def _customers(retail: Retail) -> pl.DataFrame:
             "customer_id": [stable_id("customer", n) for n in numbers],
             "customer_number": numbers.cast(pl.Int32),
             "name": np.char.add(np.char.add(first, " "), last),
+            "at": seen["at"],
         }
     )
     known = retail.households.select(
@@ -103,15 +103,16 @@ def _customers(retail: Retail) -> pl.DataFrame:
         "household_size",
         "home_ownership",
     )
-    address = pl.format("{}.{}@example.com", pl.col("name").str.to_lowercase().str.replace(" ", "."), "customer_number")
-    joined = people.with_columns(address.alias("email")).join(known, on="customer_number", how="left")
-    return joined.sort("customer_number")
+    called = pl.col("name").str.to_lowercase().str.replace(" ", ".")
+    address = pl.format("{}.{}@example.com", called, "customer_number")
+    people = people.with_columns(address.alias("email"))
+    return people.join(known, on="customer_number", how="left", maintain_order="left")
 
 
 def _products(retail: Retail) -> pl.DataFrame:
     """All that was sold; what the catalogue does not know is called by its number."""
-    sold = retail.lines.select(pl.col("product_id").unique()).sort("product_id")
-    told = sold.join(retail.products, on="product_id", how="left")
+    sold = retail.lines.group_by("product_id", maintain_order=True).agg(pl.col("at").first())
+    told = sold.join(retail.products, on="product_id", how="left", maintain_order="left")
     plain = pl.col("product_type").str.to_titlecase()
     return told.select(
         pl.Series("product_id", [stable_id("product", n) for n in sold["product_id"]]),
@@ -121,6 +122,7 @@ def _products(retail: Retail) -> pl.DataFrame:
         pl.col("product_category").alias("category"),
         "brand",
         "package_size",
+        "at",
     )
 
 

@@ -10,28 +10,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import psycopg
 from psycopg import Connection, sql
 
 from .fates import COPY_FROM, Step
-from .ledger import BECOMES, Ledger, items_of
+from .ledger import BECOMES, Ledger, money
+from .placed import TABLES, Placed
 from .shop import Ints, Shop
 from .telemetry import Telemetry
-
-ORDERS = {
-    "order_id": "uuid", "customer_id": "uuid", "store_number": "integer", "created_at": "timestamptz",
-    "subtotal": "numeric", "discount_amount": "numeric", "tax_amount": "numeric", "shipping_amount": "numeric",
-    "total_amount": "numeric",
-}  # fmt: skip
-ITEMS = {
-    "order_id": "uuid", "line_number": "integer", "order_created_at": "timestamptz", "product_id": "uuid",
-    "quantity": "integer", "unit_price": "numeric", "subtotal": "numeric", "discount_amount": "numeric",
-    "tax_amount": "numeric", "total_amount": "numeric",
-}  # fmt: skip
-PAYMENTS = {
-    "payment_id": "uuid", "order_id": "uuid", "order_created_at": "timestamptz", "method": "text",
-    "amount": "numeric",
-}  # fmt: skip
 
 OF_ORDERS = """
   from unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) as k (order_id, created_at)
@@ -56,7 +41,8 @@ update payments as p set amount = o.total_amount from orders as o
 SET_PAYMENT = "update payments set status = %(status)s where order_id = any(%(ids)s::uuid[])"
 CORRECT = """
 update order_items as i
-   set unit_price = k.unit_price, subtotal = k.subtotal, tax_amount = k.tax_amount, total_amount = k.total_amount
+   set unit_price = k.unit_price, subtotal = k.subtotal, tax_amount = k.tax_amount,
+       total_amount = k.total_amount
   from unnest(%(ids)s::uuid[], %(lines)s::integer[], %(prices)s::numeric[], %(subtotals)s::numeric[],
               %(taxes)s::numeric[], %(totals)s::numeric[])
        as k (order_id, line_number, unit_price, subtotal, tax_amount, total_amount)
@@ -81,7 +67,7 @@ class Writer:
     def __init__(self, shop: Shop, telemetry: Telemetry) -> None:
         self._shop = shop
         self._telemetry = telemetry
-        self._first = np.append(shop.orders["first"].to_numpy(), shop.items.height)
+        self._placed = Placed(shop)
         self._at = shop.orders["at"].dt.replace_time_zone("UTC")
 
     def is_bulk(self, step: Step) -> bool:
@@ -95,7 +81,7 @@ class Writer:
         match step.kind:
             case "customers" | "products":
                 table = self._shop.customers if step.kind == "customers" else self._shop.products
-                copy(connection, step.kind, table[step.rows])
+                copy(connection, step.kind, table[step.rows].drop("at"))
             case "readings":
                 copy(connection, "device_telemetry", self._telemetry.readings(step.at))
             case "place":
@@ -110,33 +96,11 @@ class Writer:
                 self._change_orders(connection, step)
 
     def _place(self, connection: Connection[Any], step: Step) -> None:
-        tables = (("orders", ORDERS), ("order_items", ITEMS), ("payments", PAYMENTS))
-        frames = self._placed(step.rows)
-        for (name, columns), frame in zip(tables, frames, strict=True):
+        for name, frame in self._placed.rows(int(step.rows[0]), int(step.rows[-1]) + 1).items():
             if self.is_bulk(step):
-                copy(connection, name, frame.select(columns))
+                copy(connection, name, frame)
             else:
-                insert(connection, name, columns, frame)
-
-    def _placed(self, orders: Ints) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        """Rows of orders, items and payments, amounts as text."""
-        heads = self._shop.orders[orders].with_columns(
-            pl.Series("order", orders), pl.col("at").dt.replace_time_zone("UTC").alias("created_at")
-        )
-        items = self._shop.items[items_of(self._first, orders)].join(
-            heads.select("order", "order_id", pl.col("created_at").alias("order_created_at")),
-            on="order", how="left", maintain_order="left",
-        ).with_columns(subtotal=pl.col("total") + pl.col("discount") - pl.col("tax"))  # fmt: skip
-        sums = items.group_by("order").agg(pl.col("subtotal", "discount", "tax", "total").sum())
-        sold = heads.join(sums, on="order", how="left", maintain_order="left").with_columns(
-            pl.col("total") + pl.col("shipping")
-        )
-        paid = sold.select(
-            "payment_id", "order_id", pl.col("created_at").alias("order_created_at"), "method",
-            amount=amount(pl.col("total")),
-        )  # fmt: skip
-        priced = items.with_columns(unit_price=unit_price(pl.col("total") + pl.col("discount"), pl.col("quantity")))
-        return _amounts(sold), _amounts(priced), paid
+                insert(connection, name, frame)
 
     def _change_orders(self, connection: Connection[Any], step: Step) -> None:
         which = self._which(step.rows)
@@ -180,8 +144,9 @@ def copy(connection: Connection[Any], table: str, frame: pl.DataFrame) -> None:
         stream.write(text)
 
 
-def insert(connection: Connection[Any], table: str, columns: dict[str, str], frame: pl.DataFrame) -> None:
+def insert(connection: Connection[Any], table: str, frame: pl.DataFrame) -> None:
     """All rows of `frame` by one INSERT of unnested arrays."""
+    columns = TABLES[table]
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     arrays = sql.SQL(", ").join(sql.SQL("%s::" + kind + "[]") for kind in columns.values())
     statement = sql.SQL("insert into {} ({}) select * from unnest({})").format(
@@ -190,31 +155,14 @@ def insert(connection: Connection[Any], table: str, columns: dict[str, str], fra
     connection.execute(statement, [frame[name].to_list() for name in columns])
 
 
-def amount(cents: pl.Expr) -> pl.Expr:
-    """Whole cents, not negative, as the text of an exact amount."""
-    return pl.format("{}.{}", cents // 100, (cents % 100).cast(pl.String).str.zfill(2))
-
-
-def unit_price(gross: pl.Expr, quantity: pl.Expr) -> pl.Expr:
-    """Price of one unit before discounts, to a hundredth of a cent, as text."""
-    units = pl.max_horizontal(quantity, 1)
-    fine = (gross * 200 + units) // (2 * units)
-    return pl.format("{}.{}", fine // 10_000, (fine % 10_000).cast(pl.String).str.zfill(4))
-
-
-def _amounts(frame: pl.DataFrame) -> pl.DataFrame:
-    names = {"discount": "discount_amount", "tax": "tax_amount", "shipping": "shipping_amount", "total": "total_amount"}
-    here = {name: named for name, named in names.items() if name in frame.columns}
-    return frame.with_columns(
-        amount(pl.col("subtotal")), *[amount(pl.col(name)).alias(named) for name, named in here.items()]
-    )
-
-
 def _corrected(items: pl.DataFrame, total: Ints, tax: Ints) -> dict[str, Sequence[str]]:
-    priced = items.with_columns(total=pl.Series(total), tax=pl.Series(tax)).select(
-        prices=unit_price(pl.col("total") + pl.col("discount"), pl.col("quantity")),
-        subtotals=amount(pl.col("total") + pl.col("discount") - pl.col("tax")),
-        taxes=amount(pl.col("tax")),
-        totals=amount(pl.col("total")),
-    )
-    return priced.to_dict(as_series=False)
+    """What an item's new price makes of its amounts."""
+    gross = total + items["discount"].to_numpy()
+    units = np.maximum(items["quantity"].to_numpy(), 1)
+    prices = (gross * 200 + units) // (2 * units)
+    return {
+        "prices": [f"{fine // 10_000}.{fine % 10_000:04}" for fine in prices.tolist()],
+        "subtotals": [str(money(cents)) for cents in (gross - tax).tolist()],
+        "taxes": [str(money(cents)) for cents in tax.tolist()],
+        "totals": [str(money(cents)) for cents in total.tolist()],
+    }

@@ -1,7 +1,7 @@
 """How a replay finds out, from the tables alone, which of its steps are in the database.
 
-Every step has one row that shows it: an order at a certain version, a customer that exists. So nothing has to be
-stored beside the shop's own data, and a step cut off by a lost connection is never written twice.
+Every step has one row that shows it: an order at a certain version, a customer that exists. So nothing has to
+be stored beside the shop's own data, and a step cut off by a lost connection is never written twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from psycopg import Connection
 
 from .fates import Step
@@ -33,7 +32,7 @@ select 1 from device_telemetry where device_id = %s and sensor_type = %s and "ti
 class Witness:
     """The row that shows a step, and its version right after it (0: it is gone).
 
-    `lasting` is false where the row is erased later in the story: then its absence says nothing about the step.
+    `lasting` is false where the row is erased later in the story: then its absence says nothing.
     """
 
     table: str
@@ -82,10 +81,7 @@ class Witnesses:
             return (shop.products["product_id"][row],)
         if witness.table == "customers":
             return (shop.customers["customer_id"][row],)
-        device, sensor, at, _ = self._telemetry.readings(row).with_columns(
-            pl.col("timestamp").dt.replace_time_zone("UTC")
-        ).row(0)
-        return device, sensor, at
+        return self._telemetry.readings(row).row(0)[:3]
 
     def _witness(self, step: Step, ledger: Ledger, erased: npt.NDArray[np.bool_]) -> Witness:
         """The step's witness; takes `ledger` past the step."""
