@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .casts import Mask, series
-from .typed import TypedRows, frame, named
+from .columns import Mask, frame, series
+from .typed import TypedRows, named
 
 Rows = npt.NDArray[np.int64]
 Earlier = Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame]

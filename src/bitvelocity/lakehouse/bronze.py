@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, SYSTEM_FIELDS, Batch
+from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, Batch
 from bitvelocity.contracts import Column, EntitySpec, Type
 
+from .columns import SYSTEM, frame
 from .delta import LocalTable, Step, pass_by
 from .parquet import SMALL
 from .table import Staged
-from .typed import frame
 
 REPEATING = ("_op", "_lsn", "_xid", "_committed_at", "_operation_user", "_correlation_id", "_source", "_absent")
 """System columns that repeat from row to row, and so are written as dictionaries."""
@@ -73,7 +73,7 @@ class Bronze:
 def bronze_schema(spec: EntitySpec) -> pa.Schema:
     """System columns, then all after images, then all before images: text, as the source printed it."""
     images = [image + name for image in (AFTER, BEFORE) for name in spec.lake_names.values()]
-    return pa.schema([*map(pa.field, *zip(*SYSTEM_FIELDS, strict=True)), *((name, pa.string()) for name in images)])
+    return pa.schema([*SYSTEM, *(pa.field(name, pa.string()) for name in images)])
 
 
 def widened(spec: EntitySpec, columns: Sequence[str]) -> EntitySpec:

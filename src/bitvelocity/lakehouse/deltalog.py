@@ -72,7 +72,7 @@ def lake_schema(schema: pa.Schema) -> pa.Schema:
             )
     plain = pa.schema([pa.field(column.name, column.type) for column in schema])
     try:
-        return pa.schema(Schema.from_arrow(plain).to_arrow())
+        return _arrow(Schema.from_arrow(plain))
     except (DeltaError, ValueError, TypeError, pa.ArrowException) as error:
         raise LakeError(f"a Delta table cannot keep this schema: {error}", remedy="cast the column") from error
 
@@ -84,7 +84,7 @@ def schema_text(schema: pa.Schema) -> str:
 
 def schema_from_text(text: str) -> pa.Schema:
     """The inverse of `schema_text`."""
-    return pa.schema(Schema.from_json(text).to_arrow())
+    return _arrow(Schema.from_json(text))
 
 
 def remark(operation: str, info: Mapping[str, str], mode: str = "Append") -> Action:
@@ -161,7 +161,7 @@ class TableState:
             table = DeltaTable(path, version=version)
             state = cls(path)
             state.version = table.version()
-            state.schema = pa.schema(table.schema().to_arrow())
+            state.schema = _arrow(table.schema())
             state.about = {"id": str(table.metadata().id), "configuration": dict(table.metadata().configuration)}
             position = table.transaction_version(app)
             state.positions = {} if position is None else {app: position}
@@ -204,6 +204,10 @@ class TableState:
                 return to is None
             self.apply(self.version + 1, actions)
         return True
+
+
+def _arrow(schema: Schema) -> pa.Schema:
+    return pa.schema(schema.to_arrow())  # type: ignore[arg-type]  # it speaks the C interface
 
 
 def _file_of(body: Action) -> DataFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -50,7 +50,9 @@ class Lake:
             self.watermark: Watermark | None = read_watermark(self._root)
             self._bronze = {spec.name: Bronze(self._root, spec, sync=sync, at=at) for spec in specs}
             self._silver = {
-                spec.name: Silver(self._root, spec, lambda: self._engine, sync=sync, at=at) for spec in specs if spec.key
+                spec.name: Silver(self._root, spec, lambda: self._engine, sync=sync, at=at)
+                for spec in specs
+                if spec.key
             }
             if self.watermark is None:
                 self._begin_anew()
@@ -112,8 +114,10 @@ class Lake:
 
     def rollback(self) -> None:
         """Forget what is staged."""
-        for layer in (*self._bronze.values(), *self._silver.values()):
-            layer.rollback()
+        for bronze in self._bronze.values():
+            bronze.rollback()
+        for silver in self._silver.values():
+            silver.rollback()
         self._forget()
 
     def versions(self) -> dict[str, int]:
@@ -133,8 +137,6 @@ class Lake:
 
     def close(self) -> None:
         """Forget what is staged, let running maintenance finish, give back the lease."""
-        if self._background is None:
-            return
         self.rollback()
         self._background.shutdown(wait=True, cancel_futures=True)
         self._lease.release()
@@ -173,4 +175,4 @@ class Lake:
     def _forget(self) -> None:
         self._taken: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)

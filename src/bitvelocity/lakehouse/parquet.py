@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bitvelocity.errors import LakeError
 
+from .columns import Values, nulls
 from .table import Bound, DataFile
 
 ROW_GROUP = 131_072
@@ -56,9 +58,9 @@ def conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, names=schema.names)
 
 
-def _fit(values: pa.ChunkedArray[Any] | None, column: pa.Field, rows: int) -> pa.ChunkedArray[Any] | pa.Array[Any]:
+def _fit(values: Values | None, column: pa.Field[Any], rows: int) -> Values:
     if values is None:
-        return pa.nulls(rows, column.type)
+        return nulls(rows, column.type)
     if values.type == column.type or _is_view_of(values.type, column.type):
         return values
     try:
@@ -135,7 +137,7 @@ def read(path: Path) -> pa.Table:
         return file.read(use_threads=False)
 
 
-def _options(shape: Shape, *, small: bool) -> dict[str, object]:
+def _options(shape: Shape, *, small: bool) -> dict[str, Any]:
     statistics = [name for name in shape.statistics if name in shape.schema.names] or False
     if small:
         return {
@@ -162,14 +164,14 @@ def _bounds(rows: pa.Table, names: Sequence[str]) -> Bounds:
     high: dict[str, Bound] = {}
     for name in names:
         if pa.types.is_integer(rows.schema.field(name).type):
-            extremes = pc.min_max(rows[name]).as_py()
-            if extremes["min"] is not None:
-                low[name], high[name] = extremes["min"], extremes["max"]
+            least, most = pc.min(rows[name]).as_py(), pc.max(rows[name]).as_py()
+            if least is not None and most is not None:
+                low[name], high[name] = least, most
     return low, high
 
 
 def _widest(bounds: Sequence[Bounds]) -> Bounds:
     names = {name for low, _ in bounds for name in low}
-    low = {name: min(b[0][name] for b in bounds if name in b[0]) for name in names}  # type: ignore[type-var]
-    high = {name: max(b[1][name] for b in bounds if name in b[1]) for name in names}  # type: ignore[type-var]
+    low = {name: min(b[0][name] for b in bounds if name in b[0]) for name in names}
+    high = {name: max(b[1][name] for b in bounds if name in b[1]) for name in names}
     return low, high

@@ -20,12 +20,12 @@ from bitvelocity.contracts import EntitySpec
 
 from .absent import filled
 from .bronze import REPEATING, unseen
-from .casts import VIEWS
+from .columns import frame, rows_of
 from .delta import LocalTable, Step, pass_by
 from .layers import Layers
 from .names import columns_sql
 from .table import Staged
-from .typed import TypedRows, frame, log_schema, typed_rows, with_tombstones
+from .typed import TypedRows, log_schema, typed_rows, with_tombstones
 
 SCRATCH = ".scratch"
 """Where engines spill; empty when none runs."""
@@ -73,8 +73,8 @@ class Silver:
             return 0
         typed = typed_rows(new, self._spec)
         if typed.rows["_absent"].null_count < typed.rows.num_rows:
-            rows = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
-            typed = TypedRows(rows.to_arrow(compat_level=VIEWS), typed.moved, typed.previous)
+            known = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
+            typed = TypedRows(rows_of(known), typed.moved, typed.previous)
         rows = with_tombstones(typed)
         self._staged.append(self.layers.log.stage(rows))
         self._keep(rows)
@@ -104,12 +104,13 @@ class Silver:
 
     def latest(self, columns: Sequence[str]) -> pa.RecordBatchReader:
         """The latest row of each living key, as committed."""
-        return self._engine().sql(self.layers.latest_sql(columns)).to_arrow_reader()
+        rows: pa.RecordBatchReader = self._engine().sql(self.layers.latest_sql(columns)).to_arrow_reader()
+        return rows
 
     def _keep(self, rows: pa.Table) -> None:
         """Hold the rows for gold, all text as views, unless the commit has grown too large to hold."""
         if len(self._kept) == len(self._staged) - 1:
-            self._kept.append(frame(rows).to_arrow(compat_level=VIEWS))
+            self._kept.append(rows_of(frame(rows)))
         if sum(table.num_rows for table in self._kept) > KEPT_ROWS:
             self._kept = []
 

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, SYSTEM_FIELDS, Batch
+from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, Batch
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.contracts.arrow import silver_schema
 
-from .casts import VIEWS, Mask, arrow, cast, series
+from .casts import cast
+from .columns import SYSTEM, Mask, Values, arrow, frame, nulls, rows_of, series
 
 UNFIT = "_unfit"
 
@@ -25,7 +26,7 @@ def log_schema(spec: EntitySpec) -> pa.Schema:
     `_unfit` is a JSON array of the columns whose printed value their type cannot hold; they are NULL in that row.
     `_absent` names the columns whose value nobody knows: the source did not send it, and no earlier row had it.
     """
-    return pa.schema([*map(pa.field, *zip(*SYSTEM_FIELDS, strict=True)), *silver_schema(spec), (UNFIT, pa.string())])
+    return pa.schema([*SYSTEM, *silver_schema(spec), pa.field(UNFIT, pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def typed_rows(batch: Batch, spec: EntitySpec) -> TypedRows:
     """Cast a batch column by column. A delete keeps its key, and nothing else."""
     data = batch.data
     target = silver_schema(spec)
-    columns: dict[str, pa.ChunkedArray[Any]] = {name: data[name] for name in SYSTEM_COLUMNS}
+    columns: dict[str, Values] = {name: data[name] for name in SYSTEM_COLUMNS}
     unfit: dict[str, Mask] = {}
     for column in spec.columns:
         lake = spec.lake_names[column.name]
@@ -70,20 +71,13 @@ def with_tombstones(typed: TypedRows) -> pa.Table:
     buried = buried.with_columns(pl.lit(None, buried.schema[name]).alias(name) for name in own)
     buried = buried.with_columns(frame(typed.previous).filter(moved).get_columns())
     ordered = pl.concat([buried, rows]).sort("_row", maintain_order=True).drop("_row")
-    return ordered.to_arrow(compat_level=VIEWS)
+    return rows_of(ordered)
 
 
-def frame(rows: pa.Table) -> pl.DataFrame:
-    """The rows as Polars sees them."""
-    made = pl.from_arrow(rows)
-    assert isinstance(made, pl.DataFrame)
-    return made
-
-
-def named(masks: Mapping[str, Mask], rows: int) -> pa.ChunkedArray[Any]:
+def named(masks: Mapping[str, Mask], rows: int) -> Values:
     """A JSON array of the columns that are marked in each row, NULL where none is."""
     if not masks:
-        return pa.chunked_array([pa.nulls(rows, pa.string())])
+        return nulls(rows, pa.string())
     marks = pl.DataFrame(dict(masks))
     parts = [
         pl.when(pl.col(name)).then(pl.lit(json.dumps(name, ensure_ascii=False))).otherwise(pl.lit(None, pl.String))
@@ -93,13 +87,13 @@ def named(masks: Mapping[str, Mask], rows: int) -> pa.ChunkedArray[Any]:
     return arrow(marks.select(pl.when(pl.any_horizontal(pl.all())).then(text).alias("named")).to_series())
 
 
-def _image(data: pa.Table, image: str, name: str) -> pa.ChunkedArray[Any]:
+def _image(data: pa.Table, image: str, name: str) -> Values:
     """A printed column; a column that this version of the source table has not is NULL."""
     at = data.schema.get_field_index(image + name)
-    return data.column(at) if at >= 0 else pa.chunked_array([pa.nulls(data.num_rows, pa.string())])
+    return data.column(at) if at >= 0 else nulls(data.num_rows, pa.string())
 
 
-def _key(data: pa.Table, name: str) -> pa.ChunkedArray[Any]:
+def _key(data: pa.Table, name: str) -> Values:
     after = _image(data, AFTER, name)
     if after.null_count == 0:
         return after
@@ -121,7 +115,7 @@ def _moved(data: pa.Table, spec: EntitySpec) -> Mask | None:
 
 
 def _previous(data: pa.Table, spec: EntitySpec, target: pa.Schema) -> pa.Table:
-    def typed() -> Iterator[pa.ChunkedArray[Any]]:
+    def typed() -> Iterator[Values]:
         for name in spec.key:
             before = series(_image(data, BEFORE, name))
             printed = before.zip_with(before.is_not_null(), series(_key(data, name)))
