@@ -4,7 +4,7 @@
     ./dev.py demo [--all ...]     see it work: PostgreSQL, capture, lakehouse, and the proof
     ./dev.py test [-k x ...]      the tests (pytest)
     ./dev.py lint                 ruff, mypy, import contracts, sizes
-    ./dev.py check                lint, then test: what CI does
+    ./dev.py check [...]          lint, then test: what CI does
     ./dev.py bench [name ...]     list the benchmarks, or run one
     ./dev.py docs [--check]       write the pages of docs/ that are made from the code
     ./dev.py install              make or mend .venv, and stop there
@@ -63,7 +63,7 @@ def demo(words: list[str]) -> int:
 
 def test(words: list[str]) -> int:
     install("dev")
-    return become("-m", "pytest", *words)
+    return become(*PYTEST, *words)
 
 
 def lint(words: list[str]) -> int:
@@ -73,13 +73,12 @@ def lint(words: list[str]) -> int:
 
 
 def check(words: list[str]) -> int:
-    refuse("check", words)
     install("dev")
-    return run_all({**LINT, "tests": ["-m", "pytest", "-q"]})
+    return run_all({**LINT, "tests": [*PYTEST, "-q", *words]})
 
 
 def bench(words: list[str]) -> int:
-    scripts = {path.stem: path for path in sorted((ROOT / "bench").glob("[!_]*.py"))}
+    scripts = {path.stem: path for path in sorted((ROOT / "bench").glob("*.py")) if "__main__" in path.read_text()}
     if not words:
         print("./dev.py bench NAME [...]", *(f"  {name:20} {promise(scripts[name])}" for name in scripts), sep="\n")
         return 0
@@ -110,6 +109,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "docs": docs,
     "install": reinstall,
 }
+
+PYTEST = ["-m", "pytest", "-n", "auto", "--maxprocesses", "4"]
+"""Each worker has a PostgreSQL of its own; `-n 0` among the further words runs without workers."""
 
 LINT = {
     "ruff": ["-m", "ruff", "check"],
@@ -223,7 +225,11 @@ def only_one_at_a_time() -> Iterator[None]:
     import fcntl
 
     with Path(__file__).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another dev.py, which is preparing .venv.", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -277,15 +283,13 @@ def pip_version() -> tuple[int, ...]:
 def run_installer(command: list[str]) -> None:
     """Run pip or uv: all that it says goes to a log, what it is at goes to the terminal."""
     last: list[str] = []
-    with (
-        LOG.open("w", encoding="utf-8") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as installer,
-    ):
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as installer:
         assert installer.stdout
-        for line in installer.stdout:
-            log.write(line)
-            last = [*last[-60:], line]
-            show(line.strip())
+        with LOG.open("w", encoding="utf-8") as log:
+            for line in installer.stdout:
+                log.write(line)
+                last = [*last[-100:], line]
+                show(line.strip())
     show("")
     if installer.returncode:
         raise explain("".join(last))
@@ -322,14 +326,15 @@ TROUBLES = (
 )
 
 
+UNKNOWN_TROUBLE = (r"(?i)error", "the installer stopped", f"Read {LOG}, mend it, then run the same command again.")
+
+
 def explain(output: str) -> Stop:
-    """The installer's last lines, and which of the usual troubles they tell of."""
-    unknown_trouble = ("the installer stopped", f"Read {LOG}, mend it, run the same command again.")
-    known = ((what, remedy) for pattern, what, remedy in TROUBLES if re.search(pattern, output))
-    what, remedy = next(known, unknown_trouble)
-    lines = output.strip().splitlines()
-    telling = [line for line in lines if re.search(r"error|fail|denied|no space", line, re.IGNORECASE)] or lines
-    told = "\n".join(f"  | {line.strip()}" for line in telling[-4:])
+    """The installer's lines that matter, and which of the usual troubles they tell of."""
+    known = (trouble for trouble in TROUBLES if re.search(trouble[0], output))
+    pattern, what, remedy = next(known, UNKNOWN_TROUBLE)
+    telling = [line.strip() for line in output.splitlines() if re.search(pattern, line)]
+    told = "\n".join(f"  | {line}" for line in telling[-4:])
     return Stop(f"{what}:\n{told}\n  All of it: {LOG}", remedy)
 
 
