@@ -16,7 +16,6 @@ _WIDER: dict[str, tuple[str, ...]] = {
     "int32": ("int64",),
     "float32": ("float64",),
     "char": ("text",),
-    "json": ("jsonb",),
 }
 
 

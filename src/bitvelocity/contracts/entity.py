@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Never, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from bitvelocity.errors import DeclarationError
 
@@ -61,11 +61,15 @@ class Entity:
         super().__init_subclass__()
         cls.spec = _declare(cls, keywords)
 
-    def __init__(self) -> Never:
+    def __init__(self) -> None:
         name = type(self).__name__
         raise DeclarationError(
             f"{name} declares a table and has no instances", entity=self.spec.table, remedy=f"read {name}.spec"
         )
+
+
+TAKEN = frozenset((*dir(Entity), *inspect.get_annotations(Entity)))
+"""Names that no field may have as an attribute."""
 
 
 def spec_of(entity: type[Entity]) -> EntitySpec:
@@ -161,7 +165,7 @@ def _fields(cls: type, said: Mapping[str, Any], problems: Problems) -> list[Fiel
             annotation = resolve(attribute, owner, raw)
             if not is_column(annotation):
                 continue
-            if hasattr(Entity, attribute):
+            if attribute in TAKEN:
                 raise Wrong("the name is taken by Entity", f'write {attribute}_: Annotated[..., Name("{attribute}")]')
             hint, known = take_apart(annotation), True
         found.append(_field(cls, attribute, hint, said=said, problems=problems) if known else _unread(attribute))

@@ -92,8 +92,9 @@ def _reference_problems(
 
 
 def _no_target(reference: Reference, tables: Iterable[str], where: str) -> Problem:
-    near = get_close_matches(reference.to, list(tables), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "declare it; with managed=False if the table is not yours to make"
+    plain = {name.rpartition(".")[2]: name for name in tables}  # the schema would make all of them look alike
+    near = get_close_matches(reference.to.rpartition(".")[2], list(plain), n=1)
+    hint = f"did you mean {plain[near[0]]!r}?" if near else "declare it; with managed=False if it is not yours to make"
     return Problem(f"it references {reference.to}, which no entity declares", hint, where)
 
 

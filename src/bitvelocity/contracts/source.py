@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from . import markers
 from .audit import AUDIT_COLUMNS, STANDARD
-from .entity import Entity, default_name
+from .entity import TAKEN, default_name
 from .fields import MONEY_WORDS
 from .kinds import PYTHON_KINDS
 from .python_text import WIDTH, call, listed, text, tuple_of, wrapped
@@ -81,7 +81,7 @@ def _attribute(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "column"
     if not plain[0].isalpha():
         plain = f"column_{plain}"
-    reserved = keyword.iskeyword(plain) or plain in _TYPE_NAMES or hasattr(Entity, plain)
+    reserved = keyword.iskeyword(plain) or plain in _TYPE_NAMES or plain in TAKEN
     return f"{plain}_" if reserved else plain
 
 
@@ -193,11 +193,9 @@ def _keywords(spec: EntitySpec, *, key_in_fields: bool, references: int, uniques
 
 def _docstring(doc: str) -> str | None:
     """The docstring's lines, or None when Python would not give the same text back."""
-    if not doc or not all(char.isprintable() or char == "\n" for char in doc):
+    if not doc or '"""' in doc or doc[-1] == '"' or not all(char.isprintable() or char == "\n" for char in doc):
         return None
-    escaped = doc.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if escaped.endswith('"'):
-        escaped = escaped[:-1] + '\\"'
+    escaped = doc.replace("\\", "\\\\")
     body = "\n".join(f"    {line}" if line else "" for line in escaped.split("\n")).lstrip(" ")
     quoted = f'"""{body}"""'
     return f"    {quoted}" if inspect.cleandoc(str(ast.literal_eval(quoted))) == doc else None

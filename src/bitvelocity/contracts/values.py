@@ -164,4 +164,4 @@ def _fits(value: Decimal, of: Type) -> bool:
     scale, precision = of.scale or 0, of.precision or 0
     exponent = value.normalize().as_tuple().exponent
     decimals = -exponent if isinstance(exponent, int) else 0
-    return decimals <= scale and abs(value) < Decimal(10) ** (precision - scale)
+    return decimals <= max(scale, 0) and abs(value) < Decimal(10) ** (precision - scale)
