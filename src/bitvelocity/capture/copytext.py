@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
+import numpy.typing as npt
 
 from .frames import Refusal, refusal
 from .pgoutput.buffer import TAIL, Buffer, Offsets, Strings
@@ -22,6 +23,9 @@ _HEAD = 5
 _TAB, _BACKSLASH, _N = b"\t\\N"
 _MEANS = np.arange(256, dtype=np.uint8)
 _MEANS[list(b"bfnrtv")] = list(b"\b\f\n\r\t\v")
+
+
+Cells = npt.NDArray[np.uint8]
 
 
 class CopyRows:
@@ -45,15 +49,20 @@ class CopyRows:
             after = at + 1 + _U32(data, at + 1)[0]
             if after > end:
                 break
-            kind = data[at]
-            if kind == _DATA:
+            if data[at] == _DATA:
                 self._starts.append(at)
-            elif kind == _ERROR:
-                self.refusal = refusal(bytes(data[at + _HEAD : after]))
-            elif kind == _READY:
-                self.done = True
+            else:
+                self._other(at, after)
             at = after
         self._at = at
+
+    def _other(self, at: int, after: int) -> None:
+        """A message that is no row: note what it says, and blank it, so that nothing in it looks like a value."""
+        kind = self._data[at]
+        if kind == _ERROR:
+            self.refusal = refusal(bytes(self._data[at + _HEAD : after]))
+        self.done = self.done or kind == _READY
+        self._data[at:after] = bytes(after - at)
 
     def cut(self) -> tuple[bytearray, array[int]] | None:
         """All whole rows so far and where their messages begin."""
@@ -100,7 +109,7 @@ def _fields(data: bytearray, starts: Offsets, width: int) -> _Fields:
     return _Fields(np.column_stack([starts + _HEAD, tabs + 1]), np.column_stack([tabs, ends]))
 
 
-def _unescape(cells: np.ndarray[tuple[int], np.dtype[np.uint8]], backslashes: Offsets, fields: _Fields) -> tuple[bytearray, _Fields]:
+def _unescape(cells: Cells, backslashes: Offsets, fields: _Fields) -> tuple[bytearray, _Fields]:
     """Take the escaping backslashes out. In a run of backslashes every other one escapes the one after it."""
     begins = np.append(True, np.diff(backslashes) != 1)
     in_run = np.arange(len(backslashes)) - np.maximum.accumulate(np.where(begins, np.arange(len(backslashes)), 0))
