@@ -132,6 +132,7 @@ def main(words: list[str]) -> int:
         print(stop, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
 
 
@@ -237,14 +238,19 @@ def make_venv(uv: str | None) -> None:
     """An empty venv without pip in it: Debian's Python can make that one without `python3-venv`."""
     if VENV.exists() and not MADE.exists():
         raise Stop(f"{VENV} is there already, and dev.py did not make it.", "Move it away, then run this again.")
-    shutil.rmtree(VENV, ignore_errors=True)
-    VENV.mkdir()
-    MADE.write_text(place(), encoding="utf-8")
+    VENV.mkdir(exist_ok=True)
+    MADE.write_text("not finished", encoding="utf-8")  # so that we know it as ours, wherever we are stopped
+    for path in VENV.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != MADE:
+            path.unlink()
     command = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable] if uv else VENV_MODULE
     done = subprocess.run([*command, str(VENV)], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip()
         raise Stop(f"no virtual environment could be made: {reason}", f"Check that {ROOT} can be written to.")
+    MADE.write_text(place(), encoding="utf-8")
 
 
 VENV_MODULE = [sys.executable, "-m", "venv", "--without-pip"]
@@ -286,10 +292,14 @@ def run_installer(command: list[str]) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as installer:
         assert installer.stdout
         with LOG.open("w", encoding="utf-8") as log:
-            for line in installer.stdout:
-                log.write(line)
-                last = [*last[-100:], line]
-                show(line.strip())
+            try:
+                for line in installer.stdout:
+                    log.write(line)
+                    last = [*last[-100:], line]
+                    show(line.strip())
+            except KeyboardInterrupt:
+                installer.terminate()
+                raise
     show("")
     if installer.returncode:
         raise explain("".join(last))
