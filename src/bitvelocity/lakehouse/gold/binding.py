@@ -13,11 +13,14 @@ import pyarrow as pa
 
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import ModelError
+from bitvelocity.lakehouse.names import identifier
 
 from .model import Model, read_model
-from .names import quoted, table_name
 from .silver import silver_schemas
 from .syntax import Syntax, TableUse, read_syntax, volatile_functions
+
+CHANGES = "_changes"
+"""The log of a table has the table's name and this."""
 
 _NAMED = re.compile(r'(?:column|name|Function with name|table) "?(?P<name>\w+)"?', re.IGNORECASE)
 
@@ -40,6 +43,10 @@ def bind_models(
 
     `keyless` are entities without a key: they have no silver table, and the error says so.
     """
+    for model in models:
+        if model.name.endswith(CHANGES):
+            line = model.lines["model"]
+            raise model.error(f"names that end in {CHANGES} belong to the logs of tables", line, "rename the model")
     with duckdb.connect(config={"threads": 1}) as connection:
         open_schemas(connection)
         create_silver(connection, silver)
@@ -72,14 +79,19 @@ def create_silver(connection: duckdb.DuckDBPyConnection, silver: Mapping[str, pa
 
 def create_gold(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     """An empty table with the model's declared columns."""
-    columns = ", ".join(f"{quoted(column.name)} {column.type.duckdb}" for column in model.columns)
+    columns = ", ".join(f"{identifier(column.name)} {column.type.duckdb}" for column in model.columns)
     connection.execute(f"CREATE TABLE {table_name('gold', model.name)} ({columns})")
+
+
+def table_name(schema: str, name: str) -> str:
+    """A table with its schema: `"silver"."orders"`."""
+    return f"{identifier(schema)}.{identifier(name)}"
 
 
 def cast_select(model: Model, body: str | None = None) -> str:
     """The model's SELECT (or `body` in its place) with every column cast to its declared type, in declared order."""
     columns = ", ".join(
-        f"CAST({quoted(column.name)} AS {column.type.duckdb}) AS {quoted(column.name)}" for column in model.columns
+        f"CAST({identifier(column.name)} AS {column.type.duckdb}) AS {identifier(column.name)}" for column in model.columns
     )
     return f"SELECT {columns} FROM (\n{body or model.sql}\n)"
 

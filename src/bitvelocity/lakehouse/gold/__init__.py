@@ -1,0 +1,12 @@
+"""Gold: tables computed from silver by models, SQL files that declare what comes out."""
+
+from .binding import bind_models, load_models
+from .gold import Gold, GoldReceipt
+from .model import Model, ModelColumn, read_model
+from .planner import InputPlan, Plan, plan_models
+from .silver import Changes, Silver
+
+__all__ = [
+    "Changes", "Gold", "GoldReceipt", "InputPlan", "Model", "ModelColumn", "Plan", "Silver", "bind_models",
+    "load_models", "plan_models", "read_model",
+]  # fmt: skip

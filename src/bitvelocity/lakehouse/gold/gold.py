@@ -1,0 +1,302 @@
+"""Gold kept equal to its models: what a commit of silver touches is computed again, and only differences are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bitvelocity.contracts import EntitySpec
+from bitvelocity.errors import LakeError
+from bitvelocity.lakehouse.delta import Step, pass_by
+from bitvelocity.lakehouse.watermark import read_watermark
+
+from .binding import gold_inputs, in_order, silver_inputs
+from .diff import Difference
+from .disk import SilverOnDisk
+from .model import Model
+from .planner import Plan, Strategy
+from .silver import Changes, Silver
+from .state import State
+from .table import GoldTable
+from .verify import ModelVerdict, verify_models
+
+FULL_SHARE = 0.3
+"""Above this share of an input's rows, following the changes costs more than computing the model anew."""
+FULL_ROWS = 10_000
+"""Below this many changed rows the share does not count."""
+SCRATCH = ".scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldReceipt:
+    """What gold did with one commit. Models that nothing touched are not named.
+
+    - `rows`: rows of gold that really changed; `strategies` and `reasons`: how they were found, and why so.
+    - `versions`: table ("gold/daily_sales") -> Delta version, of all gold tables.
+    - `seconds`: step -> wall seconds.
+    """
+
+    lsn: int
+    rows: Mapping[str, int] = field(default_factory=dict)
+    strategies: Mapping[str, Strategy] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Gold:
+    """The gold tables of a lake. One process writes them; `start` first, then `apply` each commit of silver, in order.
+
+    All models of a commit are computed before the first table is written. Each table's commit carries the position,
+    so a crash between two of them is mended by `start`: a model behind its inputs is computed anew.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        specs: Sequence[EntitySpec],
+        models: Sequence[Model],
+        *,
+        sync: bool = True,
+        memory_limit: str = "1GB",
+        at: Step = pass_by,
+    ) -> None:
+        self._root = Path(root).absolute()
+        self._specs = tuple(specs)
+        self._models = in_order(models)
+        self._sync = sync
+        self._memory_limit = memory_limit
+        self._at = at
+        self._state: State | None = None
+        self._tables: dict[str, GoldTable] = {}
+        self._background: ThreadPoolExecutor | None = None
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """How each model is kept up to date, and why so."""
+        return self._running.plans
+
+    @property
+    def _running(self) -> State:
+        if self._state is None:
+            raise LakeError("gold is not started", remedy="call start() before apply(), and again after an error")
+        return self._state
+
+    def start(self, silver: Silver | None = None) -> GoldReceipt:
+        """Build the state from silver as it is on disk, and bring models that are behind it up to it.
+
+        `silver` stands in for the disk. May be called again at any time.
+        """
+        began = time.perf_counter()
+        self._stop()
+        state = State(self._specs, self._models, memory_limit=self._memory_limit, spill=self._root / SCRATCH)
+        work = _Work(state)
+        with self._connect() as reading:
+            silver = silver or SilverOnDisk(self._root, self._specs, reading)
+            positions = {entity: silver.position(entity) for entity in state.silver}
+            for entity, rows in state.silver.items():
+                if (latest := silver.latest(entity, rows.schema.names)) is not None:
+                    rows.fill(latest)
+        loaded = time.perf_counter()
+        self._open_tables()
+        watermark = read_watermark(self._root)
+        position = watermark.position if watermark else max(positions.values(), default=0)
+        for model in self._models:
+            self._level(state, model, self._newest(model, positions), position=max(position, 0), work=work)
+        self._state = state
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="gold")
+        done = time.perf_counter()
+        return work.receipt(position, self._versions(), {"load": loaded - began, "models": done - loaded})
+
+    def apply(self, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
+        """Bring gold to `lsn` by what commits of silver changed; when it returns, gold is durable.
+
+        After an error the state is not to be trusted: `start` again.
+        """
+        state, self._state = self._running, None
+        try:
+            receipt = self._apply(state, changed, lsn)
+        except BaseException:
+            state.close()
+            raise
+        self._state = state
+        return receipt
+
+    def verify(self, silver: Silver | None = None) -> tuple[ModelVerdict, ...]:
+        """Compute all models anew, from silver on disk and in an engine of its own, and compare with what is stored."""
+        if not self._tables:
+            self._open_tables()
+        stored = {name: table.stored_sql() for name, table in self._tables.items()}
+        with self._connect() as connection, self._connect() as reading:
+            silver = silver or SilverOnDisk(self._root, self._specs, reading)
+            return tuple(verify_models(connection, self._specs, self._models, silver, stored))
+
+    def settle(self) -> None:
+        """Wait for maintenance that is running, and land it."""
+        for table in self._tables.values():
+            table.settle()
+
+    def close(self) -> None:
+        """Give memory and threads back. What `apply` returned from is durable anyway."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._background is not None:
+            self._background.shutdown(wait=True, cancel_futures=True)
+            self._background = None
+        if self._state is not None:
+            self._state.close()
+            self._state = None
+
+    def _apply(self, state: State, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
+        began = time.perf_counter()
+        work = _Work(state)
+        state.begin()
+        for entity in state.silver:
+            if changes := _sequence(changed.get(entity)):
+                work.note(f"silver.{entity}", state.change(entity, changes))
+        moved = time.perf_counter()
+        differences = {model.name: work.compute(model) for model in self._models}
+        computed = time.perf_counter()
+        for name, difference in differences.items():
+            if difference is not None and len(difference):
+                self._tables[name].write(difference, state.gold[name], lsn)
+        written = time.perf_counter()
+        state.commit()
+        self._maintain()
+        seconds = {
+            "silver": moved - began,
+            "models": computed - moved,
+            "write": written - computed,
+            "tidy": time.perf_counter() - written,
+        }
+        return work.receipt(lsn, self._versions(), seconds)
+
+    def _open_tables(self) -> None:
+        (self._root / "gold").mkdir(parents=True, exist_ok=True)
+        self._tables = {
+            model.name: GoldTable(self._root, model, scratch=self._root / SCRATCH, sync=self._sync, at=self._at)
+            for model in self._models
+        }
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
+            config={"memory_limit": self._memory_limit, "temp_directory": str(self._root / SCRATCH), "threads": 2}
+        )
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+    def _newest(self, model: Model, positions: Mapping[str, int]) -> int:
+        """Position of the last change of anything that the model reads, itself or through other models."""
+        by_name = {other.name: other for other in self._models}
+        through = [self._newest(by_name[name], positions) for name in gold_inputs(model)]
+        return max([*through, *(positions[entity] for entity in silver_inputs(model))], default=-1)
+
+    def _level(self, state: State, model: Model, newest: int, *, position: int, work: _Work) -> None:
+        """Take the stored rows when they are up to date; else compute them, and write what differs."""
+        table, rows = self._tables[model.name], state.gold[model.name]
+        stored = table.position()
+        if not table.is_new():
+            rows.fill_from(table.stored_sql())
+        if stored >= max(newest, 0):
+            return
+        if table.is_new():
+            state.fill(state.plans[model.name])
+            table.write_all(rows, position)
+            work.say(model.name, "full", "it is built for the first time", rows.count)
+        else:
+            difference = state.recompute_all(state.plans[model.name])
+            if len(difference):
+                table.write(difference, rows, position)
+            reason = "its SQL or columns changed" if stored < 0 else "its inputs moved on while gold stood still"
+            work.say(model.name, "full", reason, len(difference))
+        table.claim()
+
+    def _versions(self) -> dict[str, int]:
+        return {name: version for table in self._tables.values() for name, version in table.versions().items()}
+
+    def _maintain(self) -> None:
+        for table in self._tables.values():
+            table.maintain(self._background)
+
+
+class _Work:
+    """One pass over the models: what each has to compute again, and what came of it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._touched: dict[str, list[pa.Table]] = {}
+        self._full: dict[str, str] = {}
+        self._strategies: dict[str, Strategy] = {}
+        self._reasons: dict[str, str] = {}
+        self._rows: dict[str, int] = {}
+
+    def note(self, table: str, difference: Difference) -> None:
+        """A table has changed: find what that touches in the models that read it.
+
+        Call it right after the change, and before the next: see `rewrite.py`.
+        """
+        if not len(difference):
+            return
+        for name, plan in self._state.plans.items():
+            how = plan.inputs.get(table)
+            if how is None or name in self._full:
+                continue
+            changed = difference.touching(how.columns)
+            if not changed.num_rows:
+                continue
+            if how.strategy == "full":
+                self._full[name] = how.reason
+            elif changed.num_rows > max(FULL_ROWS, FULL_SHARE * self._state.rows_of(table).count):
+                self._full[name] = f"{changed.num_rows} rows of {table} changed, so that all is cheaper than each"
+            else:
+                self._touched.setdefault(name, []).append(self._state.touched(how, changed))
+
+    def compute(self, model: Model) -> Difference | None:
+        """Compute a model as far as it was touched, and note what that touches in turn."""
+        plan = self._state.plans[model.name]
+        if reason := self._full.get(model.name):
+            difference = self._state.recompute_all(plan)
+            self.say(model.name, "full", reason, len(difference))
+        elif keys := self._keys(model.name):
+            difference = self._state.recompute(plan, keys)
+            self.say(model.name, "affected", f"{keys.num_rows} keys were touched; {plan.reason}", len(difference))
+        else:
+            return None
+        self.note(model.table, difference)
+        return difference
+
+    def say(self, name: str, strategy: Strategy, reason: str, rows: int) -> None:
+        """Note how a model was computed."""
+        self._strategies[name], self._reasons[name], self._rows[name] = strategy, reason, rows
+
+    def receipt(self, lsn: int, versions: Mapping[str, int], seconds: Mapping[str, float]) -> GoldReceipt:
+        """All of it."""
+        return GoldReceipt(
+            lsn=lsn,
+            rows=self._rows,
+            strategies=self._strategies,
+            reasons=self._reasons,
+            versions=versions,
+            seconds=seconds,
+        )
+
+    def _keys(self, name: str) -> pa.Table | None:
+        parts = self._touched.get(name)
+        if not parts:
+            return None
+        keys = pa.concat_tables(parts)
+        keys = keys.group_by(keys.column_names).aggregate([])
+        return keys if keys.num_rows else None
+
+
+def _sequence(changes: Changes | Sequence[Changes] | None) -> Sequence[Changes]:
+    if changes is None:
+        return ()
+    return changes if isinstance(changes, Sequence) else (changes,)

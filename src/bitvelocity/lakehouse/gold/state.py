@@ -1,0 +1,162 @@
+"""The state behind gold: silver and gold as the last commit left them, in DuckDB, and what a commit changes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from bitvelocity.contracts import EntitySpec
+from bitvelocity.errors import ModelError
+
+from .binding import cast_select
+from .block import Schemas
+from .diff import Difference, compare
+from .engine import Engine
+from .latest import last_changes
+from .model import Model
+from .planner import InputPlan, Plan, columns_needed, plan_model, schemas_for
+from .rows import Rows
+from .silver import Changes, silver_schemas
+
+
+class State:
+    """Copies of what the models read, and of what they gave.
+
+    Only the columns that a model reads are kept. Changes are made between `begin` and `commit`, in one transaction.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[EntitySpec],
+        models: Sequence[Model],
+        *,
+        memory_limit: str = "1GB",
+        spill: Path | None = None,
+        threads: int = 2,
+    ) -> None:
+        self.engine = Engine(memory_limit=memory_limit, spill=spill, threads=threads)
+        silver = silver_schemas(specs)
+        schemas = schemas_for(models, silver)
+        self.plans = {model.name: plan_model(model, schemas) for model in models}
+        for schema in ("silver", "gold", "silver_rows", "gold_rows"):
+            self.engine.execute(f"CREATE SCHEMA {schema}")
+        read = _columns_read(models, schemas)
+        self.silver = {
+            spec.name: self._rows(f"silver.{spec.name}", _narrow(silver[spec.name], read, spec), spec.lake_key)
+            for spec in specs
+            if f"silver.{spec.name}" in read
+        }
+        self.gold = {model.name: self._rows(model.table, model.schema, model.key) for model in models}
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.engine.close()
+
+    def begin(self) -> None:
+        """Begin the changes of a commit."""
+        self.engine.execute("BEGIN TRANSACTION")
+
+    def commit(self) -> None:
+        """Keep the changes, and the tables in good order."""
+        self.engine.execute("COMMIT")
+        for rows in (*self.silver.values(), *self.gold.values()):
+            rows.tidy()
+
+    def rows_of(self, table: str) -> Rows:
+        """The rows of `silver.<entity>` or `gold.<model>`."""
+        schema, name = table.split(".")
+        return (self.silver if schema == "silver" else self.gold)[name]
+
+    def change(self, entity: str, changes: Sequence[Changes]) -> Difference:
+        """Bring an entity forward by what commits changed in it; gives what really differs."""
+        rows = self.silver[entity]
+        last = last_changes(changes, rows.schema, rows.key)
+        before = rows.take_all() if last.emptied else rows.take(last.keys)
+        rows.add(last.alive)
+        return compare(before, last.alive, rows.key)
+
+    def touched(self, plan: InputPlan, changed: pa.Table) -> pa.Table:
+        """Keys `_k0, _k1, ...` of the gold rows in which changed rows of one input have part."""
+        if plan.direct:
+            keys = changed.select(plan.direct)
+            return keys.rename_columns([f"_k{number}" for number in range(len(plan.direct))])
+        self.engine.put(plan.changed, changed)
+        return self.engine.gather(plan.changed, plan.state_sql)
+
+    def recompute(self, plan: Plan, keys: pa.Table) -> Difference:
+        """Compute a model again for these keys; gives what really differs."""
+        rows = self.gold[plan.model.name]
+        after = self._fresh(plan, keys)
+        before = rows.take(keys)
+        rows.add(after)
+        return compare(before, after, rows.key)
+
+    def recompute_all(self, plan: Plan) -> Difference:
+        """Compute a whole model again; gives what really differs."""
+        rows = self.gold[plan.model.name]
+        before = rows.take_all()
+        self.fill(plan)
+        return compare(before, rows.all(), rows.key)
+
+    def fill(self, plan: Plan) -> None:
+        """Compute a model whose rows are not there yet."""
+        rows = self.gold[plan.model.name]
+        try:
+            rows.fill_from(cast_select(plan.model))
+        except duckdb.Error as error:
+            raise _failed(plan.model, error) from error
+        if not plan.one_row_per_key and rows.keys() < rows.count:
+            raise _twins(plan.model)
+
+    def _rows(self, table: str, schema: pa.Schema, key: Sequence[str]) -> Rows:
+        computed = [item for plan in self.plans.values() for item in plan.computed if item.table == table]
+        return Rows(self.engine, table, schema, key=key, computed=computed)
+
+    def _fresh(self, plan: Plan, keys: pa.Table) -> pa.Table:
+        null_safe = any(column.null_count for column in keys.columns)
+        self.engine.put(plan.touched, keys)
+        body, name = (plan.null_safe_sql, "null-safe ") if null_safe else (plan.restricted_sql, "")
+        try:
+            fresh = self.engine.gather(name + plan.touched, cast_select(plan.model, body)).cast(plan.model.schema)
+        except duckdb.Error as error:
+            raise _failed(plan.model, error) from error
+        if not plan.one_row_per_key and _has_twins(fresh, plan.model.key):
+            raise _twins(plan.model)
+        return fresh
+
+
+def _columns_read(models: Sequence[Model], schemas: Schemas) -> dict[str, set[str]]:
+    read: dict[str, set[str]] = {}
+    for model in models:
+        for table, columns in columns_needed(model, schemas).items():
+            read.setdefault(table, set()).update(columns)
+    return read
+
+
+def _narrow(schema: pa.Schema, read: Mapping[str, set[str]], spec: EntitySpec) -> pa.Schema:
+    kept = read[f"silver.{spec.name}"] | set(spec.lake_key)
+    return pa.schema([field for field in schema if field.name in kept])
+
+
+def _has_twins(rows: pa.Table, key: Sequence[str]) -> bool:
+    names = list(key)
+    return rows.select(names).group_by(names).aggregate([]).num_rows < rows.num_rows
+
+
+def _failed(model: Model, error: duckdb.Error) -> ModelError:
+    return model.error(
+        f"the model cannot be computed: {str(error).splitlines()[0]}",
+        model.lines["sql"],
+        "correct the SQL so that it takes such values (nullif for a divisor, try_cast for a text)",
+    )
+
+
+def _twins(model: Model) -> ModelError:
+    return model.error(
+        f"the SELECT gives more than one row for one {', '.join(model.key)}",
+        model.lines["key"],
+        "name a key that tells the rows apart, or group by it",
+    )
