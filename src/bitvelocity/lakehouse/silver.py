@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from bitvelocity.changes import Batch
 from bitvelocity.contracts import EntitySpec
+from bitvelocity.contracts.arrow import silver_schema
 
 from .absent import filled
 from .bronze import REPEATING, unseen
-from .columns import frame, rows_of
+from .columns import frame, rows_of, viewed
 from .delta import LocalTable, Step, pass_by
 from .layers import Layers
 from .names import columns_sql
@@ -55,6 +56,7 @@ class Silver:
         at: Step = pass_by,
     ) -> None:
         self._spec = spec
+        self._target = silver_schema(spec)
         self._engine = engine
         log, base = (
             LocalTable.open(
@@ -71,7 +73,7 @@ class Silver:
         new = unseen(batch, self.layers.log.position())
         if new.data.num_rows == 0:
             return 0
-        typed = typed_rows(new, self._spec)
+        typed = typed_rows(new, self._spec, self._target)
         if typed.rows["_absent"].null_count < typed.rows.num_rows:
             known = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
             typed = TypedRows(rows_of(known), typed.moved, typed.previous)
@@ -110,7 +112,7 @@ class Silver:
     def _keep(self, rows: pa.Table) -> None:
         """Hold the rows for gold, all text as views, unless the commit has grown too large to hold."""
         if len(self._kept) == len(self._staged) - 1:
-            self._kept.append(rows_of(frame(rows)))
+            self._kept.append(viewed(rows))
         if sum(table.num_rows for table in self._kept) > KEPT_ROWS:
             self._kept = []
 

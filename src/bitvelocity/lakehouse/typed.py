@@ -40,10 +40,9 @@ class TypedRows:
     """The key before the change, typed; equal to the key where it did not change."""
 
 
-def typed_rows(batch: Batch, spec: EntitySpec) -> TypedRows:
-    """Cast a batch column by column. A delete keeps its key, and nothing else."""
+def typed_rows(batch: Batch, spec: EntitySpec, target: pa.Schema) -> TypedRows:
+    """Cast a batch column by column to `target`. A delete keeps its key, and nothing else."""
     data = batch.data
-    target = silver_schema(spec)
     columns: dict[str, Values] = {name: data[name] for name in SYSTEM_COLUMNS}
     unfit: dict[str, Mask] = {}
     for column in spec.columns:
