@@ -24,6 +24,7 @@ MOST_DIGITS = 38
 
 T = TypeVar("T", bound=Hashable)
 
+INTEGERS = frozenset({"int16", "int32", "int64"})
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _RETENTION = re.compile(r"(?=.*[1-9])\d+ (?:minute|hour|day|week|month|year)s?(?: \d+ (?:minute|hour|day|week|month|year)s?)*")
 _LAKE_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -72,8 +73,6 @@ def _key(spec: EntitySpec) -> Iterator[Problem]:
 def _unique(spec: EntitySpec) -> Iterator[Problem]:
     for columns in spec.unique:
         yield from _unknown(f"unique {_listed(columns)}", columns, spec)
-    for columns in _repeated(spec.unique):
-        yield Problem(f"unique {_listed(columns)} is said twice", "keep one of them")
 
 
 def _references(spec: EntitySpec) -> Iterator[Problem]:
@@ -87,8 +86,6 @@ def _references(spec: EntitySpec) -> Iterator[Problem]:
             )
         if reference.on_delete not in get_args(OnDelete):
             yield Problem(f"{what} has on_delete={reference.on_delete!r}", f"use one of {_listed(get_args(OnDelete))}")
-    for reference in _repeated(spec.references):
-        yield Problem(f"the reference to {reference.to} is said twice", "keep one of them")
 
 
 def _indexes(spec: EntitySpec) -> Iterator[Problem]:
@@ -150,6 +147,13 @@ def _has_key(spec: EntitySpec) -> Iterator[Problem]:
         yield Problem("without a key PostgreSQL cannot send updates", 'mark a field Key(), or replica_identity="full"')
 
 
+def _said_once(spec: EntitySpec) -> Iterator[Problem]:
+    for columns in _repeated(spec.unique):
+        yield Problem(f"unique {_listed(columns)} is said twice", "keep one of them")
+    for reference in _repeated(spec.references):
+        yield Problem(f"the reference to {reference.to} is said twice", "keep one of them")
+
+
 def _reserved(spec: EntitySpec) -> Iterator[Problem]:
     for column in spec.columns:
         if column.name.startswith("_"):
@@ -171,6 +175,8 @@ def _types(spec: EntitySpec) -> Iterator[Problem]:
             )
         if of.length is not None and not 1 <= of.length <= 10_485_760:
             yield Problem(f"a length of {of.length} is outside 1 to 10485760", "leave Length out for any length", column.name)
+        if of.kind == "array":
+            yield Problem("arrays do not record their dimensions", "write one list[...]: it holds nested values too", column.name)
         if of.kind == "enum" and not of.choices:
             yield Problem("an enum type needs a value", 'list them: Literal["A", "B"]', column.name)
 
@@ -180,7 +186,7 @@ def _given(spec: EntitySpec) -> Iterator[Problem]:
         given = [column.default is not None, column.identity, column.generated is not None]
         if sum(given) > 1:
             yield Problem("default, identity and generated exclude each other", "keep one of them", column.name)
-        if column.identity and not column.type.kind.startswith("int"):
+        if column.identity and column.type.kind not in INTEGERS:
             yield Problem(f"Identity() numbers integers, not {column.type}", "use int", column.name)
         if column.identity and column.nullable:
             yield Problem("a numbered column is never NULL", "remove `| None`", column.name)
@@ -311,5 +317,5 @@ def _listed(words: Collection[str]) -> str:
 Check = Callable[[EntitySpec], Iterator[Problem]]
 _CHECKS: tuple[Check, ...] = (_names, _key, _unique, _references, _indexes, _partition, _rules, _settings)
 _MANAGED_CHECKS: tuple[Check, ...] = (
-    _has_key, _reserved, _types, _given, _index_methods, _partition_fits,
+    _has_key, _said_once, _reserved, _types, _given, _index_methods, _partition_fits,
 )  # fmt: skip

@@ -169,7 +169,7 @@ def _fields(cls: type, said: Mapping[str, Any], problems: Problems) -> list[Fiel
                 raise Wrong("the name is taken by Entity", f'write {attribute}_: Annotated[..., Name("{attribute}")]')
             hint, known = take_apart(annotation), True
         found.append(_field(cls, attribute, hint, said=said, problems=problems) if known else _unread(attribute))
-    if not found:
+    if not found and said.get("managed", True):
         with problems.at():
             raise Wrong("it has no fields", "declare at least one, as in order_id: Annotated[UUID, Key()]")
     return found

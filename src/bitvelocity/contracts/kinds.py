@@ -100,12 +100,7 @@ def _array(item: Any) -> Type:
             "a list of dict may be one document or an array of documents",
             "write Annotated[list[...], Json()] for one, list[Annotated[dict, Json()]] for the other",
         )
-    inner = type_of(hint)
-    if inner.kind == "array":
-        raise Wrong(
-            "PostgreSQL's arrays do not record their dimensions", "write one list[...]: it holds nested values too"
-        )
-    return Type("array", item=inner)
+    return Type("array", item=type_of(hint))
 
 
 def _shaped(marker: Marker, plain: Type) -> Type:

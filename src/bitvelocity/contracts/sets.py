@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
+from .checks import INTEGERS
 from .problems import Problem, Problems
 from .spec import Column, EntitySpec, Reference
 from .terms import unknown_column
 from .types import Type
-
-_INTEGERS = frozenset({"int16", "int32", "int64"})
 
 
 def check_set(specs: Sequence[EntitySpec]) -> None:
@@ -119,7 +118,7 @@ def _identifies(target: EntitySpec, columns: tuple[str, ...]) -> bool:
 
 
 def _comparable(one: Type, other: Type) -> bool:
-    if one.kind in _INTEGERS and other.kind in _INTEGERS:
+    if one.kind in INTEGERS and other.kind in INTEGERS:
         return True
     if one.kind in ("enum", "other"):
         return (one.kind, one.native) == (other.kind, other.native)

@@ -45,8 +45,8 @@ _WRITTEN: dict[Kind, tuple[str, ...]] = {
 def render_entities(specs: Sequence[EntitySpec]) -> str:
     """The text of an `entities.py` that declares exactly these specs: loading it gives equal fingerprints.
 
-    Odd names become attributes with `Name(...)`. A spec that no declaration can give (an array of arrays, a reference
-    whose table has no schema) is written as near as can be, and says what is wrong when it is loaded.
+    Odd names become attributes with `Name(...)`. A spec that no declaration can give, such as a reference to a table without
+    schema, is written as near as can be, and says what is wrong when it is loaded.
     """
     taken = set(_TYPE_NAMES)
     bodies = [_class(spec, _unused(_class_name(spec.name), taken)) for spec in specs]
@@ -107,7 +107,9 @@ def _class(spec: EntitySpec, class_name: str) -> str:
         said.append(f"doc={text(spec.doc)}")
     lines = [wrapped(f"class {class_name}", said, brackets=("(", ")")) + ":"]
     if doc:
-        lines += [doc, ""]
+        lines += [doc, ""] if written else [doc]
+    if not doc and not written:
+        lines.append("    ...")
     taken: set[str] = set()
     for column in written:
         places = _places(column, spec, key=marked or (), unique=alone, references=in_fields)

@@ -73,7 +73,7 @@ def to_type(of: Type) -> TypeEngine[Any]:
         case "char":
             made = sa.CHAR(of.length) if of.length else _Verbatim("bpchar")
         case "array":
-            made = pg.ARRAY(to_type(of.item or Type("text")))
+            made = pg.ARRAY(to_type(_innermost(of)))
         case "enum":
             schema, name = split_name(of.native or "")
             made = pg.ENUM(*of.choices, name=name, schema=schema)
@@ -82,6 +82,11 @@ def to_type(of: Type) -> TypeEngine[Any]:
         case kind:
             made = _TYPES[kind]
     return made
+
+
+def _innermost(of: Type) -> Type:
+    """PostgreSQL has one array type for any number of dimensions."""
+    return _innermost(of.item or Type("text")) if of.kind == "array" else of
 
 
 def sql_expression(sql: str) -> sa.ColumnElement[Any]:

@@ -68,7 +68,8 @@ def scalars(*, managed: bool) -> st.SearchStrategy[Type]:
 @st.composite
 def columns(draw: st.DrawFn, name: str, *, managed: bool) -> Column:
     one = scalars(managed=managed)
-    of = draw(st.one_of(one, one.map(lambda item: Type("array", item=item))))
+    arrays = one.map(lambda item: Type("array", item=item))
+    of = draw(st.one_of(one, arrays) if managed else st.one_of(one, arrays, arrays.map(lambda item: Type("array", item=item))))
     given_by = draw(st.sampled_from(["", "", "default", "generated"]))
     is_text = of.kind in ("text", "char")
     low = draw(st.sampled_from([None, "0", "-3", "12"])) if of.kind in ("int64", "decimal", "float32") else None
@@ -88,41 +89,49 @@ def columns(draw: st.DrawFn, name: str, *, managed: bool) -> Column:
     )
 
 
+def references(groups: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[Reference]:
+    return st.builds(
+        lambda columns, to, target, on_delete: Reference(
+            columns=columns, to=f"public.{to}", to_columns=(target,) * len(columns), on_delete=on_delete
+        ),
+        groups,
+        NAMES,
+        NAMES,
+        st.sampled_from(["no action", "cascade", "set null"]),
+    )
+
+
+def indexes(groups: st.SearchStrategy[tuple[str, ...]]) -> st.SearchStrategy[Index]:
+    names = st.from_regex(r"[a-z]{1,9}", fullmatch=True)
+    return st.builds(Index, name=names, columns=groups, where=st.one_of(st.none(), SQL))
+
+
+@st.composite
+def own_columns(draw: st.DrawFn, *, managed: bool, audit: bool) -> list[Column]:
+    """At least one, and last a `moment` to partition by."""
+    names = (OUR_NAMES if managed else NAMES).filter(lambda name: not (audit and name in AUDIT_NAMES) and name != "moment")
+    found = [draw(columns(name, managed=managed)) for name in draw(st.lists(names, min_size=1, max_size=6, unique=True))]
+    return [*found, Column(name="moment", type=Type("timestamptz"))]
+
+
 @st.composite
 def specs(draw: st.DrawFn) -> EntitySpec:
     managed, audit = draw(st.booleans()), draw(st.booleans())
-    names = OUR_NAMES if managed else NAMES
-    if audit:
-        names = names.filter(lambda name: name not in AUDIT_NAMES)
-    own = [draw(columns(name, managed=managed)) for name in draw(st.lists(names, min_size=1, max_size=6, unique=True))]
-    declared = [Column(name="moment", type=Type("timestamptz"))] if all(c.name != "moment" for c in own) else []
-    keyable = [column.name for column in own if not column.nullable]
+    own = draw(own_columns(managed=managed, audit=audit))
+    keyable = [column.name for column in own[:-1] if not column.nullable]
     key = tuple(draw(st.permutations(keyable))[: draw(st.integers(0, 3))])
-    partition = draw(st.sampled_from([None, Partition(column="moment", step="day", ahead=0)])) if declared and key else None
-    any_column = st.sampled_from([column.name for column in own])
-    groups = st.lists(any_column, min_size=1, max_size=2, unique=True).map(tuple)
-    reference = st.builds(
-        Reference,
-        columns=groups,
-        to=NAMES.map(lambda table: f"public.{table}"),
-        to_columns=NAMES.map(lambda name: (name,)),
-        on_delete=st.sampled_from(["no action", "cascade", "set null"]),
-    ).map(lambda made: Reference(columns=made.columns, to=made.to, to_columns=made.to_columns * len(made.columns)))
-    index = st.builds(
-        Index,
-        name=st.from_regex(r"[a-z]{1,9}", fullmatch=True),
-        columns=groups,
-        where=st.one_of(st.none(), SQL),
-    )
+    partitioned = draw(st.booleans())
+    partition = Partition(column="moment", step="day", ahead=0) if key and partitioned else None
+    groups = st.lists(st.sampled_from([column.name for column in own]), min_size=1, max_size=2, unique=True).map(tuple)
     return EntitySpec(
         name=draw(st.from_regex(r"[a-z0-9][a-z_0-9]{0,9}", fullmatch=True)),
         table=draw(NAMES),
         schema=draw(st.one_of(st.just("public"), NAMES.filter(lambda name: "." not in name))),
-        columns=(*own, *declared, *(AUDIT_COLUMNS if audit else ())),
+        columns=(*own, *(AUDIT_COLUMNS if audit else ())),
         key=(*key, "moment") if partition else key,
-        references=tuple(draw(st.lists(reference, max_size=3, unique=True))),
+        references=tuple(draw(st.lists(references(groups), max_size=3, unique=True))),
         unique=tuple(draw(st.lists(groups, max_size=2, unique=True))) if partition is None else (),
-        indexes=tuple(draw(st.lists(index, max_size=2, unique_by=lambda made: made.name))),
+        indexes=tuple(draw(st.lists(indexes(groups), max_size=2, unique_by=lambda made: made.name))),
         partition=partition,
         audit=audit,
         replica_identity="full" if not key else draw(st.sampled_from(["full", "default"])),
@@ -150,6 +159,11 @@ def test_the_text_declares_the_same_spec(spec: EntitySpec) -> None:
     (again,) = read_back(render_entities([spec]))
     assert again == spec
     assert again.fingerprint == spec.fingerprint
+
+
+def test_a_table_without_columns() -> None:
+    spec = EntitySpec(name="t", table="t", columns=(), key=(), audit=False, managed=False)
+    assert read_back(render_entities([spec, replace(spec, doc="Odd.")])) == (spec, replace(spec, doc="Odd."))
 
 
 @RUNS
