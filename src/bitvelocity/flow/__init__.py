@@ -4,7 +4,7 @@ from .adopt import adopt_database
 from .beat import Heartbeat, read_beat
 from .database import Database, running_database, source_database
 from .doctor import diagnose
-from .prepare import Prepared, prepare
+from .prepare import prepare
 from .project import Project, open_project
 from .reading import open_reader
 from .reconcile import Verdict, reconcile
@@ -14,7 +14,7 @@ from .supervise import supervise
 from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "Heartbeat", "Pipeline", "Prepared", "Project", "Status", "Step", "Verdict", "adopt_database",
+    "Database", "Heartbeat", "Pipeline", "Project", "Status", "Step", "Verdict", "adopt_database",
     "diagnose", "flowing", "open_project", "open_reader", "prepare", "read_beat", "reconcile", "running_database",
     "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip

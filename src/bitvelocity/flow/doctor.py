@@ -71,7 +71,8 @@ def _slot(project: Project, database: Database) -> list[Check]:
         return [_bad("slot", error)]
     if not health.exists and read_watermark(project.lake) is None:
         return [Check("slot", ok=True, what="none yet (the first bitvelocity up makes it)", remedy=None)]
-    return [Check("slot", ok=health.level != "bad", what=health.sentence(), remedy=health.remedy)]
+    what = " ".join(health.findings) or "healthy"
+    return [Check("slot", ok=health.state != "bad", what=what, remedy=health.remedy)]
 
 
 def _bad(name: str, error: BitVelocityError) -> Check:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..contracts import EntitySpec, load_specs
-from ..lakehouse import Model, load_models
+from ..lakehouse.gold import Model, load_models
 from ..settings import Settings, load_settings
 
 

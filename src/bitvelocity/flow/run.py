@@ -11,7 +11,8 @@ from typing import Self
 from ..capture import WalSource
 from ..changes import ChangeSet, Mark, Receipt
 from ..errors import CaptureError
-from ..lakehouse import Changed, Gold, GoldReceipt, Lake, Watermark, publish
+from ..lakehouse import Changed, Lake, Watermark, publish
+from ..lakehouse.gold import Gold, GoldReceipt
 from .project import Project
 
 BEHIND_SECONDS = 1.0
@@ -126,7 +127,7 @@ class Pipeline:
     def start(self) -> None:
         """Bring gold to silver's position and take the initial snapshot when there is none yet."""
         if self._last is not None:
-            self._gold.start()
+            self._note_gold(self._gold.start(), self._last.position)
             return
         for change_set in self._source.snapshot():
             self._apply(change_set, snapshot=True)

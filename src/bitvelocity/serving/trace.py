@@ -14,7 +14,7 @@ from sqlglot import exp
 from ..changes import Position
 from ..contracts import EntitySpec
 from ..errors import QueryError
-from ..lakehouse import Model, Plan, plan_models
+from ..lakehouse.gold import Model, Plan, plan_models
 from .query import Reader
 
 OPERATIONS = {"c": "INSERT", "u": "UPDATE", "d": "DELETE", "t": "TRUNCATE", "r": "SNAPSHOT"}
@@ -112,7 +112,7 @@ def _rows(reader: Reader, spec: EntitySpec, view: str, key: Sequence[str], *, or
     if order:
         query = query.order_by("_lsn", "_ordinal", exp.column("_op", quoted=True).eq("d").desc())
     try:
-        return reader.connection.execute(query.sql("duckdb"), list(key)).to_arrow_table()
+        return reader.connection.sql(query.sql("duckdb"), params=list(key)).to_arrow_table()
     except duckdb.ConversionException as error:
         raise QueryError(
             str(error).split("\n", maxsplit=1)[0], entity=spec.name, remedy="Give the key as the table has it."

@@ -27,15 +27,14 @@ def command(dry_run: bool, allow_destructive: bool, folder: Path, as_json: bool)
             f"{project.settings.entities_file} declares no entity.", remedy="Declare one; see docs/how-to."
         )
     with source_database(project) as database:
-        done = prepare(project, database.dsn, apply_plan=not dry_run, allow_destructive=allow_destructive)
-    plan = done.plan
+        plan = prepare(project, database.dsn, apply_plan=not dry_run, allow_destructive=allow_destructive)
     if as_json:
-        print_json({"applied": not dry_run, "plan": plan.as_dict() if plan else None})
+        print_json({"applied": not dry_run, "plan": plan.as_dict()})
         return
-    if plan is None or not plan.steps:
+    if not plan.steps:
         say("Nothing to do: the database is what the entities say.")
     else:
         say(plan.text())
         say("This is the plan; nothing was done." if dry_run else f"Done: {len(plan.steps)} steps.", bold=True)
-    for refused in plan.refused if plan else ():
+    for refused in plan.refused:
         say(f"refused: {refused.reason}\n  Remedy: {refused.remedy}", fg="yellow")

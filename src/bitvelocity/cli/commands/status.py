@@ -30,8 +30,11 @@ def _show(found: Status) -> None:
     else:
         say("running   no (bitvelocity up starts it)")
     if found.slot and found.slot.exists:
-        colour = {"ok": None, "warn": "yellow", "bad": "red"}[found.slot.level]
-        say(f"slot      {found.slot.sentence()}", fg=colour)
+        colour = {"ok": None, "warn": "yellow", "bad": "red"}[found.slot.state]
+        kept = f"{found.slot.lag_bytes:,} bytes behind, {found.slot.retained_bytes >> 20:,} MB of WAL kept"
+        say(f"slot      {found.slot.slot}: {kept}", fg=colour)
+        for finding in found.slot.findings:
+            say(f"          {finding}", fg=colour)
         if found.slot.remedy:
             say(f"          Remedy: {found.slot.remedy}")
     if found.watermark:

@@ -18,6 +18,7 @@ from ...flow import (
     prepare,
     reconcile,
     source_database,
+    wait_until,
 )
 from ...settings import FILE_NAME
 from ...templates import copy_project
@@ -49,7 +50,8 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
         prepare(project, database.dsn)
         screen.step(f"Made {len(project.specs)} tables with audit columns, indexes and a publication")
         flowed = Flowed()
-        with flowing(project, database, flowed.note):
+        with flowing(project, database, flowed.note) as check:
+            wait_until(project, 0, check)  # capture runs before the first order is written
             written = _replay(database, options, screen, flowed)
             verdict = reconcile(project, database)
         seconds = time.monotonic() - began
