@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-from .names import constraint_name
+from .names import ConstraintKind, constraint_name
 from .patterns import whole
 from .spec import Column, EntitySpec, Index, Reference
 from .terms import parse_term, split_name
@@ -121,8 +121,7 @@ def _bare_table(spec: EntitySpec, metadata: sa.MetaData) -> sa.Table:
         comment=spec.doc or None,
         **options,
     )
-    for constraint in _constraints(spec, table):
-        table.append_constraint(constraint)
+    _add_constraints(spec, table)
     for index in spec.indexes:
         _index(index, spec, table)
     return table
@@ -145,15 +144,26 @@ def _column(column: Column) -> sa.Column[Any]:
     )
 
 
-def _constraints(spec: EntitySpec, table: sa.Table) -> Iterator[sa.Constraint]:
+def _add_constraints(spec: EntitySpec, table: sa.Table) -> None:
     if spec.key:
-        yield sa.PrimaryKeyConstraint(*(table.c[name] for name in spec.key), name=constraint_name("pk", spec.table))
+        key = (table.c[name] for name in spec.key)
+        table.append_constraint(sa.PrimaryKeyConstraint(*key, name=_free_name(table, "pk")))
     for columns in spec.unique:
-        name = constraint_name("uq", spec.table, *columns)
-        yield sa.UniqueConstraint(*(table.c[column] for column in columns), name=name)
+        cells = (table.c[name] for name in columns)
+        table.append_constraint(sa.UniqueConstraint(*cells, name=_free_name(table, "uq", *columns)))
     for column in spec.columns:
         for rule, condition in _conditions(column, table.c[column.name]):
-            yield sa.CheckConstraint(condition, name=constraint_name("ck", spec.table, column.name, rule))
+            name = _free_name(table, "ck", column.name, rule)
+            table.append_constraint(sa.CheckConstraint(condition, name=name))
+
+
+def _free_name(table: sa.Table, kind: ConstraintKind, *parts: str) -> str:
+    """The constraint's name; with a number where columns `a, b_c` and `a_b, c` would share it."""
+    taken = {constraint.name for constraint in table.constraints}
+    name, number = constraint_name(kind, table.name, *parts), 2
+    while name in taken:
+        name, number = constraint_name(kind, table.name, *parts, str(number)), number + 1
+    return name
 
 
 def _conditions(column: Column, cell: sa.Column[Any]) -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
@@ -182,16 +192,16 @@ def _add_references(spec: EntitySpec, metadata: sa.MetaData, placed: set[str]) -
     for reference in spec.references:
         target = metadata.tables.get(reference.to)
         if target is not None:
-            table.append_constraint(_foreign_key(reference, spec, target, closes_cycle=reference.to not in placed))
+            table.append_constraint(_foreign_key(reference, table, target, closes_cycle=reference.to not in placed))
 
 
 def _foreign_key(
-    reference: Reference, spec: EntitySpec, target: sa.Table, *, closes_cycle: bool
+    reference: Reference, table: sa.Table, target: sa.Table, *, closes_cycle: bool
 ) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(
         list(reference.columns),
         [target.c[name] for name in reference.to_columns],
-        name=constraint_name("fk", spec.table, *reference.columns),
+        name=_free_name(table, "fk", *reference.columns),
         ondelete=None if reference.on_delete == "no action" else reference.on_delete.upper(),
         use_alter=closes_cycle,
     )

@@ -1,5 +1,6 @@
 """Specs become the tables that they say, as text and on a real PostgreSQL."""
 
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -157,6 +158,18 @@ def test_partitions(by: Literal["time", "uuid7"], partition: str, key: str) -> N
     ddl = text(sa.schema.CreateTable(to_table(Event.spec, sa.MetaData())))
     assert ddl.endswith(f"PARTITION BY RANGE ({partition})")
     assert f"PRIMARY KEY {key}" in ddl
+
+
+def test_no_two_constraints_share_a_name() -> None:
+    class Thing(Entity, audit=False, unique=[("a", "b_c"), ("a_b", "c")]):
+        a: Annotated[int, Key(), Ref("thing.a")]
+        b_c: int
+        a_b: int
+        c: int
+
+    table = to_table(replace(Thing.spec, references=Thing.spec.references * 2), sa.MetaData())
+    names = sorted(str(constraint.name) for constraint in table.constraints)
+    assert names == ["fk_thing_a", "fk_thing_a_2", "pk_thing", "uq_thing_a_b_c", "uq_thing_a_b_c_2"]
 
 
 def test_names_fit_and_stay() -> None:
