@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bitvelocity import templates
 from bitvelocity.contracts import load_specs
 from bitvelocity.errors import SettingsError
 from bitvelocity.lakehouse.gold import load_models
 from bitvelocity.settings import load_settings
-from bitvelocity.templates import copy_project
+from bitvelocity.templates import copy_project, project_folder
 
 MODELS = {"dim_customer", "dim_date", "dim_product", "daily_sales", "order_facts", "order_item_facts"}
 ENTITIES = {"customers", "products", "orders", "order_items", "payments", "device_telemetry"}
@@ -26,8 +25,7 @@ def test_the_project_is_complete(tmp_path: Path) -> None:
     assert names == {
         ".gitignore", "README.md", "bitvelocity.toml", "entities.py", *(f"models/{name}.sql" for name in MODELS),
     }  # fmt: skip
-    source = Path(templates.__file__).parent / "commerce"
-    assert filecmp.cmpfiles(source, tmp_path / "shop", names, shallow=False)[0].__len__() == len(names)
+    assert filecmp.cmpfiles(project_folder("commerce"), tmp_path / "shop", names, shallow=False)[0] == list(names)
 
 
 def test_the_copy_is_a_project_that_loads(tmp_path: Path) -> None:
@@ -62,6 +60,13 @@ def test_a_taken_folder_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(SettingsError):
         copy_project("commerce", tmp_path / "mine.txt")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be written") as caught:
+        copy_project("commerce", tmp_path / "file" / "shop")
+    assert caught.value.remedy
 
 
 def test_an_unknown_project_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Projects to start from: their files, copied to where the user wants them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import SettingsError
+
+PROJECTS: dict[str, tuple[str, ...]] = {
+    "commerce": ("bitvelocity.toml", "README.md", "entities.py", "models/*.sql", ".gitignore"),
+}
+"""Each project's own files; what lies beside them belongs to the package."""
+
+
+def copy_project(name: str, target: Path) -> list[Path]:
+    """Copy the files of project `name` into `target`, a new or empty folder; returns them, sorted."""
+    source = project_folder(name)
+    _refuse_taken(target)
+    try:
+        return sorted(_copy(file, source, target) for pattern in PROJECTS[name] for file in source.glob(pattern))
+    except OSError as error:
+        raise SettingsError(
+            f"{error.filename or target} cannot be written: {error.strerror}.",
+            remedy="Name a folder that you may write to.",
+        ) from error
+
+
+def project_folder(name: str) -> Path:
+    """Where the project's files lie in the package."""
+    if name not in PROJECTS:
+        raise SettingsError(f"There is no project {name!r}.", remedy=f"There is: {', '.join(PROJECTS)}.")
+    return Path(__file__).parent / name
+
+
+def _copy(file: Path, source: Path, target: Path) -> Path:
+    copy = target / file.relative_to(source)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(file.read_bytes())
+    return copy
+
+
+def _refuse_taken(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise SettingsError(
+            f"{target} is not an empty folder.",
+            safe="Nothing was written.",
+            remedy="Name a new folder: bitvelocity init my-shop",
+        )
