@@ -1,8 +1,20 @@
 """The source database: the embedded server, its tables and their evolution, audit context, adoption, checks."""
 
+from .adopt import Adoption, Problem, adopt, prepare_capture
+from .apply import AppliedReport, apply
+from .audit import Audit, audit
+from .audit_sqlalchemy import install as install_audit
 from .binaries import Binaries, find_binaries, installed
-from .connect import connect, describe
+from .checks import Check, check
+from .connect import connect, describe, has_password
 from .embedded import EmbeddedPostgres, attach
+from .partitions import ensure_partitions
+from .plan import Plan, plan
 from .process import Server
+from .steps import Refused, Step
 
-__all__ = ["Binaries", "EmbeddedPostgres", "Server", "attach", "connect", "describe", "find_binaries", "installed"]
+__all__ = [
+    "Adoption", "AppliedReport", "Audit", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
+    "Server", "Step", "adopt", "apply", "attach", "audit", "check", "connect", "describe", "ensure_partitions",
+    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture",
+]  # fmt: skip

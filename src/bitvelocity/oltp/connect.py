@@ -36,6 +36,11 @@ def describe(dsn: str) -> str:
     return shown or "libpq's defaults"
 
 
+def has_password(dsn: str) -> bool:
+    """A password stands in the DSN itself, so it must not be written down."""
+    return bool(conninfo.conninfo_to_dict(dsn).get("password"))
+
+
 def unreachable(dsn: str, error: psycopg.Error) -> DatabaseError:
     """What a refused connection means and what to do about it."""
     message = " ".join(str(error).split())

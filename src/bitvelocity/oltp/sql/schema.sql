@@ -1,0 +1,93 @@
+-- name: stamp
+-- Stamp who made, changed or deleted a row: the user of the audit context, else the session's.
+-- created_at and updated_at of a new row may be given (an import of history), else they are now.
+create or replace function bv.stamp() returns trigger language plpgsql as $stamp$
+begin
+  new.updated_by := coalesce(nullif(current_setting('bv.operation_user', true), ''), session_user);
+  if tg_op = 'INSERT' then
+    new.created_by := new.updated_by;
+    new.version := 1;
+    new.deleted_by := case when new.deleted_at is not null then new.updated_by end;
+  else
+    new.updated_at := now();
+    new.version := old.version + 1;
+  end if;
+  return new;
+end $stamp$;
+
+-- name: stamp_guard
+-- Keep who made a row as it was, and stamp who deleted it; runs only for updates that name these columns.
+create or replace function bv.stamp_guard() returns trigger language plpgsql as $guard$
+begin
+  new.created_at := old.created_at;
+  new.created_by := old.created_by;
+  if new.deleted_at is null then
+    new.deleted_by := null;
+  elsif old.deleted_at is null then
+    new.deleted_by := coalesce(nullif(current_setting('bv.operation_user', true), ''), session_user);
+  else
+    new.deleted_by := old.deleted_by;
+  end if;
+  return new;
+end $guard$;
+
+-- name: uuid7_floor
+-- The smallest UUIDv7 of a moment: the bound of a partition by time over UUIDv7 keys.
+create or replace function bv.uuid7_floor(moment timestamptz) returns uuid language sql immutable strict as $floor$
+  select encode(substring(int8send(floor(extract(epoch from moment) * 1000)::bigint) from 3)
+                || '\x00000000000000000000'::bytea, 'hex')::uuid
+$floor$;
+
+-- name: uuidv7
+-- A UUIDv7 where PostgreSQL has none of its own (before 18): 48 bits of milliseconds, the rest random.
+create or replace function bv.uuidv7() returns uuid language sql volatile as $uuid$
+  select encode(set_byte(set_byte(bytes, 6, get_byte(bytes, 6) & 15 | 112), 8, get_byte(bytes, 8) & 63 | 128), 'hex')::uuid
+    from (select overlay(uuid_send(gen_random_uuid()) placing
+                   substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6) as bytes) r
+$uuid$;
+
+-- name: ensure_partitions
+-- Make the range partitions of one step that are missing from `since` to `until`; gives the names of new ones.
+-- A new leaf is made beside and attached, so the table is locked only against other DDL, and only for a moment.
+-- A range that has rows in the default partition already is left out with a warning: its rows stay where they are.
+create or replace function bv.ensure_partitions(parent regclass, step text, since timestamptz, until timestamptz)
+returns setof text language plpgsql as $ensure$
+declare
+  form text := case step when 'year' then 'YYYY' when 'month' then 'YYYY_MM' else 'YYYY_MM_DD' end;
+  ns name; rel name; identity "char"; key name; by_uuid boolean; fallback regclass;
+  lo timestamp := date_trunc(step, since at time zone 'UTC'); hi timestamp; low text; high text; leaf text; taken boolean;
+begin
+  perform pg_advisory_xact_lock(hashtext('bv.ensure_partitions'), parent::oid::int);
+  select n.nspname, c.relname, c.relreplident, a.attname, a.atttypid = 'uuid'::regtype, nullif(p.partdefid, 0)
+    into strict ns, rel, identity, key, by_uuid, fallback
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_partitioned_table p on p.partrelid = c.oid
+    join pg_attribute a on a.attrelid = c.oid and a.attnum = p.partattrs[0]
+   where c.oid = parent;
+  while lo <= until at time zone 'UTC' loop
+    hi := lo + ('1 ' || step)::interval;
+    leaf := format('%s_p%s', left(rel, 50), to_char(lo, form));
+    low := case when by_uuid then bv.uuid7_floor(lo at time zone 'UTC')::text else (lo at time zone 'UTC')::text end;
+    high := case when by_uuid then bv.uuid7_floor(hi at time zone 'UTC')::text else (hi at time zone 'UTC')::text end;
+    taken := false;
+    if to_regclass(format('%I.%I', ns, leaf)) is null then
+      if fallback is not null then
+        execute format('select exists (select from %s where %I >= %L and %I < %L)', fallback, key, low, key, high)
+           into taken;
+      end if;
+      if taken then
+        raise warning 'bv.ensure_partitions: % has rows from % to %: no partition is made for them', fallback, lo, hi;
+      else
+        execute format('create table %I.%I (like %s including defaults including generated including constraints'
+                       ' including storage including compression)', ns, leaf, parent);
+        if identity = 'f' then
+          execute format('alter table %I.%I replica identity full', ns, leaf);
+        end if;
+        execute format('alter table %s attach partition %I.%I for values from (%L) to (%L)', parent, ns, leaf, low, high);
+        return next leaf;
+      end if;
+    end if;
+    lo := hi;
+  end loop;
+end $ensure$;
