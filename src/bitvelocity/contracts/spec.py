@@ -136,10 +136,14 @@ class EntitySpec:
 
 def _present(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _present(v) for k, v in value.items() if v not in (None, (), [], "", False)}
+        return {k: _present(v) for k, v in value.items() if not _is_absent(v)}
     if isinstance(value, (list, tuple)):
         return [_present(v) for v in value]
     return value
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or value is False or value in ((), [], "")  # 0 is a value: decimal(10,0), ahead=0
 
 
 def _lake_names(names: tuple[str, ...]) -> dict[str, str]:

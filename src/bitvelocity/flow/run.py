@@ -15,7 +15,7 @@ from ..lakehouse import Changed, Lake, Watermark, publish
 from ..lakehouse.gold import Gold, GoldReceipt
 from .project import Project
 
-BEHIND_SECONDS = 1.0
+BEHIND_SECONDS = 0.5
 """Older than this when it arrives, a change set is part of a backlog."""
 GOLD_EVERY_SECONDS = 2.0
 """In a backlog gold is brought up to silver this often: its cost is per group, not per change."""
@@ -75,7 +75,7 @@ class Pipeline:
         self._lake = Lake(project.lake, project.specs, sync=settings.lake.sync)
         self._gold = Gold(project.lake, project.specs, project.models, sync=settings.lake.sync)
         self._pending = _Pending()
-        self._gold_at = 0.0
+        self._gold_at = self._gold_cost = 0.0
         self._gold_lsn = -1
         self._gold_versions: dict[str, int] = {}
         self._last = self._lake.watermark
@@ -169,12 +169,14 @@ class Pipeline:
 
     def _gold_is_due(self, mark: Mark) -> bool:
         behind = time.time() - mark.committed_at / 1e6 > BEHIND_SECONDS
-        waited = time.monotonic() - self._gold_at > GOLD_EVERY_SECONDS
+        waited = time.monotonic() - self._gold_at > max(GOLD_EVERY_SECONDS, 3 * self._gold_cost)
         return not behind or waited or self._pending.rows > GOLD_EVERY_ROWS
 
     def _refresh_gold(self, lsn: int) -> GoldReceipt:
+        began = time.monotonic()
         receipt = self._gold.apply(self._pending.take(), lsn)
         self._note_gold(receipt, lsn)
+        self._gold_cost = self._gold_at - began
         return receipt
 
     def _build_gold(self, mark: Mark) -> GoldReceipt:
