@@ -35,8 +35,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from bitvelocity.contracts import Default, Entity, Key, Length, Numeric
-from bitvelocity.oltp import EmbeddedPostgres, apply, plan
-from bitvelocity.oltp.audit import audit
+from bitvelocity.oltp import EmbeddedPostgres, apply, audit, plan
 
 COLUMNS = """
   order_id uuid primary key default gen_random_uuid(), customer_id uuid not null, status text not null,

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import Connection
 
 from ...errors import DatabaseError
-from ...oltp.audit import audit
+from ...oltp import audit
 from .fates import SOURCES, Rates, Step, write_story
 from .ledger import Expected, Ledger, day_of
 from .retail import WINDOW, Retail, load_retail
