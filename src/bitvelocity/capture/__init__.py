@@ -1,6 +1,7 @@
 """Change capture: what commits in the source, as change sets in the order of its commits."""
 
+from .export import Export, export_tables
 from .health import SlotHealth, Thresholds, slot_health
 from .wal import SourceStats, Tuning, WalSource
 
-__all__ = ["SlotHealth", "SourceStats", "Thresholds", "Tuning", "WalSource", "slot_health"]
+__all__ = ["Export", "SlotHealth", "SourceStats", "Thresholds", "Tuning", "WalSource", "export_tables", "slot_health"]

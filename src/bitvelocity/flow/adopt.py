@@ -28,12 +28,12 @@ def adopt_database(dsn: str, folder: Path, schemas: Sequence[str] | None) -> Ado
     adoption = adopt(dsn, schemas=schemas)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "models").mkdir(exist_ok=True)
-    (folder / "entities.py").write_text(render_entities(adoption.specs))
+    (folder / "entities.py").write_text(render_entities(adoption.specs), encoding="utf-8")
     secret = has_password(dsn)
     text = TOML.format(
         name=folder.resolve().name,
         dsn="${BITVELOCITY_DSN}" if secret else dsn,
         note="  # it holds a password, so it stays in the environment" if secret else "",
     )
-    (folder / FILE_NAME).write_text(text)
+    (folder / FILE_NAME).write_text(text, encoding="utf-8")
     return adoption

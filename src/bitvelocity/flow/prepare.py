@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..oltp import Plan, apply, plan
+from ..oltp import Plan, apply, plan, prepare_capture
 from .project import Project
 
 
@@ -10,6 +10,8 @@ def prepare(project: Project, dsn: str, *, apply_plan: bool = True, allow_destru
     """Plan what the source lacks, publication included, and carry it out; adopted tables are only published."""
     publication = project.settings.capture.publication
     made = plan(dsn, project.specs, allow_destructive=allow_destructive, publication=publication)
-    if apply_plan:
+    if apply_plan and any(spec.managed for spec in project.specs):
         apply(dsn, made)
+    elif apply_plan:
+        prepare_capture(dsn, project.specs, publication=publication)
     return made

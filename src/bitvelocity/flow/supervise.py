@@ -33,7 +33,7 @@ def supervise(
     the lake stays open, so nothing is read again that is already durable.
     """
     with Pipeline(project, listener) as pipeline:
-        runner = _Runner(pipeline, database, stop, trouble or (lambda error, pause: None))
+        runner = _Runner(pipeline, database, stop, trouble or (lambda *_: None))
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)

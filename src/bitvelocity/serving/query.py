@@ -40,8 +40,6 @@ def ask(reader: Reader, sql: str, *, limit: int | None = None) -> Answer:
     reader.refresh()
     try:
         relation = reader.connection.sql(sql)
-        if relation is None:
-            return Answer(pa.table({}), more=False)
         rows = relation.limit(limit + 1).to_arrow_table() if limit is not None else relation.to_arrow_table()
     except duckdb.Error as error:
         raise QueryError(_first_line(error), remedy=_hint(error)) from error

@@ -112,7 +112,8 @@ def _rows(reader: Reader, spec: EntitySpec, view: str, key: Sequence[str], *, or
     if order:
         query = query.order_by("_lsn", "_ordinal", exp.column("_op", quoted=True).eq("d").desc())
     try:
-        return reader.connection.sql(query.sql("duckdb"), params=list(key)).to_arrow_table()
+        rows: pa.Table = reader.connection.sql(query.sql("duckdb"), params=list(key)).to_arrow_table()
+        return rows
     except duckdb.ConversionException as error:
         raise QueryError(
             str(error).split("\n", maxsplit=1)[0], entity=spec.name, remedy="Give the key as the table has it."
@@ -172,4 +173,5 @@ def _stand(reader: Reader, plan: Plan, table: str, rows: pa.Table) -> pa.Table:
         for i, name in enumerate(plan.model.key)
     ]
     query = gold.join(exp.alias_(exp.table_("_touched_keys"), "k", table=True), on=exp.and_(*same), join_type="semi")
-    return cursor.sql(query.limit(MOST_GOLD_ROWS).sql("duckdb")).to_arrow_table()
+    stand: pa.Table = cursor.sql(query.limit(MOST_GOLD_ROWS).sql("duckdb")).to_arrow_table()
+    return stand

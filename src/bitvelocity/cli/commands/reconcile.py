@@ -42,5 +42,5 @@ def print_verdict(verdict: Verdict) -> None:
     say(f"{word} at {format_lsn(verdict.lsn)} ({verdict.seconds:.1f} s).", fg=colour, bold=True)
 
 
-def _line(ok: bool, name: str, text: str) -> None:  # noqa: FBT001 - the verdict comes first, as it is printed
+def _line(ok: bool, name: str, text: str) -> None:
     say(f"  {'ok  ' if ok else 'DIFF'}  {name:<28} {text}", fg=None if ok else "red")

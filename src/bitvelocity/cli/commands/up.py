@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from ...errors import BitVelocityError
-from ...flow import Pipeline, Project, open_project, prepare, source_database, supervise
-from ...flow.beat import Heartbeat
+from ...flow import Heartbeat, open_project, prepare, source_database, supervise
 from ..output import json_option, print_json, project_option, say
 
 
@@ -37,7 +36,7 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
             stop,
             listener=beat.note,
             trouble=_trouble,
-            ready=lambda pipeline: _ready(project, beat, pipeline, as_json=as_json),
+            ready=lambda _: _ready(beat, as_json=as_json),
         )
         beat.clear()
     if not as_json:
@@ -48,7 +47,7 @@ def _trouble(error: BitVelocityError, pause: float) -> None:
     say(f"{error.what} Trying again in {pause:.1f} s.", fg="yellow", err=True)
 
 
-def _ready(project: Project, beat: Heartbeat, pipeline: Pipeline, *, as_json: bool) -> None:
+def _ready(beat: Heartbeat, *, as_json: bool) -> None:
     served = beat.served()
     if as_json:
         print_json({"ready": True, **served})
