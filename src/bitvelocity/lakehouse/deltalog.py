@@ -65,16 +65,30 @@ def lake_schema(schema: pa.Schema) -> pa.Schema:
     A type that Delta has not (time, duration, timestamp without zone, ...) is refused here, before a row is written.
     """
     for column in schema:
-        if pa.types.is_timestamp(column.type) and column.type.tz is None:
+        if not _is_kept(column.type):
             raise LakeError(
-                f"column {column.name} is a timestamp without time zone, which older Delta readers refuse",
-                remedy="give it a zone (UTC) or keep it as text",
+                f"column {column.name} is {column.type}, which some reader of Delta tables does not know",
+                safe="nothing was written",
+                remedy="give a timestamp its zone (UTC); keep times of day, durations and the like as text",
             )
-    plain = pa.schema([pa.field(column.name, column.type) for column in schema])
-    try:
-        return _arrow(Schema.from_arrow(plain))
-    except (DeltaError, ValueError, TypeError, pa.ArrowException) as error:
-        raise LakeError(f"a Delta table cannot keep this schema: {error}", remedy="cast the column") from error
+    return _arrow(Schema.from_arrow(pa.schema([pa.field(column.name, column.type) for column in schema])))
+
+
+def _is_kept(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.TimestampType):
+        return kind.tz is not None
+    if isinstance(kind, (pa.ListType, pa.LargeListType)):
+        return _is_kept(kind.value_type)
+    if isinstance(kind, pa.StructType):
+        return all(_is_kept(field.type) for field in kind)
+    return any(accepts(kind) for accepts in _KEPT)
+
+
+_KEPT = (
+    pa.types.is_boolean, pa.types.is_signed_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_decimal128,
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary,
+    pa.types.is_binary_view, pa.types.is_date32,
+)  # fmt: skip
 
 
 def schema_text(schema: pa.Schema) -> str:

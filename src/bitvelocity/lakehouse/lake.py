@@ -128,6 +128,12 @@ class Lake:
         """The latest row of each living key of an entity, as committed. Read it whole before the next call."""
         return self._silver[entity].latest(columns)
 
+    def fold(self) -> None:
+        """Fold every silver log into its base, here and now. The next watermark must name the new versions."""
+        for silver in self._silver.values():
+            silver.layers.settle()
+            silver.layers.fold()
+
     def settle(self) -> None:
         """Wait for maintenance that is running, and land it. The next watermark must name the new versions."""
         for bronze in self._bronze.values():

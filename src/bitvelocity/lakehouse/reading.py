@@ -63,7 +63,7 @@ class LakeReader:
         self._wanted = dict(self._tables())
         self._by_name = {spec.name: spec for spec in self._specs}
         self._states: dict[str, TableState] = {}
-        self._columns: dict[str, list[str]] = {}
+        self._shown: dict[str, tuple[object, ...]] = {}
         self._seen: tuple[int, int] | None = None
         self.watermark: Watermark | None = None
         self.connection = duckdb.connect()
@@ -158,9 +158,9 @@ class LakeReader:
         for log in {_log_of(table) for table in tables} & self._wanted.keys():
             yield view(tail_view(log), self._tail(log))
         for table in tables:
-            columns = self._schema(table).names
-            if self._columns.get(table) != columns:
-                self._columns[table] = columns
+            shown = (table in self._states, *self._schema(table).names)
+            if self._shown.get(table) != shown:
+                self._shown[table] = shown
                 yield from self._upper_views(table)
 
     def _upper_views(self, table: str) -> Iterator[str]:
