@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 import pyarrow as pa
 
 OLD = "_old "
 """Prefix of the columns that hold the row before."""
+IS, WAS = pl.col("_is").is_not_null(), pl.col("_was").is_not_null()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows of a table that differ, before and after. `schema` is the table's; `pairs` holds both forms in one row."""
+    """Rows of a table that differ. `pairs` holds each as it is now and as it was; `schema` is the table's."""
 
     schema: pa.Schema
     pairs: pl.DataFrame
@@ -22,23 +24,14 @@ class Difference:
     def __len__(self) -> int:
         return self.pairs.height
 
-    @property
-    def appeared(self) -> int:
-        """Rows that were not there before."""
-        return int((~self.pairs["_was"]).sum())
-
-    @property
-    def gone(self) -> int:
-        """Rows that are there no longer."""
-        return int((~self.pairs["_is"]).sum())
-
+    @cached_property
     def now(self) -> pa.Table:
-        """Rows as they are now."""
-        return self._now(self.pairs)
+        """Rows as they are now, without those that are gone."""
+        return to_arrow(self.pairs.lazy().filter(IS).select(self.schema.names), self.schema)
 
     def keys_gone(self, key: Sequence[str]) -> pa.Table:
         """Keys of the rows that are there no longer."""
-        return _old(self.pairs.filter(~pl.col("_is")), key, self.schema)
+        return to_arrow(self.pairs.lazy().filter(~IS).select(_before(key)), _part(self.schema, key))
 
     def has_null(self, key: Sequence[str]) -> bool:
         """Whether a key has a NULL in it."""
@@ -47,29 +40,31 @@ class Difference:
 
     def touching(self, columns: Iterable[str]) -> pa.Table:
         """Both forms of the rows that differ in one of `columns`, with these columns only."""
-        wanted = [name for name in self.schema.names if name in set(columns)]
-        rows = self.pairs.filter(~pl.col("_is") | ~pl.col("_was") | differs(wanted))
-        before = _old(rows.filter(pl.col("_was")), wanted, self.schema)
-        after = self._now(rows).select(wanted)
-        return pa.concat_tables([before, after])
-
-    def _now(self, rows: pl.DataFrame) -> pa.Table:
-        return to_arrow(rows.filter(pl.col("_is")).select(self.schema.names), self.schema)
+        wanted = set(columns)
+        names = [name for name in self.schema.names if name in wanted]
+        rows = self.pairs.lazy().filter(~IS | ~WAS | differs(names))
+        both = pl.concat([rows.filter(WAS).select(_before(names)), rows.filter(IS).select(names)])
+        return to_arrow(both, _part(self.schema, names))
 
 
 def compare(before: pa.Table, after: pa.Table, key: Sequence[str]) -> Difference:
     """What differs between two forms of the same part of a table. In each a key stands at most once; NULL is a key."""
-    schema = after.schema
-    old = pl.DataFrame(before.select(schema.names)).rename({name: OLD + name for name in schema.names})
-    pairs = pl.DataFrame(after).with_columns(_is=pl.lit(1)).join(
-        old.with_columns(_was=pl.lit(1)),
-        left_on=list(key),
-        right_on=[OLD + name for name in key],
-        how="full",
-        nulls_equal=True,
-    ).with_columns(pl.col("_is", "_was").is_not_null())
-    rest = [name for name in schema.names if name not in key]
-    return Difference(schema, pairs.filter(~pl.col("_is") | ~pl.col("_was") | differs(rest)))
+    names = after.schema.names
+    old = pl.LazyFrame(before.select(names)).rename({name: OLD + name for name in names})
+    new = pl.LazyFrame(after)
+    rest = [name for name in names if name not in key]
+    pairs = (
+        new.with_columns(_is=pl.lit(1))
+        .join(
+            old.with_columns(_was=pl.lit(1)),
+            left_on=list(key),
+            right_on=[OLD + name for name in key],
+            how="full",
+            nulls_equal=True,
+        )
+        .filter(~IS | ~WAS | differs(rest))
+    )
+    return Difference(after.schema, pairs.collect())
 
 
 def differs(columns: Sequence[str]) -> pl.Expr:
@@ -79,12 +74,14 @@ def differs(columns: Sequence[str]) -> pl.Expr:
     return pl.any_horizontal(*(pl.col(name).ne_missing(pl.col(OLD + name)) for name in columns))
 
 
-def to_arrow(rows: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+def to_arrow(rows: pl.LazyFrame, schema: pa.Schema) -> pa.Table:
     """Rows in exactly the types of `schema`."""
-    return rows.to_arrow(compat_level=pl.CompatLevel.newest()).cast(schema)
+    return rows.collect().to_arrow(compat_level=pl.CompatLevel.newest()).cast(schema)
 
 
-def _old(rows: pl.DataFrame, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
-    names = list(columns)
-    picked = rows.select([pl.col(OLD + name).alias(name) for name in names])
-    return to_arrow(picked, pa.schema([schema.field(name) for name in names]))
+def _before(columns: Sequence[str]) -> list[pl.Expr]:
+    return [pl.col(OLD + name).alias(name) for name in columns]
+
+
+def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in columns])

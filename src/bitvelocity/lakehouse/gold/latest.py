@@ -30,10 +30,10 @@ def last_changes(changes: Sequence[Changes], schema: pa.Schema, key: Sequence[st
     cuts = (rows["_op"] == "t").arg_true()
     if cuts.len():
         rows = rows.slice(cuts[-1] + 1)
-    last = rows.unique(subset=list(key), keep="last", maintain_order=True)
-    alive = last.filter(pl.col("_op") != "d").select(schema.names)
+    last = rows.lazy().unique(subset=list(key), keep="last", maintain_order=True).collect()
+    alive = last.lazy().filter(pl.col("_op") != "d").select(schema.names)
     keys = pa.schema([schema.field(name) for name in key])
-    return LastChanges(to_arrow(last.select(key), keys), to_arrow(alive, schema), bool(cuts.len()))
+    return LastChanges(to_arrow(last.lazy().select(key), keys), to_arrow(alive, schema), bool(cuts.len()))
 
 
 def _read(changes: Sequence[Changes], names: list[str]) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from .planner import Computed
 from .rewrite import ROWS
 
 PIECE = 1_000_000
+"""Rows handed out at once."""
 SLACK = 200_000
 """Dead rows that are always allowed: below it a rebuild costs more than it gives."""
 
@@ -35,67 +36,56 @@ class Rows:
         self._engine = engine
         lake, name = table.split(".")
         self.name = table_name(ROWS[lake], name)
-        self._cell = f"rows for {table}"
-        self._doomed = f"keys for {table}"
+        self._added, self._taken = f"added to {table}", f"taken from {table}"
         keys = [f"{item.sql} AS {identifier(item.name)}" for item in computed]
-        self._filled = ", ".join([columns_sql(schema.names), *keys])
-        engine.cell(self._cell, schema)
-        engine.execute(f"CREATE TABLE {self.name} AS {self._select} LIMIT 0")
-        engine.execute(f"CREATE VIEW {table_name(lake, name)} AS SELECT {columns_sql(schema.names)} FROM {self.name}")
-
-    @property
-    def _select(self) -> str:
-        return f"SELECT {self._filled} FROM {identifier(self._cell)} AS _row"
+        self._columns = columns_sql(schema.names)
+        self._filled = ", ".join([self._columns, *keys])
+        engine.cell(self._added, schema)
+        self._add_sql = f"INSERT INTO {self.name} SELECT {self._filled} FROM {identifier(self._added)} AS _row"
+        self._take_sql = {null_safe: self._take(null_safe=null_safe) for null_safe in (False, True)}
+        shape = f"SELECT {self._filled} FROM {identifier(self._added)} AS _row"
+        engine.execute(f"CREATE TABLE {self.name} AS {shape}")
+        engine.execute(f"CREATE VIEW {table_name(lake, name)} AS SELECT {self._columns} FROM {self.name}")
 
     def fill(self, rows: pa.Table | pa.RecordBatchReader) -> None:
         """Add rows whose keys are not there yet, however many."""
-        self._engine.connection.register("filling", rows)
-        statement = f"INSERT INTO {self.name} SELECT {self._filled} FROM filling AS _row"
-        self.count += self._engine.number(statement)
-        self._engine.connection.unregister("filling")
+        self._engine.connection.register("_filling", rows)
+        self.fill_from("FROM _filling")
+        self._engine.connection.unregister("_filling")
 
     def fill_from(self, select: str) -> None:
-        """Add the rows that a SELECT gives."""
-        statement = f"INSERT INTO {self.name} SELECT {self._filled} FROM ({select}) AS _row"
-        self.count += self._engine.number(statement)
+        """Add the rows that a SELECT gives; their keys are not there yet."""
+        self.count += self._engine.number(f"INSERT INTO {self.name} SELECT {self._filled} FROM ({select}) AS _row")
 
     def add(self, rows: pa.Table) -> None:
         """Add rows whose keys are not there."""
         if rows.num_rows:
-            self._engine.put(self._cell, rows)
-            self._engine.run(f"add to {self.table}", f"INSERT INTO {self.name} {self._select}")
+            self._engine.put(self._added, rows)
+            self._engine.run(self._added, self._add_sql)
             self.count += rows.num_rows
 
     def take(self, keys: pa.Table) -> pa.Table:
-        """Remove the rows of these keys and give them."""
-        names = [f"_k{number}" for number in range(len(self.key))]
-        keys = keys.rename_columns(names)
-        self._engine.put(self._doomed, keys)
+        """Remove the rows of these keys, each given once, and give them."""
+        keys = keys.rename_columns([f"_k{number}" for number in range(len(self.key))])
+        self._engine.put(self._taken, keys)
         null_safe = any(column.null_count for column in keys.columns)
-        taken = self._engine.gather(
-            f"take from {self.table}{' null-safe' if null_safe else ''}",
-            f"DELETE FROM {self.name} WHERE {self._matches(null_safe=null_safe)} "
-            f"RETURNING {columns_sql(self.schema.names)}",
-        )
-        self._shrink(taken.num_rows)
-        return taken.cast(self.schema)
+        statement = f"{self._taken}, null-safe" if null_safe else self._taken
+        return self._count_out(self._engine.gather(statement, self._take_sql[null_safe]))
 
     def take_all(self) -> pa.Table:
         """Remove all rows and give them."""
-        taken = self._engine.rows(f"DELETE FROM {self.name} RETURNING {columns_sql(self.schema.names)}")
-        self._shrink(taken.num_rows)
-        return taken.cast(self.schema)
+        return self._count_out(self._engine.rows(f"DELETE FROM {self.name} RETURNING {self._columns}"))
 
     def all(self) -> pa.Table:
         """All rows."""
-        return self._engine.rows(f"SELECT {columns_sql(self.schema.names)} FROM {self.name}").cast(self.schema)
+        return self._engine.rows(f"SELECT {self._columns} FROM {self.name}").cast(self.schema)
 
     def pieces(self) -> Iterator[pa.Table]:
         """All rows, a file's worth at a time; one empty piece when there are none."""
-        plain = f"SELECT {columns_sql(self.schema.names)} FROM {self.name}"
         if self.count <= PIECE:
             yield self.all()
             return
+        plain = f"SELECT {self._columns} FROM {self.name}"
         for batch in self._engine.connection.sql(plain).to_arrow_reader(PIECE):
             yield pa.Table.from_batches([batch]).cast(self.schema)
 
@@ -105,20 +95,19 @@ class Rows:
         return self._engine.number(f"SELECT count(*) FROM ({distinct})")
 
     def tidy(self) -> None:
-        """Write the rows anew when most of the table is dead. Not within a transaction that must stay short."""
+        """Write the rows anew when most of the table is dead. Not within a transaction."""
         if self._dead > max(self.count, SLACK):
             self._engine.execute(f"CREATE OR REPLACE TABLE {self.name} AS SELECT * FROM {self.name}")
             self._dead = 0
 
-    def _matches(self, *, null_safe: bool) -> str:
-        doomed = identifier(self._doomed)
-        pairs = [(identifier(name), f"_k{number}") for number, name in enumerate(self.key)]
-        if null_safe:
-            same = " AND ".join(f"{name} IS NOT DISTINCT FROM {key}" for name, key in pairs)
-            return f"EXISTS (SELECT 1 FROM {doomed} WHERE {same})"
-        names, keys = ", ".join(name for name, _ in pairs), ", ".join(key for _, key in pairs)
-        return f"({names}) IN (SELECT {'(' + keys + ')' if len(pairs) > 1 else keys} FROM {doomed})"
+    def _take(self, *, null_safe: bool) -> str:
+        """A join with the keys finds rows from their zone maps; `(a, b) IN (...)` would compare structs row by row."""
+        same = "IS NOT DISTINCT FROM" if null_safe else "="
+        pairs = " AND ".join(f"_row.{identifier(name)} {same} _k{number}" for number, name in enumerate(self.key))
+        returned = ", ".join(f"_row.{identifier(name)}" for name in self.schema.names)
+        return f"DELETE FROM {self.name} AS _row USING {identifier(self._taken)} WHERE {pairs} RETURNING {returned}"
 
-    def _shrink(self, rows: int) -> None:
-        self.count -= rows
-        self._dead += rows
+    def _count_out(self, taken: pa.Table) -> pa.Table:
+        self.count -= taken.num_rows
+        self._dead += taken.num_rows
+        return taken.cast(self.schema)

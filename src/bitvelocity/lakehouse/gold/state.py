@@ -49,6 +49,11 @@ class State:
             for spec in specs
             if f"silver.{spec.name}" in read
         }
+        self._fresh_sql = {
+            (plan.model.name, null_safe): cast_select(plan.model, body)
+            for plan in self.plans.values()
+            for null_safe, body in ((False, plan.restricted_sql), (True, plan.null_safe_sql))
+        }
         self.gold = {model.name: self._rows(model.table, model.schema, model.key) for model in models}
 
     def close(self) -> None:
@@ -118,9 +123,10 @@ class State:
     def _fresh(self, plan: Plan, keys: pa.Table) -> pa.Table:
         null_safe = any(column.null_count for column in keys.columns)
         self.engine.put(plan.touched, keys)
-        body, name = (plan.null_safe_sql, "null-safe ") if null_safe else (plan.restricted_sql, "")
+        statement = f"{plan.touched}, null-safe" if null_safe else plan.touched
+        sql = self._fresh_sql[plan.model.name, null_safe]
         try:
-            fresh = self.engine.gather(name + plan.touched, cast_select(plan.model, body)).cast(plan.model.schema)
+            fresh = self.engine.gather(statement, sql).cast(plan.model.schema)
         except duckdb.Error as error:
             raise _failed(plan.model, error) from error
         if not plan.one_row_per_key and _has_twins(fresh, plan.model.key):

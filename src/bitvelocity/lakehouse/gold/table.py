@@ -114,7 +114,7 @@ class GoldTable:
 
 
 def _as_log(difference: Difference, model: Model, position: int) -> pa.Table:
-    now, gone = difference.now(), difference.keys_gone(model.key)
+    now, gone = difference.now, difference.keys_gone(model.key)
     rows = pa.concat_tables([now, gone], promote_options="default")
     count = rows.num_rows
     system: list[pa.Array[Any]] = [
