@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from bitvelocity.contracts import load_specs
 from bitvelocity.errors import DatabaseError
@@ -187,6 +188,17 @@ def test_another_story_in_the_database_is_refused(shop_dsn: str) -> None:
         run(other)
     assert caught.value.remedy
     assert contents(shop_dsn) == before
+
+
+def test_missing_tables_are_said_to_be_missing(database: str) -> None:
+    with pytest.raises(DatabaseError, match="does not have the shop's tables") as caught:
+        run(Replay(database, lines=100, synthetic=True))
+    assert "apply" in str(caught.value.remedy)
+
+
+def test_an_unknown_database_is_named(database: str) -> None:
+    with pytest.raises(DatabaseError, match="nowhere"):
+        run(Replay(conninfo.make_conninfo(database, dbname="nowhere"), lines=100, synthetic=True))
 
 
 def test_each_transaction_has_its_user(shop_dsn: str) -> None:

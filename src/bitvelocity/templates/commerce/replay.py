@@ -14,7 +14,7 @@ import psycopg
 from psycopg import Connection
 
 from ...errors import DatabaseError
-from ...oltp import audit
+from ...oltp import audit, connect
 from .fates import SOURCES, Rates, Step, write_story
 from .ledger import Expected, Ledger, day_of
 from .retail import WINDOW, Retail, load_retail
@@ -25,6 +25,8 @@ from .witness import Witnesses
 
 PATIENCE = 60.0
 """Seconds to wait for a database that went away."""
+TRIES = 20
+"""Connections that one step may lose: then something is wrong with the step, not with the connection."""
 SESSION = "-c plan_cache_mode=force_generic_plan"
 """Checking a foreign key to partitioned orders then costs a fifth: else it is planned anew for each row."""
 VERSIONS = "select order_id::text, version from orders where order_id = any(%s::uuid[])"
@@ -113,6 +115,7 @@ class Replay:
     def run(self) -> Iterator[Progress]:
         """Write what is not written yet; one event for each committed transaction."""
         connection = self._connect()
+        lost = 0
         try:
             self._catch_up(connection)
             while not self.finished:
@@ -124,10 +127,12 @@ class Replay:
                         self._write(connection, self._story[self._done])
                         written = True
                 except psycopg.OperationalError:
-                    if not connection.closed:
+                    lost += 1
+                    if not connection.closed or lost == TRIES:
                         raise
                     continue
                 if written:
+                    lost = 0
                     yield self._commit()
         finally:
             connection.close()
@@ -159,14 +164,25 @@ class Replay:
 
     def _catch_up(self, connection: Connection[Any]) -> None:
         """Make room for the data's months, and take the books to what the database holds already."""
-        span = (self.shop.orders["at"][0], self.shop.orders["at"][-1])
-        connection.execute(PARTITIONS, [at.replace(tzinfo=UTC) for at in span])
+        self._make_room(connection)
         if self._done == 0 and connection.execute("select from customers limit 1").rowcount:
             for _ in range(self._look().written(connection)):
                 self._commit()
             self._check(connection)
         elif self._done and not self.finished and self._look().is_written(connection, self._done):
             self._commit()  # the loop was left between the commit and its answer
+
+    def _make_room(self, connection: Connection[Any]) -> None:
+        span = (self.shop.orders["at"][0], self.shop.orders["at"][-1])
+        try:
+            connection.execute(PARTITIONS, [at.replace(tzinfo=UTC) for at in span])
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise DatabaseError(
+                "The database does not have the shop's tables.",
+                entity="orders",
+                safe="Nothing was written.",
+                remedy="Make them first: bitvelocity apply, in the folder of the commerce project.",
+            ) from error
 
     def _check(self, connection: Connection[Any]) -> None:
         """Refuse orders of the same data that the books do not know, or know further on in their lives."""
@@ -196,8 +212,8 @@ class Replay:
         pause = 0.05
         while True:
             try:
-                return psycopg.connect(self._dsn, autocommit=True, application_name="shop", options=SESSION)
-            except psycopg.OperationalError:
+                return connect(self._dsn, autocommit=True, application_name="shop", options=SESSION)
+            except DatabaseError:
                 if time.monotonic() > deadline or not self._done:
                     raise
                 time.sleep(pause)
