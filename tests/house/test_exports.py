@@ -20,11 +20,14 @@ FOLDERS = [
 
 
 def public(module: ModuleType) -> set[str]:
-    """Names bound in a module for others: not private, not a module, not the future."""
+    """Names of ours bound in a module for others. What it borrows from elsewhere is its own business."""
     return {
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+        if not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and name not in ("annotations", "TYPE_CHECKING")
+        and getattr(value, "__module__", "bitvelocity").startswith("bitvelocity")
     }
 
 
