@@ -28,7 +28,9 @@ def commands_page() -> str:
     """Every command with its `--help`."""
     from bitvelocity.cli.app import cli
 
-    top = click.Context(cli, info_name="bitvelocity", terminal_width=WIDTH, max_content_width=WIDTH)
+    top = click.Context(
+        cli, info_name="bitvelocity", terminal_width=WIDTH, max_content_width=WIDTH, **cli.context_settings
+    )
     blocks = [MADE, "# Commands", "`bv` is the same command as `bitvelocity`.", fenced(cli.get_help(top))]
     for name, command, context in commands(cli, top):
         blocks += [f"## {name}", fenced(command.get_help(context))]

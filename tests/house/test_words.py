@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-NOT_OURS = {".git", ".venv", ".bitvelocity", "__pycache__", "dist", "build", "out", ".hypothesis"}
+NOT_OURS = {".git", ".venv", ".bitvelocity", "bitvelocity-demo", "__pycache__", "dist", "build", "out", ".hypothesis"}
 EMPTY = re.compile(r"(?:^|[_.-])(?:utils?|helpers?|common|misc|managers?)(?:[_.-]|$)|^base\b")
 
 CONFIG = {".toml", ".ini", ".cfg", ".yml", ".yaml", ".lock", ".txt"}
