@@ -2,10 +2,11 @@
 
 from .delta import LocalTable
 from .gold import Gold, GoldReceipt, Model, load_models
+from .gold.verify import ModelVerdict
 from .lake import Lake
 from .layers import Layers
 from .reading import LakeReader
-from .reconcile import EntityVerdict, ModelVerdict, compare_gold, compare_silver
+from .reconcile import EntityVerdict, compare_gold, compare_silver
 from .silver import Changed
 from .table import DataFile, Staged, Table
 from .views import event_id

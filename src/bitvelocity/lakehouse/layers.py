@@ -55,12 +55,13 @@ class Layers:
         self, background: Executor | None = None, *, fold_rows: int = FOLD_ROWS, keep: float = 600.0
     ) -> None:
         """Keep both tables quick, and the log above the base short. What `background` finishes lands at a later call."""
-        self.log.maintain(background, keep=keep)
-        self.base.maintain(background, keep=keep)
-        if self._fold is not None:
+        if self._fold is not None:  # it reads the files that stood when it began: touch none of them
             if self._fold.done():
                 self.settle()
-        elif self._is_due(fold_rows):
+            return
+        self.log.maintain(background, keep=keep)
+        self.base.maintain(background, keep=keep)
+        if self._is_due(fold_rows) and not (self.log.upkeep.busy or self.base.upkeep.busy):
             self.fold(background)
 
     def fold(self, background: Executor | None = None) -> None:

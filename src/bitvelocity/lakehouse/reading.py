@@ -119,8 +119,7 @@ class LakeReader:
 
     def _set_up(self) -> None:
         run = self.connection.execute
-        run("SET TimeZone = 'UTC'")
-        run("SET parquet_metadata_cache = true")
+        run("SET GLOBAL TimeZone = 'UTC'")
         for schema in (FILES, "bronze", "silver", "gold"):
             run(f"CREATE SCHEMA {schema}")
         run(EVENT_ID_MACRO)

@@ -30,7 +30,7 @@ from .typed import TypedRows, log_schema, typed_rows, with_tombstones
 
 SCRATCH = ".scratch"
 """Where engines spill; empty when none runs."""
-KEPT_ROWS = 200_000
+KEPT_ROWS = 100_000
 """Rows of one commit that are kept in memory for gold; a larger commit is given as files."""
 
 

@@ -12,11 +12,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from bitvelocity.errors import LakeError
 
 from . import deltalog as log
 from .deltalog import Action
@@ -47,6 +51,11 @@ class Upkeep:
         self._job: Future[Landing] | None = None
         self._checkpointed = table.version()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs, or waits to be landed."""
+        return self._job is not None
+
     def remember(self, staged: Iterable[Staged]) -> None:
         """Keep small committed rows, so that the next roll-up need not read them back."""
         self._recent.update((piece.file.path, piece.data) for piece in staged if piece.data is not None)
@@ -69,7 +78,8 @@ class Upkeep:
         if job is None:
             return
         if background is None:
-            job()()
+            with self._failures():
+                job()()
         else:
             self._job = background.submit(job)
 
@@ -77,7 +87,8 @@ class Upkeep:
         """Wait for the running job, if any, and land it."""
         if self._job is not None:
             job, self._job = self._job, None
-            job.result()()
+            with self._failures():
+                job.result()()
 
     def sweep(self) -> None:
         """At open: delete files that no entry ever named, which a crash left between staging and commit.
@@ -99,6 +110,17 @@ class Upkeep:
                 (folder / name).unlink()
             else:
                 self._dead.append((time.time(), name))
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, DeltaError, pa.ArrowException) as error:
+            raise LakeError(
+                f"maintenance of {self._table.path} failed: {error}",
+                safe="all rows are as they were",
+                remedy="see that the disk has room, then start again",
+            ) from error
 
     def _due(self, roll_up: int, checkpoint_every: int, keep: float) -> Callable[[], Landing] | None:
         if len(self._table.files()) >= roll_up:

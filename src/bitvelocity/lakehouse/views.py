@@ -78,7 +78,7 @@ def silver_views(spec: EntitySpec) -> Iterable[str]:
     row = f"struct_pack({', '.join(f'{identifier(name)} := {identifier(name)}' for name in own)})"
     before = (
         f"CASE WHEN _op IN ('u', 'd') THEN lag(CASE WHEN _op <> 'd' THEN {row} END) OVER "
-        f"(PARTITION BY {columns_sql(spec.lake_key)} ORDER BY _lsn, _ordinal) END AS before"
+        f"(PARTITION BY {columns_sql(spec.lake_key)} ORDER BY _lsn, _ordinal) END AS _before"
     )
     yield view(f"silver.{identifier(f'{spec.name}_history')}", f"SELECT *, {before} FROM {changes}")
 

@@ -128,7 +128,7 @@ def test_history_has_the_row_before_each_change(
     lake.commit(Mark(4, 4))
     published(lake, tmp_path, 4)
     reader.refresh()
-    query = "SELECT _op, note, before.note FROM silver.items_history WHERE region = 'eu' AND id = 1 ORDER BY _lsn"
+    query = "SELECT _op, note, _before.note FROM silver.items_history WHERE region = 'eu' AND id = 1 ORDER BY _lsn"
     assert rows(reader, query) == [("c", "a", None), ("u", "b", "a"), ("d", None, "b"), ("c", "c", None)]
 
 
