@@ -112,7 +112,7 @@ class Gold:
         self._state = state
         self._background = ThreadPoolExecutor(1, thread_name_prefix="gold")
         done = time.perf_counter()
-        return work.receipt(position, self._versions(), {"load": loaded - began, "models": done - loaded})
+        return work.receipt(position, self.versions(), {"load": loaded - began, "models": done - loaded})
 
     def apply(self, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
         """Bring gold to `lsn` by what commits of silver changed; when it returns, gold is durable.
@@ -136,6 +136,10 @@ class Gold:
         with self._connect() as connection, self._connect() as reading:
             silver = silver or SilverOnDisk(self._root, self._specs, reading)
             return tuple(verify_models(connection, self._specs, self._models, silver, stored))
+
+    def versions(self) -> dict[str, int]:
+        """Table ("gold/daily_sales") -> newest version, as a watermark names them."""
+        return {name: version for table in self._tables.values() for name, version in table.versions().items()}
 
     def settle(self) -> None:
         """Wait for maintenance that is running, and land it."""
@@ -176,7 +180,7 @@ class Gold:
             "write": written - computed,
             "tidy": time.perf_counter() - written,
         }
-        return work.receipt(lsn, self._versions(), seconds)
+        return work.receipt(lsn, self.versions(), seconds)
 
     def _open_tables(self) -> None:
         (self._root / "gold").mkdir(parents=True, exist_ok=True)
@@ -217,9 +221,6 @@ class Gold:
             reason = "its SQL or columns changed" if stored < 0 else "its inputs moved on while gold stood still"
             work.say(model.name, "full", reason, len(difference))
         table.claim()
-
-    def _versions(self) -> dict[str, int]:
-        return {name: version for table in self._tables.values() for name, version in table.versions().items()}
 
     def _maintain(self) -> None:
         for table in self._tables.values():
