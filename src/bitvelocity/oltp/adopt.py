@@ -140,6 +140,7 @@ def _table_problems(table: FoundTable, catalog: Catalog, readable: set[int]) -> 
         )
     if not table.columns:
         yield Problem(table.qualified, "It has no columns.", f"alter table {name} add column ...;")
+        return
     if table.oid not in readable:
         yield Problem(table.qualified, "We may not read it.", f"grant select on {name} to current_user;")
     yield from _identity(table, catalog)

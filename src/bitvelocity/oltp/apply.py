@@ -16,9 +16,6 @@ from .shadow import SEARCH_PATH
 from .steps import Refused, Step
 
 LOCK = "bitvelocity apply"
-LOCK_TIMEOUT = "10s"
-"""A DDL statement that waits for a lock makes everybody behind it wait too: better give up and say so."""
-
 
 @dataclass(frozen=True, slots=True)
 class AppliedReport:
@@ -28,11 +25,13 @@ class AppliedReport:
     refused: tuple[Refused, ...] = ()
 
 
-def apply(dsn: str, plan: Plan) -> AppliedReport:
+def apply(dsn: str, plan: Plan, *, lock_timeout: str = "10s") -> AppliedReport:
     """Carry out the plan: all quick steps in one transaction, then the slow ones each by itself.
 
     When a slow step fails, those before it stay; plan and apply again to go on from there. A plan with a conflict
     changes nothing. Two of us never apply at the same time.
+
+    `lock_timeout`: a DDL statement that waits for a lock makes everybody behind it wait too, so it gives up.
     """
     for refused in plan.conflicts:
         raise DatabaseError(
@@ -47,14 +46,16 @@ def apply(dsn: str, plan: Plan) -> AppliedReport:
     with connect(dsn, autocommit=True) as connection, _alone(connection):
         with connection.transaction():
             connection.execute(SEARCH_PATH)
-            connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+            connection.execute("select set_config('lock_timeout', %s, true)", [lock_timeout])
             for step in plan.steps:
                 if not step.alone:
                     _run(connection, step, "Nothing was changed.")
         connection.execute(SEARCH_PATH.replace("local ", ""))
-        connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         for step in plan.steps:
             if step.alone:
+                # CONCURRENTLY waits for old transactions, and nobody waits for it
+                patience = "0" if "concurrently" in step.sql.lower() else lock_timeout
+                connection.execute("select set_config('lock_timeout', %s, false)", [patience])
                 _run(connection, step, "The steps before it are done; rows are untouched.")
     return AppliedReport(plan.steps, plan.refused)
 

@@ -20,7 +20,7 @@ from .connect import connect
 from .failures import explained
 from .house import State, house_steps, read_state, role_steps
 from .publish import PUBLICATION, publication_steps
-from .shadow import Wanted, wanted_tables
+from .shadow import SEARCH_PATH, Wanted, wanted_tables
 from .steps import Refused, Step
 from .tables import new_tables, table_steps
 from .upkeep import after_steps
@@ -82,6 +82,7 @@ def _compare(
     allow_destructive: bool,
     publication: str,
 ) -> list[Step | Refused]:
+    connection.execute(SEARCH_PATH)  # before anything is read: it decides which names are printed with a schema
     state = read_state(connection)
     catalog = read_catalog(connection, sorted({spec.schema for spec in specs}))
     _refuse_missing(catalog, specs)

@@ -33,10 +33,9 @@ class Wanted:
 
 
 def wanted_tables(connection: psycopg.Connection[Any], specs: Sequence[EntitySpec], state: State) -> list[Wanted]:
-    """Make the tables in the open transaction, which the caller rolls back, and read what became of them."""
+    """Make the tables in the open transaction, with `SEARCH_PATH`, which the caller rolls back, and read what became of them."""
     if not specs:
         return []
-    connection.execute(SEARCH_PATH)
     for sql in prerequisites(state, specs):
         connection.execute(sql)
     shadows = {schema: f"{SHADOW}{n}" for n, schema in enumerate(sorted({spec.schema for spec in specs}))}

@@ -56,7 +56,8 @@ select k.conrelid, k.conname, k.contype::text, k.convalidated, k.condeferrable, 
   from pg_constraint k
   left join pg_class f on f.oid = k.confrelid
   left join pg_namespace fn on fn.oid = f.relnamespace
- where k.conrelid = any(%(tables)s) and k.contype in ('p', 'u', 'f', 'c') and k.conparentid = 0
+ where k.conrelid = any(%(tables)s) and k.contype in ('p', 'u', 'f', 'c')
+   and (k.conparentid = 0 or k.contype = 'p')
  order by k.conrelid, k.conname;
 
 -- name: indexes
