@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 from psycopg import sql
 
 from bitvelocity.changes import AFTER, BEFORE, SYSTEM_FIELDS, Batch, Mark
+from bitvelocity.errors import CaptureError
 
-from .connection import Connection, Wire, open_wire
+from .connection import Connection, Wire
 from .copytext import CopyRows, parse_copy
 from .failures import Place, failure
 from .pgoutput.buffer import Strings, letters
@@ -32,6 +34,15 @@ join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
 where t.pubname = %s
 order by 1, 2
 """
+_REWRITTEN = """
+select n.nspname || '.' || c.relname
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relfilenode <> pg_relation_filenode(c.oid)
+  and c.oid in (select relid from unnest(%s::text[]) as given (name), pg_partition_tree(given.name::regclass))
+order by 1
+"""
+"""Tables whose storage is another one now than the snapshot knows: it would see them empty."""
 _NOW = "select (extract(epoch from now()) * 1000000)::bigint"
 
 
@@ -45,13 +56,35 @@ class PublishedTable:
     row_filter: str | None
     columns: tuple[str, ...]
 
+    @property
+    def qualified(self) -> str:
+        """As batches name it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """As SQL names it."""
+        return sql.Identifier(self.schema, self.name)
+
+    def lock(self, connection: Connection, place: Place) -> None:
+        """Keep DDL away until the end of the transaction; readers and writers are not disturbed."""
+        try:
+            connection.execute(sql.SQL("lock table {} in access share mode").format(self.identifier))
+        except psycopg.Error as error:
+            raise self.refused(error.sqlstate, error.diag.message_primary or str(error), place) from error
+
+    def refused(self, sqlstate: str | None, message: str, place: Place) -> CaptureError:
+        """What the server answered, said of this table."""
+        error = failure(sqlstate, message, place)
+        error.entity = self.qualified
+        return error
+
     def copy(self, connection: Connection) -> bytes:
         """The statement that prints its rows: those of its partitions too, but not those of tables that inherit."""
         columns = sql.SQL(", ").join(map(sql.Identifier, self.columns))
-        table = sql.Identifier(self.schema, self.name)
         only = sql.SQL("" if self.partitioned else "ONLY ")
         where = sql.SQL(f" WHERE {self.row_filter}" if self.row_filter else "")  # as the server itself prints it
-        query = sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT").format(columns, only, table, where)
+        query = sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT").format(columns, only, self.identifier, where)
         return query.as_bytes(connection)
 
 
@@ -65,9 +98,9 @@ def published_tables(connection: Connection, publication: str) -> list[Published
 class SnapshotSet:
     """All rows of all published tables as one change set. Reads while it is iterated."""
 
-    def __init__(self, connection: Connection, slot: NewSlot, place: Place) -> None:
-        self._connection, self._place = connection, place
-        self._slot = slot
+    def __init__(self, connection: Connection, wire: Wire, *, slot: NewSlot, place: Place) -> None:
+        self._connection, self._wire = connection, wire
+        self._slot, self._place = slot, place
         self._rows = 0
         self.done = False
         """Whether all rows were yielded."""
@@ -77,6 +110,13 @@ class SnapshotSet:
         found = connection.execute(_NOW).fetchone()
         self._at: int = found[0] if found else 0
         self._tables = published_tables(connection, place.publication)
+        for table in self._tables:
+            table.lock(connection, place)
+
+    def rewritten(self) -> list[str]:
+        """Tables that were rewritten or truncated between the snapshot and our locks: they would read as empty."""
+        names = [table.identifier.as_string(self._connection) for table in self._tables]
+        return [row[0] for row in self._connection.execute(_REWRITTEN, [names])]
 
     @property
     def mark(self) -> Mark:
@@ -85,26 +125,20 @@ class SnapshotSet:
         return Mark(lsn=point - 1, resume=point, committed_at=self._at, transactions=1, rows=self._rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        wire = open_wire(self._connection)
-        try:
-            for table in self._tables:
-                yield from self._read(wire, table)
-            self.done = True
-        finally:
-            wire.close()
+        for table in self._tables:
+            yield from self._read(table)
+        self.done = True
 
-    def _read(self, wire: Wire, table: PublishedTable) -> Iterator[Batch]:
-        wire.query(table.copy(self._connection))
+    def _read(self, table: PublishedTable) -> Iterator[Batch]:
+        self._wire.query(table.copy(self._connection))
         rows = CopyRows()
         while not rows.done:
-            rows.feed(wire.receive())
+            rows.feed(self._wire.receive())
             if (len(rows) >= _PIECE or rows.done) and (cut := rows.cut()) is not None:
                 count = len(cut[1])
                 yield self._batch(table, parse_copy(*cut, len(table.columns)), count)
         if rows.refusal is not None:
-            error = failure(rows.refusal.sqlstate, rows.refusal.message, self._place)
-            error.entity = f"{table.schema}.{table.name}"
-            raise error
+            raise table.refused(rows.refusal.sqlstate, rows.refusal.message, self._place)
 
     def _batch(self, table: PublishedTable, columns: list[Strings], count: int) -> Batch:
         first, self._rows = self._rows, self._rows + count
@@ -119,4 +153,4 @@ class SnapshotSet:
             "_committed_at": pa.array(np.full(count, self._at)).view(pa.timestamp("us", "UTC")),
         }
         system = {name: known.get(name, void) for name, _ in SYSTEM_FIELDS}
-        return Batch(f"{table.schema}.{table.name}", table.columns, pa.table({**system, **after, **before}))
+        return Batch(table.qualified, table.columns, pa.table({**system, **after, **before}))

@@ -6,7 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from types import TracebackType
 from bitvelocity.changes import ChangeSet
 from bitvelocity.errors import CaptureError
 
-from .connection import Connection, connect, open_wire, our_errors
+from .connection import Connection, Wire, connect, open_wire, our_errors
 from .failures import Place, slot_gone
 from .frames import Frames
 from .pgoutput import Relations
@@ -33,6 +33,8 @@ from .slot import (
 )
 from .snapshot import SnapshotSet
 from .spill import Spilled, SpillFolder
+
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class WalSource:
         self._spill_path = spill / re.sub(r"[^a-z0-9_]", "_", slot)
         self._receiver: Receiver | None = None
         self._spill: SpillFolder | None = None
-        self._connections: list[Connection] = []
+        self._open = ExitStack()
         self._queue: deque[Frames | Spilled] = deque()
         self._current: StreamSet | None = None
         self._relations: Relations = {}
@@ -120,12 +122,8 @@ class WalSource:
         if self._has_position:
             return
         with our_errors(self._place):
-            self._drop_old_slot()
-            keeper = self._connect(replication=True)  # the snapshot lives as long as this connection is left alone
-            slot = create_slot(keeper, self._place, failover=self._tuning.failover)
-            change_set = SnapshotSet(self._connect(), slot, self._place)
-            self._snapshot = change_set
-            yield change_set
+            self._snapshot = self._take_snapshot()
+            yield self._snapshot
         self._leave_snapshot()
 
     def tail(self, timeout: float) -> Iterator[ChangeSet]:
@@ -157,13 +155,13 @@ class WalSource:
             self._receiver.confirm(self._confirmed)
 
     def _check(self) -> None:
-        with our_errors(self._place):
-            connection = self._connect()
+        """Refuse now, and in words, what could never work."""
+        with our_errors(self._place), closing(self._connect()) as connection:
             check_source(connection, self._place)
             slot = find_slot(connection, self._place.slot)
             if slot is not None and self._has_position:
                 check_slot(connection, slot, self._place)
-            self._disconnect()
+        self._disconnect()
         if slot is None and self._has_position:
             raise slot_gone(self._place)
 
@@ -174,6 +172,26 @@ class WalSource:
             wait_until_free(connection, self._place, self._tuning.patience)
             drop_slot(connection, self._place)
         self._disconnect()
+
+    def _take_snapshot(self) -> SnapshotSet:
+        """A fresh slot and the tables as they stand where it begins, locked against DDL.
+
+        A table that is rewritten between those two steps would read as empty: then we begin again.
+        """
+        for _ in range(_ATTEMPTS):
+            self._drop_old_slot()
+            keeper = self._connect(replication=True)  # the snapshot lives as long as this connection is left alone
+            slot = create_slot(keeper, self._place, failover=self._tuning.failover)
+            reader = self._connect()
+            snapshot = SnapshotSet(reader, self._wire(reader), slot=slot, place=self._place)
+            if not (rewritten := snapshot.rewritten()):
+                return snapshot
+            self._disconnect()
+        raise CaptureError(
+            f"The tables {', '.join(rewritten)} were rewritten again and again while the snapshot began.",
+            safe="Nothing was confirmed; the next start begins afresh.",
+            remedy="Start again when no ALTER TABLE, TRUNCATE, CLUSTER or VACUUM FULL runs.",
+        )
 
     def _leave_snapshot(self) -> None:
         if self._snapshot is not None and self._snapshot.done:
@@ -196,7 +214,7 @@ class WalSource:
             wait_until_free(plain, self._place, self._tuning.patience)
             pause = report_interval(plain, self._tuning.report_every)
             self._disconnect()
-            wire = open_wire(self._connect(replication=True))
+            wire = self._wire(self._connect(replication=True))
             start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
             received = begin_stream(wire, start_statement(self._place, start), self._place)
         self._spill = SpillFolder(self._spill_path)
@@ -239,13 +257,17 @@ class WalSource:
     def _connect(self, *, replication: bool = False) -> Connection:
         settings = self._tuning.settings if replication else None
         connection = connect(self._dsn, self._place, replication=replication, settings=settings)
-        self._connections.append(connection)
+        self._open.callback(connection.close)
         return connection
 
+    def _wire(self, connection: Connection) -> Wire:
+        wire = open_wire(connection)
+        self._open.callback(wire.close)
+        return wire
+
     def _disconnect(self) -> None:
-        while self._connections:
-            with suppress(OSError, CaptureError), our_errors(self._place):
-                self._connections.pop().close()
+        with suppress(OSError, CaptureError), our_errors(self._place):
+            self._open.close()
 
     @property
     def stats(self) -> SourceStats:

@@ -1,0 +1,197 @@
+"""The source against trouble: slow consumers, cut connections, lost slots, wrong settings."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from bitvelocity.capture import Tuning, WalSource, slot_health
+from bitvelocity.errors import CaptureError, ConnectionLostError
+
+if TYPE_CHECKING:
+    from tests.unit.capture.conftest import Bench
+
+ORDERS = "create table orders (id bigint primary key, name text, note text)"
+PUBLISH = "create publication bitvelocity for table orders"
+
+
+def test_a_slow_consumer_holds_the_reader_back_and_keeps_the_connection(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    # the server gives up after 0.6 s without a sign of life; the consumer sleeps until it has waited for three times that
+    tuning = Tuning(limit=1 << 20, settings={"wal_sender_timeout": "600ms"}, report_every=0.1)
+    source = source_db.open(tuning=tuning)
+    source_db.snapshot(source)
+    for part in range(40):
+        source_db.fill(part * 1000 + 1, part * 1000 + 1000)
+    changes = source.tail(5)
+    rows = source_db.take(source, next(changes))
+    began = time.monotonic()
+    source_db.until(lambda: time.monotonic() - began > 1.8)
+    rows += source_db.tail(source)
+    assert len(rows) == 40_000
+    assert source.stats.held_back > 1
+
+
+def test_a_connection_that_is_cut_is_told_and_the_next_one_goes_on(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    source = source_db.open()
+    source_db.snapshot(source)
+    source_db.fill(1, 5)
+    rows = source_db.tail(source)
+    source_db.fill(6, 10)
+    source_db.one("select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = %s", source_db.slot)
+    with pytest.raises(ConnectionLostError) as lost:
+        read_until_error(source_db, source, rows)
+    assert lost.value.retry == "itself"
+    source.close()
+    again = source_db.open(has_position=True, start_lsn=rows[-1]["_lsn"])
+    rows += source_db.tail(again)
+    assert [row["after_id"] for row in rows] == [str(n) for n in range(1, 11)]
+
+
+def read_until_error(source_db: Bench, source: WalSource, rows: list[dict[str, Any]]) -> None:
+    """Whole transactions that came before the error are still given."""
+    while True:
+        for change_set in source.tail(0.02):
+            rows += source_db.take(source, change_set)
+
+
+def confirmed(source_db: Bench) -> int:
+    query = "select confirmed_flush_lsn - '0/0'::pg_lsn from pg_replication_slots where slot_name = %s"
+    return int(source_db.one(query, source_db.slot))
+
+
+def test_a_quiet_source_confirms_what_has_no_rows_for_us(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH, "create table unpublished (id int)")
+    source = source_db.open()
+    source_db.snapshot(source)
+    source_db.run("insert into unpublished select generate_series(1, 5000)",
+                  "select pg_logical_emit_message(true, 'heartbeat', 'x')")  # fmt: skip
+    assert source_db.tail(source) == []
+    end = source.seen
+    source_db.until(lambda: list(source.tail(0.01)) == [] and confirmed(source_db) >= end)
+
+
+def test_what_is_not_confirmed_is_not_forgotten(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH, "create table unpublished (id int)")
+    source = source_db.open()
+    source_db.snapshot(source)
+    source_db.fill(1, 1)
+    (row,) = read_unconfirmed(source, 1)
+    source_db.run("insert into unpublished values (1)")
+    end = source_db.one("select pg_current_wal_flush_lsn() - '0/0'::pg_lsn")
+    source_db.until(lambda: list(source.tail(0.01)) == [] and source.seen >= end)
+    source.close()
+    assert confirmed(source_db) <= row["_lsn"]
+
+
+def test_what_the_sinks_have_is_not_sent_again(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    source = source_db.open()
+    source_db.snapshot(source)
+    for number in range(1, 6):
+        source_db.fill(number, number)
+    positions = [row["_lsn"] for row in read_unconfirmed(source, 5)]
+    source.close()
+    again = source_db.open(has_position=True, start_lsn=positions[2])
+    assert [row["after_id"] for row in source_db.tail(again)] == ["4", "5"]
+
+
+def read_unconfirmed(source: WalSource, count: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    while len(rows) < count:
+        rows += [row for change_set in source.tail(0.02) for batch in change_set for row in batch.data.to_pylist()]
+    return rows
+
+
+def refused(source_db: Bench, *, tail: bool = False, **options: Any) -> CaptureError:
+    """The error with which a source refuses to begin."""
+    with pytest.raises(CaptureError) as caught:
+        begin(source_db, tail=tail, **options)
+    assert caught.value.remedy
+    assert caught.value.safe or "DSN" in caught.value.what
+    return caught.value
+
+
+def begin(source_db: Bench, *, tail: bool, **options: Any) -> None:
+    source = source_db.open(has_position=tail, **options)
+    if tail:
+        list(source.tail(0))
+    else:
+        source_db.snapshot(source)
+
+
+def test_refusals_name_the_remedy(source_db: Bench) -> None:
+    source_db.run(ORDERS)
+    assert refused(source_db).code == "PublicationMissing"
+    source_db.run(PUBLISH)
+    assert refused(source_db, tail=True).code == "SlotGone"
+    unreadable = refused(source_db, dsn="postgres//me:hunter2@here")
+    assert "hunter2" not in str(unreadable)
+    assert unreadable.__cause__ is None
+    unreachable = refused(source_db, dsn=psycopg.conninfo.make_conninfo(source_db.dsn, port=1))
+    assert isinstance(unreachable, ConnectionLostError)
+    elsewhere = refused(source_db, dsn=psycopg.conninfo.make_conninfo(source_db.dsn, dbname="nowhere"))
+    assert "existing database" in (elsewhere.remedy or "")
+
+
+def test_a_slot_of_another_kind_is_left_alone(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    source_db.one("select pg_create_logical_replication_slot(%s, 'test_decoding')", source_db.slot)
+    assert refused(source_db).code == refused(source_db, tail=True).code == "SlotForeign"
+    assert slot_health(source_db.dsn, source_db.slot).exists
+
+
+def test_missing_privileges_are_named(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    name = "reader_" + source_db.connection.info.dbname
+    source_db.run(f"create role {name} login password 'pw'")
+    try:
+        dsn = psycopg.conninfo.make_conninfo(source_db.dsn, user=name, password="pw")
+        assert refused(source_db, dsn=dsn).code == "MissingPrivilege"
+        source_db.run(f"alter role {name} replication")
+        unreadable = refused(source_db, dsn=dsn)
+        assert (unreadable.entity, unreadable.code) == ("public.orders", "CaptureError:42501")
+        wrong = refused(source_db, dsn=psycopg.conninfo.make_conninfo(dsn, password="wrong"))
+        assert "password" in wrong.what
+        assert not isinstance(wrong, ConnectionLostError)
+    finally:
+        source_db.run(f"drop role {name}")
+
+
+def test_a_slot_read_by_somebody_else_is_told_apart(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    source = source_db.open()
+    source_db.snapshot(source)
+    list(source.tail(0))
+    impatient = Tuning(patience=0.1)
+    assert refused(source_db, tail=True, tuning=impatient).code == "SlotActive"
+    assert refused(source_db, tuning=impatient).code == "SlotActive"
+    assert slot_health(source_db.dsn, source_db.slot).active_pid is not None
+
+
+def test_a_slot_that_the_server_gave_up_is_told_as_loss(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH, "create table elsewhere (id int)")
+    source = source_db.open()
+    source_db.snapshot(source)
+    source.close()
+    source_db.fill(1, 24)
+    source_db.run("alter system set max_slot_wal_keep_size = '1MB'", "select pg_reload_conf()")
+    try:
+        source_db.until(lambda: lose_wal(source_db))
+        assert slot_health(source_db.dsn, source_db.slot).state == "bad"
+        lost = refused(source_db, tail=True)
+        assert lost.code == "SlotInvalid"
+        assert "no longer" in (lost.safe or "")
+        again = source_db.open()  # nothing was ever committed from it: a fresh slot, a fresh snapshot
+        assert len(source_db.snapshot(again)) == 24
+    finally:
+        source_db.run("alter system reset max_slot_wal_keep_size", "select pg_reload_conf()")
+
+
+def lose_wal(source_db: Bench) -> bool:
+    source_db.run("insert into elsewhere values (1)", "select pg_switch_wal()", "checkpoint")
+    return slot_health(source_db.dsn, source_db.slot).wal_status == "lost"
