@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,26 +10,25 @@ from rich.table import Table
 from rich.text import Text
 
 WIDEST = 60
+LEAST_WIDTH = 80
 
 
-def print_table(rows: pa.Table, *, title: str | None = None, console: Console | None = None) -> None:
-    """Print the rows as an aligned table."""
-    (console or Console()).print(rich_table(rows, title=title))
+def print_table(rows: pa.Table) -> None:
+    """Print the rows as an aligned table; lines are as long as they must be where the output is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(LEAST_WIDTH, (WIDEST + 2) * rows.num_columns))
+    console.print(rich_table(rows))
 
 
-def rich_table(rows: pa.Table, *, title: str | None = None) -> Table:
+def rich_table(rows: pa.Table) -> Table:
     """The rows as a table that rich can lay out."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for field in rows.schema:
         table.add_column(field.name, justify="right" if _is_number(field.type) else "left", no_wrap=True)
     for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        table.add_row(*cells(row))
+        table.add_row(*map(_cell, row))
     return table
-
-
-def cells(values: Sequence[Any]) -> list[Text]:
-    """Values as short text."""
-    return [_cell(value) for value in values]
 
 
 def _cell(value: Any) -> Text:

@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..serving import Trace, TracedChange
-from .tables import rich_table
 
 STAMPS = {"updated_at", "updated_by", "version", "created_by"}
 """Audit columns that say what the line says already."""
 MOST_SHOWN = 4
+MOST_GOLD = 3
 
 
 def show_trace(console: Console, trace: Trace) -> None:
-    """Print the life of the row, then its gold."""
+    """Print the life of the row, then where it stands in silver and gold."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("position", "committed", "operation", "user", "correlation id", "what changed"):
-        table.add_column(name, overflow="fold" if name == "what changed" else "ellipsis", no_wrap=name != "what changed")
+    for name in ("when (UTC)", "position", "by", "correlation"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("what changed", overflow="fold")
     for change in trace.changes:
         table.add_row(*_line(change))
     console.print(table)
-    where = "in silver" if trace.current else "gone from silver (the row is deleted)"
-    console.print(f"[dim]now[/]  silver.{trace.entity}: {where}", highlight=False)
+    where = "its latest row" if trace.current else "gone: the row is deleted"
+    _stand(console, f"silver.{trace.entity}", where)
     for stand in trace.gold:
-        if stand.rows:
-            console.print(f"[dim]now[/]  {stand.model} [dim](through {stand.through})[/]", highlight=False)
-            console.print(rich_table(pa.Table.from_pylist([dict(row) for row in stand.rows[:3]])))
+        for row in stand.rows[:MOST_GOLD]:
+            _stand(console, stand.model, _facts(row))
+        if len(stand.rows) > MOST_GOLD:
+            _stand(console, stand.model, f"... and {len(stand.rows) - MOST_GOLD} more rows")
+
+
+def _stand(console: Console, table: str, text: str) -> None:
+    line = Text.assemble((f"  {table}  ", "cyan"), text)
+    console.print(line, highlight=False, overflow="ellipsis", no_wrap=True)
+
+
+def _facts(row: Mapping[str, Any]) -> str:
+    """Numbers and words first, long ids last: what fits on a line should say something."""
+    ordered = sorted(row.items(), key=lambda item: isinstance(item[1], str) and len(item[1]) > 20)
+    return "  ".join(f"{name}={_short(value)}" for name, value in ordered if value is not None)
+
+
+def _short(value: Any) -> str:
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
 
 
 def _line(change: TracedChange) -> tuple[Text, ...]:
-    when = f"{change.committed_at:%Y-%m-%d %H:%M:%S}" if change.committed_at else ""
+    when = f"{change.committed_at:%m-%d %H:%M:%S}" if change.committed_at else ""
     return (
-        Text(change.position),
         Text(when),
-        Text(change.operation),
+        Text(change.position),
         Text(change.user or "(not said)", style="" if change.user else "dim"),
         Text((change.correlation_id or "")[:8]),
         Text(_what(change)),
@@ -47,11 +63,9 @@ def _line(change: TracedChange) -> tuple[Text, ...]:
 
 
 def _what(change: TracedChange) -> str:
-    if change.operation in ("INSERT", "SNAPSHOT"):
-        return f"{len(change.changed)} columns"
-    if change.operation == "DELETE":
-        return ""
+    if change.operation != "UPDATE":
+        return change.operation
     shown: Mapping[str, Any] = {k: v for k, v in change.changed.items() if k not in STAMPS}
-    words = [f"{name}: {old} → {new}" for name, (old, new) in list(shown.items())[:MOST_SHOWN]]
+    words = [f"{name} {_short(old)} → {_short(new)}" for name, (old, new) in list(shown.items())[:MOST_SHOWN]]
     more = len(shown) - MOST_SHOWN
     return "; ".join(words) + (f"; and {more} more" if more > 0 else "")

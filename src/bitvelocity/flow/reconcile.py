@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..capture import export_tables
+from ..capture import Export, export_tables
 from ..changes import format_lsn
 from ..lakehouse import EntityVerdict, ModelVerdict, compare_gold, compare_silver
 from .database import Database
 from .project import Project
 from .reading import open_reader
-from .waiting import flowing, wait_until
+from .waiting import Check, flowing, wait_until
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +42,38 @@ class Verdict:
         }
 
 
-def reconcile(project: Project, database: Database, say: Callable[[str], None] = lambda _: None) -> Verdict:
+def reconcile(project: Project, database: Database, say: Say = lambda _: None) -> Verdict:
+    """Prove it beside a running `up`, or with a pipeline of our own for as long as it takes."""
+    with flowing(project, database) as check:
+        return prove(project, database, check, say)
+
+
+def prove(project: Project, database: Database, check: Check, say: Say = lambda _: None) -> Verdict:
     """Copy the source at one position, let the lake pass it, and compare; the source goes on being written to."""
     began = time.monotonic()
     keyed = [spec for spec in project.specs if spec.key]
     folder = project.settings.state_folder / "reconcile"
     try:
-        with flowing(project, database) as check:
-            say("Copying the source at one position")
-            export = export_tables(database.dsn, keyed, folder)
-            say(f"Waiting for the lake to pass {format_lsn(export.lsn)}")
-            wait_until(project, export.marker, check)
-            with open_reader(project) as reader:
-                entities = []
-                for spec in keyed:
-                    say(f"Comparing silver.{spec.name}")
-                    entities.append(compare_silver(reader, spec, export.files[spec.name], export.lsn))
-                models = []
-                for model in project.models:
-                    say(f"Recomputing gold.{model.name}")
-                    models.append(compare_gold(reader, model))
+        say("Copying the source at one position")
+        export = export_tables(database.dsn, keyed, folder)
+        say(f"Waiting for the lake to pass {format_lsn(export.lsn)}")
+        wait_until(project, export.marker, check)
+        entities, models = _compare(project, export, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Verdict(export.lsn, tuple(entities), tuple(models), time.monotonic() - began)
+    return Verdict(export.lsn, entities, models, time.monotonic() - began)
+
+
+def _compare(
+    project: Project, export: Export, say: Say
+) -> tuple[tuple[EntityVerdict, ...], tuple[ModelVerdict, ...]]:
+    entities, models = [], []
+    with open_reader(project) as reader:
+        for spec in project.specs:
+            if spec.key:
+                say(f"Comparing silver.{spec.name}")
+                entities.append(compare_silver(reader, spec, export.files[spec.name], export.lsn))
+        for model in project.models:
+            say(f"Recomputing gold.{model.name}")
+            models.append(compare_gold(reader, model))
+    return tuple(entities), tuple(models)

@@ -9,6 +9,7 @@ import click
 from ...changes import format_lsn
 from ...flow import Verdict, open_project, reconcile, source_database
 from ..output import json_option, print_json, project_option, say
+from ..verdicts import entity_sentence, model_sentence
 
 
 @click.command(short_help="Prove that silver equals the source and gold its full recompute.")
@@ -34,9 +35,9 @@ def command(context: click.Context, folder: Path, as_json: bool) -> None:
 def print_verdict(verdict: Verdict) -> None:
     """One line per entity and model; what differs is named."""
     for entity in verdict.entities:
-        _line(entity.ok, f"silver.{entity.entity}", entity.sentence())
+        _line(entity.ok, f"silver.{entity.entity}", entity_sentence(entity))
     for model in verdict.models:
-        _line(model.ok, f"gold.{model.model}", model.sentence())
+        _line(model.ok, f"gold.{model.model}", model_sentence(model))
     colour = "green" if verdict.ok else "red"
     word = "Reconcile OK" if verdict.ok else "Reconcile FAILED"
     say(f"{word} at {format_lsn(verdict.lsn)} ({verdict.seconds:.1f} s).", fg=colour, bold=True)

@@ -38,10 +38,18 @@ def _show(found: Status) -> None:
         if found.slot.remedy:
             say(f"          Remedy: {found.slot.remedy}")
     if found.watermark:
-        fresh = found.freshness_seconds
-        age = "unknown" if fresh is None else "level with the source" if not fresh else f"{fresh:,.1f} s old"
-        say(f"lake      at {format_lsn(found.watermark.position)}, {age}")
+        say(f"lake      at {format_lsn(found.watermark.position)}, {_age(found)}")
     for table in found.tables:
         say(f"  {table.layer:<7} {table.name:<24} {table.rows:>14,} rows")
     for note in found.notes:
         say(f"note      {note}", dim=True)
+
+
+def _age(found: Status) -> str:
+    fresh = found.freshness_seconds
+    if fresh is None:
+        return "of unknown age"
+    if found.level:
+        return "level with the source"
+    behind = "" if found.slot else " (whether the source has more is not known)"
+    return f"its last commit is {fresh:,.1f} s old{behind}"

@@ -7,11 +7,13 @@ from ...flow import Database, Project, Verdict, open_reader
 from ...serving import ask, trace
 from ..tables import rich_table
 from ..trace_view import show_trace
+from ..verdicts import entity_sentence, model_sentence
 from .screen import Screen
 from .writer import Written
 
 BUSIEST = """
-select d.date, dayname(d.date) as weekday, s.order_count, s.unique_customers, s.total_revenue, s.avg_order_value
+select d.date, dayname(d.date) as weekday, s.order_count as orders,
+       s.unique_customers as customers, s.total_revenue as revenue, s.avg_order_value as average
 from gold.daily_sales s join gold.dim_date d on d.date_key = s.order_date_key
 order by s.total_revenue desc limit 5
 """
@@ -35,9 +37,9 @@ def _show_proof(screen: Screen, verdict: Verdict) -> None:
     word = "[green]Reconcile OK[/]" if verdict.ok else "[red]Reconcile FAILED[/]"
     screen.heading(f"{word} at {format_lsn(verdict.lsn)}")
     for entity in verdict.entities:
-        screen.line(f"  {_mark(entity.ok)} silver.{entity.entity:<18} {entity.sentence()}")
+        screen.line(f"  {_mark(entity.ok)} silver.{entity.entity:<18} {entity_sentence(entity)}")
     for model in verdict.models:
-        screen.line(f"  {_mark(model.ok)} gold.{model.model:<20} {model.sentence()}")
+        screen.line(f"  {_mark(model.ok)} gold.{model.model:<20} {model_sentence(model)}")
 
 
 def _mark(ok: bool) -> str:  # noqa: FBT001

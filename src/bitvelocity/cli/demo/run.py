@@ -16,7 +16,7 @@ from ...flow import (
     flowing,
     open_project,
     prepare,
-    reconcile,
+    prove,
     source_database,
     wait_until,
 )
@@ -53,7 +53,7 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
         with flowing(project, database, flowed.note) as check:
             wait_until(project, 0, check)  # capture runs before the first order is written
             written = _replay(database, options, screen, flowed)
-            verdict = reconcile(project, database)
+            verdict = prove(project, database, check)
         seconds = time.monotonic() - began
         show_closing(screen, project, database, verdict=verdict, written=written)
     screen.line(f"\n{written.lines:,} order lines, {flowed.changes:,} changes, {seconds:.0f} s in all.")

@@ -44,13 +44,13 @@ class Screen:
 
     def step(self, text: str) -> None:
         """A step begins."""
-        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False)
+        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False, soft_wrap=True)
 
     def heading(self, text: str) -> None:
-        self.console.print(f"\n[bold]{text}[/]", highlight=False)
+        self.console.print(f"\n[bold]{text}[/]", highlight=False, soft_wrap=True)
 
     def line(self, text: str = "") -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, flowed: Flowed) -> Iterator[Bar]:

@@ -77,7 +77,7 @@ def _write(events: Any, dsn: str, lines: int | None, synthetic: bool) -> None:  
             Written(
                 source=replay.source,
                 corrected=replay.corrected,
-                revenue=str(expected.revenue),
+                revenue=str(expected.total_amount),
                 orders=expected.rows["orders"],
                 lines=expected.rows["order_items"],
             )
