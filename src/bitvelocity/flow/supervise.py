@@ -9,6 +9,7 @@ from ..errors import BitVelocityError
 from .database import Database
 from .project import Project
 from .run import Listener, Pipeline
+from .tend import Tender
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
@@ -33,12 +34,15 @@ def supervise(
     the lake stays open, so nothing is read again that is already durable.
     """
     with Pipeline(project, listener) as pipeline:
-        runner = _Runner(pipeline, database, stop, trouble or (lambda *_: None))
+        trouble = trouble or (lambda *_: None)
+        runner = _Runner(pipeline, database, stop, trouble)
+        tender = Tender(project, trouble)
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)
         while not stop.is_set():
             runner.do(lambda: pipeline.step(POLL_SECONDS))
+            tender.tend(runner.dsn)
 
 
 class _Runner:
@@ -47,6 +51,10 @@ class _Runner:
     def __init__(self, pipeline: Pipeline, database: Database, stop: threading.Event, trouble: Trouble) -> None:
         self._pipeline, self._database, self._stop, self._trouble = pipeline, database, stop, trouble
         self._connected = False
+
+    @property
+    def dsn(self) -> str:
+        return self._database.dsn
 
     def do(self, work: Callable[[], object]) -> None:
         pause = FIRST_PAUSE
