@@ -36,7 +36,11 @@ class Heartbeat:
         while self._recent and now - self._recent[0][0] > WINDOW_SECONDS:
             self._recent.popleft()
         if now - self._written >= EVERY_SECONDS:
-            self._write(step, now)
+            self._write(now, step)
+
+    def begin(self) -> None:
+        """The pipeline has started: others now wait for it instead of starting one of their own."""
+        self._write(time.time())
 
     def served(self) -> dict[str, str]:
         """What a newcomer may connect to."""
@@ -55,7 +59,7 @@ class Heartbeat:
         """The pipeline has stopped in good order."""
         _file(self._project).unlink(missing_ok=True)
 
-    def _write(self, step: Step, now: float) -> None:
+    def _write(self, now: float, step: Step | None = None) -> None:
         window = min(WINDOW_SECONDS, max(1.0, now - self._started))
         beat = {
             "pid": os.getpid(),
@@ -64,8 +68,8 @@ class Heartbeat:
             "rows": self._rows,
             "transactions": self._transactions,
             "rows_per_second": round(sum(rows for _, rows in self._recent) / window, 1),
-            "step_seconds": round(step.seconds, 4),
-            "gold": dict(step.gold.strategies) if step.gold else {},
+            "step_seconds": round(step.seconds, 4) if step else None,
+            "gold": dict(step.gold.strategies) if step and step.gold else {},
         }
         file = _file(self._project)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -116,6 +116,7 @@ class Pipeline:
             publication=settings.publication,
             spill=self._project.lake / ".spill",
             has_position=self._last is not None or settings.snapshot == "never",
+            start_lsn=max(self._last.position, 0) if self._last else 0,
         )
 
     def _disconnect(self) -> None:

@@ -48,6 +48,7 @@ def _trouble(error: BitVelocityError, pause: float) -> None:
 
 
 def _ready(beat: Heartbeat, *, as_json: bool) -> None:
+    beat.begin()
     served = beat.served()
     if as_json:
         print_json({"ready": True, **served})
