@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,11 +15,13 @@ from .parquet import columns_in
 from .table import DataFile
 
 
+@lru_cache(maxsize=65_536)
 def identifier(name: str) -> str:
     """A quoted identifier."""
     return exp.to_identifier(name, quoted=True).sql("duckdb")
 
 
+@lru_cache(maxsize=65_536)
 def literal(text: str) -> str:
     """A quoted string."""
     return exp.Literal.string(text).sql("duckdb")

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,7 @@ from bitvelocity.errors import LakeError
 
 from . import deltalog as log
 from .deltalog import Action
-from .parquet import plain, read, sync_path, write
+from .parquet import columns_in, plain, read, sync_path, write
 from .table import DataFile, Staged
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Upkeep:
         self._dead: deque[tuple[float, str]] = deque()
         self._job: Future[Landing] | None = None
         self._checkpointed = table.version()
+        self._idle: dict[str, float] = {}
 
     @property
     def busy(self) -> bool:
@@ -91,25 +92,16 @@ class Upkeep:
                 job.result()()
 
     def sweep(self) -> None:
-        """At open: delete files that no entry ever named, which a crash left between staging and commit.
+        """At open, when none of our files can be on its way: note those that are not live; `run` sorts them out.
 
-        Files that were live once are kept for the grace period from now: a reader may still be at the version that
-        has them. Files too old to tell are treated as those.
+        Files of other engines are left alone: they may be about to be committed.
         """
         folder = self._table.path
         for aside in (folder / log.LOG).glob(".*.tmp"):
             aside.unlink()
         live = {file.path for file in self._table.files()}
-        idle = {entry.name: entry.stat().st_mtime for entry in os.scandir(folder) if entry.name.endswith(".parquet")}
-        idle = {name: at for name, at in idle.items() if name not in live}
-        if not idle:
-            return
-        since, text = _entries_since(folder, min(idle.values()))
-        for name, written in idle.items():
-            if written > since and name not in text:
-                (folder / name).unlink()
-            else:
-                self._dead.append((time.time(), name))
+        idle = [at for at in os.scandir(folder) if columns_in(at.name) is not None and at.name not in live]
+        self._idle = {at.name: at.stat().st_mtime for at in idle}
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -123,6 +115,9 @@ class Upkeep:
             ) from error
 
     def _due(self, roll_up: int, checkpoint_every: int, keep: float) -> Callable[[], Landing] | None:
+        if self._idle:
+            idle, self._idle = self._idle, {}
+            return lambda: self._sort_out(idle)
         if len(self._table.files()) >= roll_up:
             for low, high in TIERS:
                 tier = [file for file in self._table.files() if low <= file.bytes < high]
@@ -132,6 +127,20 @@ class Upkeep:
             self._checkpointed = self._table.version()
             return lambda: self._checkpoint(keep)
         return None
+
+    def _sort_out(self, idle: Mapping[str, float]) -> Landing:
+        """Delete files that no entry ever named, which a crash left between staging and commit.
+
+        Files that were live once are kept for the grace period from now: a reader may still be at the version that
+        has them. Files too old to tell are treated as those.
+        """
+        folder = self._table.path
+        since, text = _entries_since(folder, min(idle.values()))
+        orphans = {name for name, written in idle.items() if written > since and name not in text}
+        for name in orphans:
+            (folder / name).unlink()
+        replaced = [(time.time(), name) for name in idle if name not in orphans]
+        return lambda: self._dead.extend(replaced)
 
     def _roll_up(self, files: Sequence[DataFile]) -> Callable[[], Landing]:
         table, shape = self._table, self._table.shape
