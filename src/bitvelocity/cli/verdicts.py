@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
-
 from ..lakehouse import EntityVerdict, ModelVerdict
+from ..lakehouse.gold.verify import RowDifference
 
 MOST_NAMED = 3
-
-
-class _Sample(Protocol):
-    key: dict[str, Any]
-    kind: str
-    columns: dict[str, tuple[Any, Any]]
 
 
 def entity_sentence(verdict: EntityVerdict) -> str:
@@ -42,6 +35,6 @@ def _counts(verdict: EntityVerdict | ModelVerdict) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)
 
 
-def _named(samples: Sequence[_Sample]) -> str:
+def _named(samples: Sequence[RowDifference]) -> str:
     keys = [", ".join(str(value) for value in sample.key.values()) for sample in samples[:MOST_NAMED]]
     return f" (first: {'; '.join(keys)})" if keys else ""
