@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 from ..lakehouse import EntityVerdict, ModelVerdict
 from ..lakehouse.gold.verify import RowDifference
 

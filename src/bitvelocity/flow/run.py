@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from ..capture import WalSource
 from ..changes import ChangeSet, Mark, Receipt
-from ..errors import CaptureError
-from ..lakehouse import Changed, Lake, Watermark, publish
-from ..lakehouse.gold import Gold, GoldReceipt
+from ..errors import CaptureError, ModelError
+from ..lakehouse import GoldReceipt, Lake, Watermark, publish
+from .golden import GoldFollower
 from .project import Project
 
-BEHIND_SECONDS = 0.5
-"""Older than this when it arrives, a change set is part of a backlog."""
-GOLD_EVERY_SECONDS = 2.0
-"""In a backlog gold is brought up to silver this often: its cost is per group, not per change."""
-GOLD_EVERY_ROWS = 400_000
 IDLE_PUBLISH_SECONDS = 1.0
 SMALL_SET_ROWS = 5_000
 
@@ -38,24 +33,6 @@ class Step:
 Listener = Callable[[Step], None]
 
 
-@dataclass(slots=True)
-class _Pending:
-    """Changes that silver has and gold does not have yet."""
-
-    changes: dict[str, list[Changed]] = field(default_factory=dict)
-    rows: int = 0
-
-    def add(self, changed: Mapping[str, Changed], rows: int) -> None:
-        for entity, change in changed.items():
-            self.changes.setdefault(entity, []).append(change)
-        self.rows += rows
-
-    def take(self) -> dict[str, Sequence[Changed]]:
-        taken: dict[str, Sequence[Changed]] = dict(self.changes)
-        self.changes, self.rows = {}, 0
-        return taken
-
-
 class Pipeline:
     """One project's flow from its source to gold; one thread, one writer.
 
@@ -71,13 +48,8 @@ class Pipeline:
     def __init__(self, project: Project, listener: Listener | None = None) -> None:
         self._project = project
         self._listener = listener or (lambda _: None)
-        settings = project.settings
-        self._lake = Lake(project.lake, project.specs, sync=settings.lake.sync)
-        self._gold = Gold(project.lake, project.specs, project.models, sync=settings.lake.sync)
-        self._pending = _Pending()
-        self._gold_at = self._gold_cost = 0.0
-        self._gold_lsn = -1
-        self._gold_versions: dict[str, int] = {}
+        self._lake = Lake(project.lake, project.specs, sync=project.settings.lake.sync)
+        self._gold = GoldFollower(project)
         self._last = self._lake.watermark
         self._published_at = 0.0
         self._open: WalSource | None = None
@@ -100,6 +72,11 @@ class Pipeline:
     def watermark(self) -> Watermark | None:
         """What readers see now."""
         return self._last
+
+    @property
+    def gold_error(self) -> ModelError | None:
+        """Why gold stands still, while it does."""
+        return self._gold.error
 
     @property
     def streamed(self) -> int:
@@ -128,10 +105,12 @@ class Pipeline:
     def start(self) -> None:
         """Bring gold to silver's position and take the initial snapshot when there is none yet."""
         if self._last is not None:
-            self._note_gold(self._gold.start(), self._last.position)
+            self._gold.build(self._last.position)
             return
         for change_set in self._source.snapshot():
             self._apply(change_set, snapshot=True)
+        if self._last is None:
+            self._gold.build(-1)
 
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
@@ -144,6 +123,12 @@ class Pipeline:
                 break
         self._idle(rows)
         return rows
+
+    def finish(self) -> None:
+        """Bring gold to where silver stands, so that a stop in good order leaves both at one position."""
+        if self._gold.waiting and self._last is not None:
+            self._gold.follow(self._last.position)
+            self._republish(self._last, self._last.seen)
 
     def close(self) -> None:
         """Stop; whatever was not published comes again at the next start."""
@@ -159,36 +144,15 @@ class Pipeline:
         receipt = self._lake.commit(mark)
         gold = None
         if not snapshot:
-            self._pending.add(self._lake.last_changes, mark.rows)
-            gold = self._refresh_gold(mark.lsn) if self._gold_is_due(mark) else None
+            self._gold.note(self._lake.last_changes, mark.rows)
+            gold = self._gold.follow(mark.lsn) if self._gold.is_due(mark) else None
         self._publish(mark, max(mark.resume, self._source.seen))
         if snapshot:
-            gold = self._build_gold(mark)
+            gold = self._gold.build(mark.lsn)
+            self._publish(mark, mark.resume)
         self._source.confirm(mark.resume)
         self._listener(Step(mark, receipt, gold, time.monotonic() - began, snapshot))
         return mark.rows
-
-    def _gold_is_due(self, mark: Mark) -> bool:
-        behind = time.time() - mark.committed_at / 1e6 > BEHIND_SECONDS
-        waited = time.monotonic() - self._gold_at > max(GOLD_EVERY_SECONDS, 3 * self._gold_cost)
-        return not behind or waited or self._pending.rows > GOLD_EVERY_ROWS
-
-    def _refresh_gold(self, lsn: int) -> GoldReceipt:
-        began = time.monotonic()
-        receipt = self._gold.apply(self._pending.take(), lsn)
-        self._note_gold(receipt, lsn)
-        self._gold_cost = self._gold_at - began
-        return receipt
-
-    def _build_gold(self, mark: Mark) -> GoldReceipt:
-        receipt = self._gold.start()
-        self._note_gold(receipt, mark.lsn)
-        self._publish(mark, mark.resume)
-        return receipt
-
-    def _note_gold(self, receipt: GoldReceipt, lsn: int) -> None:
-        self._gold_versions |= receipt.versions
-        self._gold_lsn, self._gold_at = lsn, time.monotonic()
 
     def _publish(self, mark: Mark, seen: int) -> None:
         self._last = Watermark(
@@ -197,8 +161,8 @@ class Pipeline:
             seen=seen,
             committed_at=mark.committed_at,
             published_at=time.time_ns() // 1000,
-            tables={**self._lake.versions(), **self._gold_versions},
-            gold_position=self._gold_lsn,
+            tables={**self._lake.versions(), **self._gold.versions},
+            gold_position=self._gold.lsn,
         )
         publish(self._project.lake, self._last, sync=self._project.settings.lake.sync)
         self._published_at = time.monotonic()
@@ -208,12 +172,15 @@ class Pipeline:
         last = self._last
         if last is None:
             return
-        mark = Mark(last.position, max(last.resume, self._source.seen), last.committed_at)
-        if self._pending.rows:
-            self._refresh_gold(last.position)
-            self._publish(mark, mark.resume)
-        elif not rows and mark.resume > last.seen and self._idle_long_enough():
-            self._publish(mark, mark.resume)
+        seen = max(last.seen, self._source.seen)
+        if self._gold.waiting and self._gold.is_due(Mark(last.position, seen, time.time_ns() // 1000)):
+            self._gold.follow(last.position)
+            self._republish(last, seen)
+        elif not rows and seen > last.seen and self._idle_long_enough():
+            self._republish(last, seen)
+
+    def _republish(self, last: Watermark, seen: int) -> None:
+        self._publish(Mark(last.position, max(last.resume, seen), last.committed_at), seen)
 
     def _idle_long_enough(self) -> bool:
         return time.monotonic() - self._published_at > IDLE_PUBLISH_SECONDS

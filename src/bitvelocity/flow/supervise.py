@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ..errors import BitVelocityError
+from ..errors import BitVelocityError, ModelError
 from .database import Database
+from .golden import RETRY_SECONDS
 from .project import Project
 from .run import Listener, Pipeline
 from .tend import Tender
@@ -40,9 +41,19 @@ def supervise(
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)
+        told: ModelError | None = None
         while not stop.is_set():
             runner.do(lambda: pipeline.step(POLL_SECONDS))
+            told = _tell(pipeline.gold_error, told, trouble)
             tender.tend(runner.dsn)
+        pipeline.finish()
+
+
+def _tell(error: ModelError | None, told: ModelError | None, trouble: Trouble) -> ModelError | None:
+    """Tell why gold stands still, once for each time it does."""
+    if error is not None and (told is None or told.what != error.what):
+        trouble(error, RETRY_SECONDS)
+    return error
 
 
 class _Runner:

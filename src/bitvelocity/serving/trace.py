@@ -113,11 +113,11 @@ def _rows(reader: Reader, spec: EntitySpec, view: str, key: Sequence[str], *, or
         query = query.order_by("_lsn", "_ordinal", exp.column("_op", quoted=True).eq("d").desc())
     try:
         rows: pa.Table = reader.connection.sql(query.sql("duckdb"), params=list(key)).to_arrow_table()
-        return rows
     except duckdb.ConversionException as error:
         raise QueryError(
             str(error).split("\n", maxsplit=1)[0], entity=spec.name, remedy="Give the key as the table has it."
         ) from error
+    return rows
 
 
 def _changes(spec: EntitySpec, rows: Iterable[Mapping[str, Any]]) -> Iterable[TracedChange]:

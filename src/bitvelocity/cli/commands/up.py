@@ -10,7 +10,7 @@ import click
 
 from ...errors import BitVelocityError
 from ...flow import Heartbeat, open_project, prepare, source_database, supervise
-from ..output import json_option, print_json, project_option, say
+from ..output import json_option, print_error, print_json, project_option, say
 
 
 @click.command(short_help="Run continuously: capture, bronze, silver, gold.")
@@ -44,7 +44,8 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
 
 
 def _trouble(error: BitVelocityError, pause: float) -> None:
-    say(f"{error.what} Trying again in {pause:.1f} s.", fg="yellow", err=True)
+    print_error(error, as_json=False)
+    say(f"  Trying again in {pause:.1f} s.", err=True)
 
 
 def _ready(beat: Heartbeat, *, as_json: bool) -> None:
