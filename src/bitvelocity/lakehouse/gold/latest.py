@@ -1,4 +1,4 @@
-"""The changes of one commit boiled down to what counts: the last one of each key."""
+"""The changes of some commits boiled down to what counts: the last one of each key."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from .diff import to_arrow
 from .silver import Changes
 
 _PLACE = ("_lsn", "_ordinal")
@@ -16,7 +16,7 @@ _PLACE = ("_lsn", "_ordinal")
 
 @dataclass(frozen=True, slots=True)
 class LastChanges:
-    """What a commit leaves of one entity. `keys` are all changed keys, `alive` the rows of those not deleted."""
+    """What commits leave of one entity. `keys` are all changed keys, `alive` the rows of those not deleted."""
 
     keys: pa.Table
     alive: pa.Table
@@ -26,24 +26,42 @@ class LastChanges:
 
 def last_changes(changes: Sequence[Changes], schema: pa.Schema, key: Sequence[str]) -> LastChanges:
     """The last change of each key, in the columns of `schema`."""
-    rows = _read(changes, [*dict.fromkeys([*schema.names, "_op", *_PLACE])])
-    cuts = (rows["_op"] == "t").arg_true()
-    if cuts.len():
-        rows = rows.slice(cuts[-1] + 1)
-    last = rows.lazy().unique(subset=list(key), keep="last", maintain_order=True).collect()
-    alive = last.lazy().filter(pl.col("_op") != "d").select(schema.names)
-    keys = pa.schema([schema.field(name) for name in key])
-    return LastChanges(to_arrow(last.lazy().select(key), keys), to_arrow(alive, schema), bool(cuts.len()))
+    rows = _read(changes, [*schema.names, "_op"])
+    cuts = pc.indices_nonzero(pc.equal(rows["_op"], "t"))
+    if len(cuts):
+        rows = rows.slice(cuts[-1].as_py() + 1)
+    rows = _last_of_each(rows, list(key))
+    buried = pc.equal(rows["_op"], "d")
+    alive = rows.filter(pc.invert(buried)) if pc.any(buried).as_py() else rows
+    return LastChanges(_as(rows, schema, key), _as(alive, schema, schema.names), bool(len(cuts)))
 
 
-def _read(changes: Sequence[Changes], names: list[str]) -> pl.DataFrame:
+def _read(changes: Sequence[Changes], names: list[str]) -> pa.Table:
     """All rows, in order: commits come in order, and so do the rows of each."""
-    parts = [part for change in changes for part in _parts(change, names)]
-    return pl.concat(parts) if parts else pl.DataFrame()
+    return pa.concat_tables([part for change in changes for part in _parts(change, list(dict.fromkeys(names)))])
 
 
-def _parts(change: Changes, names: list[str]) -> list[pl.DataFrame]:
+def _parts(change: Changes, names: list[str]) -> list[pa.Table]:
     if change.tables:
-        return [pl.DataFrame(table.select(names)) for table in change.tables]
-    files = [pl.scan_parquet(str(path)).select(names) for path in change.files]
-    return [pl.concat(files).sort(_PLACE).collect()] if files else []
+        return [_plain(table.select(names)) for table in change.tables]
+    files = [pl.scan_parquet(str(path)).select(dict.fromkeys((*names, *_PLACE))) for path in change.files]
+    return [pl.concat(files).sort(_PLACE, maintain_order=True).select(names).collect().to_arrow()] if files else []
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """Text as strings: pyarrow compares and filters no string views."""
+    fields = [field.with_type(pa.string()) if field.type == pa.string_view() else field for field in rows.schema]
+    return rows.cast(pa.schema(fields))
+
+
+def _last_of_each(rows: pa.Table, key: list[str]) -> pa.Table:
+    """Most commits change a key once, which is quick to see."""
+    if rows.select(key).group_by(key).aggregate([]).num_rows == rows.num_rows:
+        return rows
+    last = pl.LazyFrame(rows).unique(subset=key, keep="last", maintain_order=True).collect()
+    return last.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _as(rows: pa.Table, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
+    """Some columns in exactly the types of `schema`; views are copied out of what they point into."""
+    return rows.select(list(names)).cast(pa.schema([schema.field(name) for name in names]))
