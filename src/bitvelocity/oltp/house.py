@@ -19,7 +19,8 @@ from .statements import Statement, load
 from .steps import Refused, Step
 
 SIGNATURES = {
-    "stamp": "()",
+    "stamp_new": "()",
+    "stamp_change": "()",
     "stamp_guard": "()",
     "uuid7_floor": "(timestamptz)",
     "uuidv7": "()",

@@ -27,8 +27,15 @@ from .widening import widens
 
 UNKNOWN = "unknown"
 """Who made and changed the rows that were there before the audit columns."""
-STAMPED = ("created_at", "created_by", "deleted_at", "deleted_by")
-RANGE = "RANGE"
+STAMPS = {
+    "stamp_new": ("insert", "Stamps who made a row."),
+    "stamp_change": ("update", "Stamps who changed a row, when, and how often."),
+    "stamp_guard": (
+        "update of created_at, created_by, deleted_at, deleted_by",
+        "Keeps who made a row, and stamps who deleted it.",
+    ),
+}
+"""Function, and trigger with `bv_` before it -> when it fires. Three, so that an update runs only what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,19 +266,13 @@ _PARTS: tuple[Callable[[_Table], Iterator[Step | Refused]], ...] = (
 
 def _stamp_triggers(spec: EntitySpec, found: dict[str, str]) -> Iterator[Step]:
     target = qualified(spec.schema, spec.table)
-    if "bv_stamp" not in found:
-        yield Step(
-            sql=f"create trigger bv_stamp before insert or update on {target} for each row execute function bv.stamp()",
-            reason="Stamps who made or changed a row, when, and how often.",
-            entity=spec.name,
-        )
-    if "bv_stamp_guard" not in found:
-        yield Step(
-            sql=f"create trigger bv_stamp_guard before update of {', '.join(STAMPED)} on {target}"
-            " for each row execute function bv.stamp_guard()",
-            reason="Keeps who made a row, and stamps who deleted it.",
-            entity=spec.name,
-        )
+    for function, (when, reason) in STAMPS.items():
+        if f"bv_{function}" not in found:
+            yield Step(
+                sql=f"create trigger bv_{function} before {when} on {target} for each row execute function bv.{function}()",
+                reason=reason,
+                entity=spec.name,
+            )
 
 
 def _full_identity(target: str, spec: EntitySpec) -> Step:

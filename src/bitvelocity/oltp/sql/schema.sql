@@ -1,17 +1,22 @@
--- name: stamp
--- Stamp who made, changed or deleted a row: the user of the audit context, else the session's.
--- created_at and updated_at of a new row may be given (an import of history), else they are now.
-create or replace function bv.stamp() returns trigger language plpgsql as $stamp$
+-- name: stamp_new
+-- Stamp who made a row: the user of the audit context, else the session's.
+-- created_at and updated_at may be given (an import of history), else they are now.
+create or replace function bv.stamp_new() returns trigger language plpgsql as $stamp$
 begin
+  new.created_by := coalesce(nullif(current_setting('bv.operation_user', true), ''), session_user);
+  new.updated_by := new.created_by;
+  new.version := 1;
+  new.deleted_by := case when new.deleted_at is not null then new.created_by end;
+  return new;
+end $stamp$;
+
+-- name: stamp_change
+-- Stamp who changed a row and when, and count it. As short as can be: it runs for every row of every update.
+create or replace function bv.stamp_change() returns trigger language plpgsql as $stamp$
+begin
+  new.version := old.version + 1;
+  new.updated_at := now();
   new.updated_by := coalesce(nullif(current_setting('bv.operation_user', true), ''), session_user);
-  if tg_op = 'INSERT' then
-    new.created_by := new.updated_by;
-    new.version := 1;
-    new.deleted_by := case when new.deleted_at is not null then new.updated_by end;
-  else
-    new.updated_at := now();
-    new.version := old.version + 1;
-  end if;
   return new;
 end $stamp$;
 
