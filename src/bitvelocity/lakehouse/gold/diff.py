@@ -1,87 +1,113 @@
-"""Two states of some rows compared: what is really different, side by side."""
+"""Two states of some rows compared: what is really different, before and after, side by side.
+
+Arrow's kernels on columns, nothing else: for the few rows of a small commit a query engine would cost more than the work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-OLD = "_old "
-"""Prefix of the columns that hold the row before."""
-IS, WAS = pl.col("_is").is_not_null(), pl.col("_was").is_not_null()
+Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
+NO = pa.scalar(value=False)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows of a table that differ. `pairs` holds each as it is now and as it was; `schema` is the table's."""
+    """Rows of a table that differ. `before` and `after` hold the two forms of the same rows, in the same order."""
 
-    schema: pa.Schema
-    pairs: pl.DataFrame
+    before: pa.Table
+    after: pa.Table
+    appeared: pa.Table
+    gone: pa.Table
 
     def __len__(self) -> int:
-        return self.pairs.height
+        return self.after.num_rows + self.appeared.num_rows + self.gone.num_rows
 
     @cached_property
     def now(self) -> pa.Table:
         """Rows as they are now, without those that are gone."""
-        return to_arrow(self.pairs.lazy().filter(IS).select(self.schema.names), self.schema)
-
-    def keys_gone(self, key: Sequence[str]) -> pa.Table:
-        """Keys of the rows that are there no longer."""
-        return to_arrow(self.pairs.lazy().filter(~IS).select(_before(key)), _part(self.schema, key))
+        return pa.concat_tables([self.after, self.appeared])
 
     def has_null(self, key: Sequence[str]) -> bool:
         """Whether a key has a NULL in it."""
-        absent = pl.any_horizontal(pl.coalesce(name, OLD + name).is_null() for name in key)
-        return bool(self.pairs.select(absent.any()).item())
+        return any(side[name].null_count for side in (self.after, self.appeared, self.gone) for name in key)
 
     def touching(self, columns: Iterable[str]) -> pa.Table:
         """Both forms of the rows that differ in one of `columns`, with these columns only."""
         wanted = set(columns)
-        names = [name for name in self.schema.names if name in wanted]
-        rows = self.pairs.lazy().filter(~IS | ~WAS | differs(names))
-        both = pl.concat([rows.filter(WAS).select(_before(names)), rows.filter(IS).select(names)])
-        return to_arrow(both, _part(self.schema, names))
+        names = [name for name in self.after.column_names if name in wanted]
+        before, after = self.before.select(names), self.after.select(names)
+        mask = differing(before, after)
+        pairs = [] if mask is None else [before.filter(mask), after.filter(mask)]
+        return pa.concat_tables([self.gone.select(names), self.appeared.select(names), *pairs])
 
 
 def compare(before: pa.Table, after: pa.Table, key: Sequence[str]) -> Difference:
     """What differs between two forms of the same part of a table. In each a key stands at most once; NULL is a key."""
-    names = after.schema.names
-    old = pl.LazyFrame(before.select(names)).rename({name: OLD + name for name in names})
-    new = pl.LazyFrame(after)
-    rest = [name for name in names if name not in key]
-    pairs = (
-        new.with_columns(_is=pl.lit(1))
-        .join(
-            old.with_columns(_was=pl.lit(1)),
-            left_on=list(key),
-            right_on=[OLD + name for name in key],
-            how="full",
-            nulls_equal=True,
-        )
-        .filter(~IS | ~WAS | differs(rest))
-    )
-    return Difference(after.schema, pairs.collect())
+    before = before.select(after.column_names)
+    none = after.slice(0, 0)
+    if not before.num_rows or not after.num_rows:
+        return Difference(none, none, after, before)
+    old, new = _numbered(before, after, key)
+    place = pc.index_in(new, value_set=old)
+    found = place.is_valid()
+    was, now = before.take(place.filter(found)), after.filter(found)
+    gone = before.filter(pc.invert(pc.is_in(old, value_set=new))) if len(was) < before.num_rows else none
+    mask = differing(was, now)
+    changed = (was.filter(mask), now.filter(mask)) if mask is not None else (none, none)
+    return Difference(*changed, appeared=after.filter(place.is_null()), gone=gone)
 
 
-def differs(columns: Sequence[str]) -> pl.Expr:
-    """Whether one of the columns has another value than before; NULL equals NULL."""
-    if not columns:
-        return pl.lit(value=False)
-    return pl.any_horizontal(*(pl.col(name).ne_missing(pl.col(OLD + name)) for name in columns))
+def matching(rows: pa.Table, keys: pa.Table, key: Sequence[str]) -> Column:
+    """Which rows have one of the keys; columns of `keys` stand for those of `key`, in order. NULL is a key."""
+    asked, own = _numbered(keys.rename_columns(list(key)), rows, key)
+    return pc.is_in(own, value_set=asked)
 
 
-def to_arrow(rows: pl.LazyFrame, schema: pa.Schema) -> pa.Table:
-    """Rows in exactly the types of `schema`."""
-    return rows.collect().to_arrow(compat_level=pl.CompatLevel.newest()).cast(schema)
+def differing(before: pa.Table, after: pa.Table) -> Column | None:
+    """Which rows differ, place by place; NULL equals NULL. None when none does."""
+    mask: Column | None = None
+    for name in after.column_names:
+        old, new = before[name], after[name]
+        if not old.equals(new):
+            mask = _unequal(old, new) if mask is None else pc.or_(mask, _unequal(old, new))
+    return mask
 
 
-def _before(columns: Sequence[str]) -> list[pl.Expr]:
-    return [pl.col(OLD + name).alias(name) for name in columns]
+def _unequal(old: Column, new: Column) -> Column:
+    unequal: Any = pc.not_equal(old, new)
+    if old.null_count or new.null_count:
+        unequal = pc.or_(pc.fill_null(unequal, NO), pc.xor(old.is_null(), new.is_null()))
+    if pa.types.is_floating(new.type):
+        both_nan: Any = pc.fill_null(pc.and_(pc.is_nan(old), pc.is_nan(new)), NO)
+        unequal = pc.and_not(unequal, both_nan)
+    mask: Column = unequal
+    return mask
 
 
-def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in columns])
+def _numbered(known: pa.Table, others: pa.Table, key: Sequence[str]) -> tuple[Column, Column]:
+    """The keys of both sides as one column each, equal where the keys are equal.
+
+    Several columns become one number: the place of each value among those of `known`. A value that `known` has not
+    makes NULL, which meets nothing there.
+    """
+    if len(key) == 1:
+        return known[key[0]], others[key[0]]
+    one: Column = pa.repeat(pa.scalar(0, pa.int64()), known.num_rows)
+    other: Column = pa.repeat(pa.scalar(0, pa.int64()), others.num_rows)
+    for name in key:
+        values = pc.unique(known[name])
+        one = _with_place(one, known[name], values)
+        other = _with_place(other, others[name], values)
+    return one, other
+
+
+def _with_place(number: Column, column: Column, values: Column) -> Column:
+    place = pc.index_in(column, value_set=values).cast(pa.int64())
+    return pc.add(pc.multiply(number, len(values)), place)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -23,14 +24,18 @@ from .model import Model
 from .planner import Plan, Strategy
 from .silver import Changes, Silver
 from .state import State
-from .table import GoldTable
+from .table import GoldTable, Staging
 from .verify import ModelVerdict, verify_models
+
+T = TypeVar("T")
 
 FULL_SHARE = 0.3
 """Above this share of an input's rows, following the changes costs more than computing the model anew."""
 FULL_ROWS = 10_000
 """Below this many changed rows the share does not count."""
 SCRATCH = ".scratch"
+WRITERS = 3
+"""Threads that write gold: they wait for the disk, not for a core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,7 @@ class Gold:
         self._state: State | None = None
         self._tables: dict[str, GoldTable] = {}
         self._background: ThreadPoolExecutor | None = None
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="gold-write")
 
     @property
     def plans(self) -> Mapping[str, Plan]:
@@ -93,7 +99,7 @@ class Gold:
 
         `silver` stands in for the disk. May be called again at any time.
         """
-        began = time.perf_counter()
+        clock = _Clock()
         self._stop()
         state = State(self._specs, self._models, memory_limit=self._memory_limit, spill=self._root / SCRATCH)
         work = _Work(state)
@@ -103,16 +109,18 @@ class Gold:
             for entity, rows in state.silver.items():
                 if (latest := silver.latest(entity, rows.schema.names)) is not None:
                     rows.fill(latest)
-        loaded = time.perf_counter()
+        clock.lap("load")
         self._open_tables()
         watermark = read_watermark(self._root)
         position = watermark.position if watermark else max(positions.values(), default=0)
         for model in self._models:
             self._level(state, model, self._newest(model, positions), position=max(position, 0), work=work)
         self._state = state
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="gold")
-        done = time.perf_counter()
-        return work.receipt(position, self.versions(), {"load": loaded - began, "models": done - loaded})
+        state.tidy()
+        state.engine.use_threads(many=False)
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="gold-upkeep")
+        clock.lap("models")
+        return work.receipt(position, self.versions(), clock.seconds)
 
     def apply(self, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
         """Bring gold to `lsn` by what commits of silver changed; when it returns, gold is durable.
@@ -149,6 +157,7 @@ class Gold:
     def close(self) -> None:
         """Give memory and threads back. What `apply` returned from is durable anyway."""
         self._stop()
+        self._writers.shutdown(wait=True)
 
     def _stop(self) -> None:
         if self._background is not None:
@@ -159,28 +168,28 @@ class Gold:
             self._state = None
 
     def _apply(self, state: State, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
-        began = time.perf_counter()
+        """1. silver's copies move, 2. models are computed, each staged while the next one is, 3. all are committed."""
+        clock = _Clock()
         work = _Work(state)
-        state.begin()
         for entity in state.silver:
             if changes := _sequence(changed.get(entity)):
                 work.note(f"silver.{entity}", state.change(entity, changes))
-        moved = time.perf_counter()
-        differences = {model.name: work.compute(model) for model in self._models}
-        computed = time.perf_counter()
-        for name, difference in differences.items():
+        clock.lap("silver")
+        staging: dict[str, Future[Staging]] = {}
+        for model in self._models:
+            difference = work.compute(model)
             if difference is not None and len(difference):
-                self._tables[name].write(difference, state.gold[name], lsn)
-        written = time.perf_counter()
-        state.commit()
+                table = self._tables[model.name]
+                pending = table.prepare(difference, state.gold[model.name])
+                staging[model.name] = self._writers.submit(table.stage, pending, lsn)
+        clock.lap("models")
+        staged = dict(zip(staging, _results(staging.values()), strict=True))
+        _results([self._writers.submit(self._tables[name].commit, files) for name, files in staged.items()])
+        clock.lap("write")
+        state.tidy()
         self._maintain()
-        seconds = {
-            "silver": moved - began,
-            "models": computed - moved,
-            "write": written - computed,
-            "tidy": time.perf_counter() - written,
-        }
-        return work.receipt(lsn, self.versions(), seconds)
+        clock.lap("tidy")
+        return work.receipt(lsn, self.versions(), clock.seconds)
 
     def _open_tables(self) -> None:
         (self._root / "gold").mkdir(parents=True, exist_ok=True)
@@ -212,12 +221,12 @@ class Gold:
             return
         if table.is_new():
             state.fill(state.plans[model.name])
-            table.write_all(rows, position)
+            table.write(table.prepare_all(rows), position)
             work.say(model.name, "full", "it is built for the first time", rows.count)
         else:
             difference = state.recompute_all(state.plans[model.name])
             if len(difference):
-                table.write(difference, rows, position)
+                table.write(table.prepare(difference, rows), position)
             reason = "its SQL or columns changed" if stored < 0 else "its inputs moved on while gold stood still"
             work.say(model.name, "full", reason, len(difference))
         table.claim()
@@ -254,7 +263,7 @@ class _Work:
                 continue
             if how.strategy == "full":
                 self._full[name] = how.reason
-            elif changed.num_rows > max(FULL_ROWS, FULL_SHARE * self._state.rows_of(table).count):
+            elif changed.num_rows > max(FULL_ROWS, FULL_SHARE * self._state.count(table)):
                 self._full[name] = f"{changed.num_rows} rows of {table} changed, so that all is cheaper than each"
             else:
                 self._touched.setdefault(name, []).append(self._state.touched(how, changed))
@@ -295,6 +304,26 @@ class _Work:
         keys = pa.concat_tables(parts)
         keys = keys.group_by(keys.column_names).aggregate([])
         return keys if keys.num_rows else None
+
+
+def _results(futures: Iterable[Future[T]]) -> list[T]:
+    """What all of them gave; an error is raised when none runs any more."""
+    running = list(futures)
+    wait(running)
+    return [future.result() for future in running]
+
+
+class _Clock:
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """The step that began at the last lap is over."""
+        now = time.perf_counter()
+        self.seconds[step], self._last = now - self._last, now
 
 
 def _sequence(changes: Changes | Sequence[Changes] | None) -> Sequence[Changes]:

@@ -27,11 +27,11 @@ class LastChanges:
 def last_changes(changes: Sequence[Changes], schema: pa.Schema, key: Sequence[str]) -> LastChanges:
     """The last change of each key, in the columns of `schema`."""
     rows = _read(changes, [*schema.names, "_op"])
-    cuts = pc.indices_nonzero(pc.equal(rows["_op"], "t"))
+    cuts = pc.indices_nonzero(pc.equal(rows["_op"], pa.scalar("t")))
     if len(cuts):
         rows = rows.slice(cuts[-1].as_py() + 1)
     rows = _last_of_each(rows, list(key))
-    buried = pc.equal(rows["_op"], "d")
+    buried = pc.equal(rows["_op"], pa.scalar("d"))
     alive = rows.filter(pc.invert(buried)) if pc.any(buried).as_py() else rows
     return LastChanges(_as(rows, schema, key), _as(alive, schema, schema.names), bool(len(cuts)))
 

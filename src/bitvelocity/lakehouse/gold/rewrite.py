@@ -40,7 +40,7 @@ def hangs_on(block: Block, source: Source) -> bool:
 
 
 def restricted_sql(block: Block, touched_name: str, stand_ins: Mapping[int, str], *, null_safe: bool) -> str:
-    """The block for the keys in `touched_name` only; its columns are not cast yet.
+    """The block for the keys in `touched_name`, each there once, only; its columns are not cast yet.
 
     The keys are joined right after the last table that they depend on, so that DuckDB starts from them; behind an
     optional table they only filter, or they would be multiplied with every row first. `stand_ins` are columns kept in
@@ -157,7 +157,7 @@ def _stand_in(key: exp.Expr, name: str | None) -> exp.Expr:
 
 def _touched(keys: int, name: str) -> exp.Select:
     columns = [exp.column(f"_k{number}", quoted=True) for number in range(keys)]
-    return exp.Select(expressions=columns).from_(exp.table_(name, quoted=True)).distinct()
+    return exp.Select(expressions=columns).from_(exp.table_(name, quoted=True))
 
 
 def _equal(keys: list[exp.Expr], *, null_safe: bool) -> list[exp.Expr]:

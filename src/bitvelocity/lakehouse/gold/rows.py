@@ -36,6 +36,7 @@ class Rows:
         self._engine = engine
         lake, name = table.split(".")
         self.name = table_name(ROWS[lake], name)
+        self._view = table_name(lake, name)
         self._added, self._taken = f"added to {table}", f"taken from {table}"
         keys = [f"{item.sql} AS {identifier(item.name)}" for item in computed]
         self._columns = columns_sql(schema.names)
@@ -45,7 +46,7 @@ class Rows:
         self._take_sql = {null_safe: self._take(null_safe=null_safe) for null_safe in (False, True)}
         shape = f"SELECT {self._filled} FROM {identifier(self._added)} AS _row"
         engine.execute(f"CREATE TABLE {self.name} AS {shape}")
-        engine.execute(f"CREATE VIEW {table_name(lake, name)} AS SELECT {self._columns} FROM {self.name}")
+        engine.execute(f"CREATE VIEW {self._view} AS SELECT {self._columns} FROM {self.name}")
 
     def fill(self, rows: pa.Table | pa.RecordBatchReader) -> None:
         """Add rows whose keys are not there yet, however many."""
@@ -93,6 +94,11 @@ class Rows:
         """How many different keys there are."""
         distinct = f"SELECT DISTINCT {columns_sql(self.key)} FROM {self.name}"
         return self._engine.number(f"SELECT count(*) FROM ({distinct})")
+
+    def drop(self) -> None:
+        """Give the memory back."""
+        self._engine.execute(f"DROP VIEW {self._view}")
+        self._engine.execute(f"DROP TABLE {self.name}")
 
     def tidy(self) -> None:
         """Write the rows anew when most of the table is dead. Not within a transaction."""

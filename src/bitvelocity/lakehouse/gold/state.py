@@ -20,12 +20,16 @@ from .model import Model
 from .planner import InputPlan, Plan, columns_needed, plan_model, schemas_for
 from .rows import Rows
 from .silver import Changes, silver_schemas
+from .small import SmallRows
+
+SMALL = 4_000
+"""Rows up to which a table that nobody queries is kept as it is."""
 
 
 class State:
     """Copies of what the models read, and of what they gave.
 
-    Only the columns that a model reads are kept. Changes are made between `begin` and `commit`, in one transaction.
+    Only the columns that a model reads are kept. Nothing is taken back: after an error a state is thrown away.
     """
 
     def __init__(
@@ -35,9 +39,8 @@ class State:
         *,
         memory_limit: str = "1GB",
         spill: Path | None = None,
-        threads: int = 2,
     ) -> None:
-        self.engine = Engine(memory_limit=memory_limit, spill=spill, threads=threads)
+        self.engine = Engine(memory_limit=memory_limit, spill=spill)
         silver = silver_schemas(specs)
         schemas = schemas_for(models, silver)
         self.plans = {model.name: plan_model(model, schemas) for model in models}
@@ -54,26 +57,26 @@ class State:
             for plan in self.plans.values()
             for null_safe, body in ((False, plan.restricted_sql), (True, plan.null_safe_sql))
         }
-        self.gold = {model.name: self._rows(model.table, model.schema, model.key) for model in models}
+        self.gold: dict[str, Rows | SmallRows] = {
+            model.name: self._rows(model.table, model.schema, model.key) for model in models
+        }
+        self._unread = {model.name for model in models if model.table not in read}
 
     def close(self) -> None:
         """Give the memory back."""
         self.engine.close()
 
-    def begin(self) -> None:
-        """Begin the changes of a commit."""
-        self.engine.execute("BEGIN TRANSACTION")
-
-    def commit(self) -> None:
-        """Keep the changes, and the tables in good order."""
-        self.engine.execute("COMMIT")
+    def tidy(self) -> None:
+        """Keep the tables in good order, each in the form that fits its size; between commits."""
+        for name in self._unread:
+            self.gold[name] = self._fitted(self.plans[name].model, self.gold[name])
         for rows in (*self.silver.values(), *self.gold.values()):
             rows.tidy()
 
-    def rows_of(self, table: str) -> Rows:
-        """The rows of `silver.<entity>` or `gold.<model>`."""
+    def count(self, table: str) -> int:
+        """How many rows `silver.<entity>` or `gold.<model>` has."""
         schema, name = table.split(".")
-        return (self.silver if schema == "silver" else self.gold)[name]
+        return (self.silver if schema == "silver" else self.gold)[name].count
 
     def change(self, entity: str, changes: Sequence[Changes]) -> Difference:
         """Bring an entity forward by what commits changed in it; gives what really differs."""
@@ -119,6 +122,19 @@ class State:
     def _rows(self, table: str, schema: pa.Schema, key: Sequence[str]) -> Rows:
         computed = [item for plan in self.plans.values() for item in plan.computed if item.table == table]
         return Rows(self.engine, table, schema, key=key, computed=computed)
+
+    def _fitted(self, model: Model, rows: Rows | SmallRows) -> Rows | SmallRows:
+        """Rows that no model reads, outside of the engine while they are few."""
+        if isinstance(rows, Rows) and rows.count <= SMALL:
+            small = SmallRows(self.engine, model.schema, model.key)
+            small.add(rows.all())
+            rows.drop()
+            return small
+        if isinstance(rows, SmallRows) and rows.count > 2 * SMALL:
+            grown = self._rows(model.table, model.schema, model.key)
+            grown.fill(rows.all())
+            return grown
+        return rows
 
     def _fresh(self, plan: Plan, keys: pa.Table) -> pa.Table:
         null_safe = any(column.null_count for column in keys.columns)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,17 +14,36 @@ from bitvelocity.lakehouse.delta import LocalTable, Step, has_log, pass_by
 from bitvelocity.lakehouse.deltalog import TableState, lake_schema
 from bitvelocity.lakehouse.layers import Layers
 from bitvelocity.lakehouse.parquet import sync_path
+from bitvelocity.lakehouse.table import Staged
 
 from .binding import CHANGES
 from .diff import Difference
 from .model import Model
 from .rows import Rows
+from .small import SmallRows
 
 WHOLE_ROWS = 4_000
 """Tables up to this size are written whole at each change: one file, nothing to fold, plain to every reader."""
 APP = "bitvelocity"
 _MODEL = "_model.json"
 _LOG_FIELDS = [("_op", pa.string()), ("_lsn", pa.int64()), ("_ordinal", pa.int32())]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Rows to write: all of a table (`whole`), or what a log adds."""
+
+    pieces: tuple[pa.Table, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Files that are written but not visible."""
+
+    files: tuple[Staged, ...]
+    position: int
+    whole: bool
 
 
 class GoldTable:
@@ -67,20 +86,31 @@ class GoldTable:
         tables = (self._layers.base, self._layers.log)
         return {f"gold/{table.path.name}": table.version() for table in tables}
 
-    def write(self, difference: Difference, rows: Rows, position: int) -> None:
-        """Bring the stored rows to `rows`, of which `difference` is new. One commit."""
-        position = max(position, self._last() + 1)
+    def prepare(self, difference: Difference, rows: Rows | SmallRows) -> Pending:
+        """What must be written to bring the stored rows to `rows`, of which `difference` is new."""
         if rows.count <= WHOLE_ROWS or len(difference) > rows.count // 2 or difference.has_null(self.model.key):
-            self.write_all(rows, position)
-        else:
-            log = self._layers.log
-            log.commit((log.stage(_as_log(difference, self.model, position)),), position)
+            return self.prepare_all(rows)
+        return Pending((_as_log(difference, self.model),), whole=False)
 
-    def write_all(self, rows: Rows, position: int) -> None:
-        """Write the stored rows anew."""
-        base = self._layers.base
-        staged = [base.stage(piece) for piece in rows.pieces()]
-        base.commit(staged, max(position, self._last() + 1), replace=True)
+    def prepare_all(self, rows: Rows | SmallRows) -> Pending:
+        """As `prepare`, to write the stored rows anew."""
+        return Pending(tuple(rows.pieces()), whole=True)
+
+    def stage(self, pending: Pending, position: int) -> Staging:
+        """Write it to synced files that nobody sees yet. Any thread may do this, one for each table."""
+        position = max(position, self._last() + 1)
+        table = self._layers.base if pending.whole else self._layers.log
+        pieces = (piece if pending.whole else _at(piece, position) for piece in pending.pieces)
+        return Staging(tuple(table.stage(piece) for piece in pieces), position, whole=pending.whole)
+
+    def commit(self, staging: Staging) -> None:
+        """Make it visible, by one log entry. Any thread may do this, one for each table."""
+        table = self._layers.base if staging.whole else self._layers.log
+        table.commit(staging.files, staging.position, replace=staging.whole)
+
+    def write(self, pending: Pending, position: int) -> None:
+        """Stage and commit."""
+        self.commit(self.stage(pending, position))
 
     def claim(self) -> None:
         """Note that the stored rows are this model's, as it is written now. After the rows: a crash recomputes."""
@@ -113,16 +143,16 @@ class GoldTable:
         return fingerprint
 
 
-def _as_log(difference: Difference, model: Model, position: int) -> pa.Table:
-    now, gone = difference.now, difference.keys_gone(model.key)
-    rows = pa.concat_tables([now, gone], promote_options="default")
-    count = rows.num_rows
-    system: list[pa.Array[Any]] = [
-        pa.array(["u"] * now.num_rows + ["d"] * gone.num_rows, pa.string()),
-        pa.repeat(pa.scalar(position, pa.int64()), count),
-        pa.array(range(count), pa.int32()),
-    ]
-    return pa.Table.from_arrays([*system, *rows.columns], names=[*(name for name, _ in _LOG_FIELDS), *rows.column_names])
+def _as_log(difference: Difference, model: Model) -> pa.Table:
+    """Changed rows as `u`, and keys that are gone as `d`."""
+    now, gone = difference.now, difference.gone.select(model.key)
+    rows = pa.concat_tables([now, gone], promote_options="default") if gone.num_rows else now
+    operations = pa.array(["u"] * now.num_rows + ["d"] * gone.num_rows, pa.string())
+    return rows.append_column("_op", operations).append_column("_ordinal", pa.array(range(len(rows)), pa.int32()))
+
+
+def _at(rows: pa.Table, position: int) -> pa.Table:
+    return rows.append_column("_lsn", pa.repeat(pa.scalar(position, pa.int64()), len(rows)))
 
 
 def _fits(folder: Path, schema: pa.Schema) -> bool:
