@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
+from sqlglot import exp
 
 from ..errors import QueryError
 
@@ -20,6 +22,19 @@ class Reader(Protocol):
     def connection(self) -> duckdb.DuckDBPyConnection: ...
 
     def refresh(self) -> object: ...
+
+
+def shut_in(reader: Reader, lake: Path) -> None:
+    """From now on the reader's connection reads files of the lake and no others, and no setting can undo it.
+
+    For queries that come from outside; there is no way back on the same connection.
+    """
+    run = reader.connection.execute
+    folders = exp.array(exp.Literal.string(str(lake))).sql("duckdb")
+    run(f"SET temp_directory = {exp.Literal.string(str(lake / '.scratch')).sql('duckdb')}")
+    run(f"SET allowed_directories = {folders}")
+    run("SET enable_external_access = false")
+    run("SET lock_configuration = true")
 
 
 @dataclass(frozen=True, slots=True)

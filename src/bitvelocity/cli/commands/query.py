@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ...flow import open_project, open_reader
-from ...serving import ask
+from ...serving import ask, shut_in
 from ..output import json_option, print_json, project_option, say
 from ..tables import print_table
 
@@ -22,7 +22,9 @@ def command(sql: str, limit: int, folder: Path, as_json: bool) -> None:
 
     Tables: gold.<model>, silver.<entity>, silver.<entity>_changes, silver.<entity>_history, bronze.<entity>.
     """
-    with open_reader(open_project(folder)) as reader:
+    project = open_project(folder)
+    with open_reader(project) as reader:
+        shut_in(reader, project.lake)
         answer = ask(reader, sql, limit=limit or None)
     if as_json:
         print_json({"rows": answer.as_dicts(), "more": answer.more})
