@@ -156,13 +156,13 @@ def choose_binaries(root: Path, wanted: Binaries | None) -> Binaries:
     )
 
 
-def prepare_cluster(root: Path, binaries: Binaries, account: Account) -> Cluster:
+def prepare_cluster(root: Path, binaries: Binaries, account: Account, *, sync: bool) -> Cluster:
     """The data folder of this major version, made when it is not there, in reach of the account."""
     usable = _reachable(binaries, account)
     cluster = Cluster(root, usable.version, usable)
     if not (cluster.data / "PG_VERSION").exists():
         try:
-            _make_data(cluster, usable, account)
+            _make_data(cluster, usable, account, sync=sync)
         except OSError as error:
             raise DatabaseError(
                 f"The data folder of the embedded PostgreSQL cannot be made: {error}",
@@ -188,7 +188,7 @@ def socket_folder(root: Path, account: Account) -> Path:
     return near
 
 
-def _make_data(cluster: Cluster, binaries: Binaries, account: Account) -> None:
+def _make_data(cluster: Cluster, binaries: Binaries, account: Account, *, sync: bool) -> None:
     """initdb beside the final place, then one rename: a killed first start leaves nothing half-made."""
     ground = _ground(cluster.root, account)
     fresh = ground / ".new"
@@ -197,7 +197,7 @@ def _make_data(cluster: Cluster, binaries: Binaries, account: Account) -> None:
     fresh.mkdir(mode=0o700)
     account.own(fresh)
     password = _password(cluster.passfile)
-    _initdb(binaries, fresh, password, account)
+    _initdb(binaries, fresh, password, account, *(() if sync else ("--no-sync",)))
     with (fresh / "postgresql.conf").open("a") as conf:
         conf.write("\ninclude_if_exists = 'bitvelocity.conf'\n")
     final = ground / cluster.data.name
@@ -230,7 +230,7 @@ def _password(passfile: Path) -> str:
     return password
 
 
-def _initdb(binaries: Binaries, data: Path, password: str, account: Account) -> None:
+def _initdb(binaries: Binaries, data: Path, password: str, account: Account, *options: str) -> None:
     pwfile = data.with_name(".pwfile")
     pwfile.unlink(missing_ok=True)
     pwfile.touch(mode=0o600)
@@ -239,7 +239,7 @@ def _initdb(binaries: Binaries, data: Path, password: str, account: Account) -> 
         account.own(pwfile)
         command = [
             binaries.program("initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8", "--data-checksums",
-            "--auth=scram-sha-256", f"--pwfile={pwfile}", *_locale(binaries.major),
+            "--auth=scram-sha-256", f"--pwfile={pwfile}", *_locale(binaries.major), *options,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **account.popen)
     finally:

@@ -154,7 +154,8 @@ class EmbeddedPostgres:
         if self._process:  # killed under us: take its exit status, so that no zombie is left
             self._process.wait()
         account = server_account()
-        cluster = prepare_cluster(self.root, choose_binaries(self.root, self._binaries), account)
+        sync = self._settings.get("fsync") != "off"
+        cluster = prepare_cluster(self.root, choose_binaries(self.root, self._binaries), account, sync=sync)
         cluster.configure(self._settings)
         deadline = time.monotonic() + PATIENCE
         while True:
