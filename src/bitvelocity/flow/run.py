@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -142,6 +142,9 @@ class Pipeline:
             self._lake.stage(batch)
         mark = change_set.mark
         receipt = self._lake.commit(mark)
+        if mark.lsn < self._lake.horizon:  # a repeat after a crash, and not at its end yet
+            self._gold.note(self._lake.last_changes, mark.rows)
+            return mark.rows
         gold = None
         if not snapshot:
             self._gold.note(self._lake.last_changes, mark.rows)
@@ -173,6 +176,10 @@ class Pipeline:
         if last is None:
             return
         seen = max(last.seen, self._source.seen)
+        if last.position < self._lake.horizon:
+            if seen < self._lake.horizon:
+                return
+            last = replace(last, position=self._lake.horizon)  # all repeats are in, and none of them was at its end
         if self._gold.waiting and self._gold.is_due(Mark(last.position, seen, time.time_ns() // 1000)):
             self._gold.follow(last.position)
             self._republish(last, seen)

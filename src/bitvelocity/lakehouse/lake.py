@@ -61,6 +61,9 @@ class Lake:
             raise
         self._by_relation = {spec.qualified: spec.name for spec in specs}
         self._position = self.watermark.position if self.watermark else -1
+        self.horizon = max((table.position() for table in self._tables()), default=-1)
+        """Highest position that a table had at opening. Until repeats have brought all tables to it they stand at
+        different commits, so nothing below it may be published."""
         self._background = ThreadPoolExecutor(1, thread_name_prefix="lake")
         self._measured: set[str] = set()
         self._forget()

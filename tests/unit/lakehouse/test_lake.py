@@ -106,6 +106,8 @@ def test_any_history_in_any_pieces_with_any_repeats(
                 continue
             if what == "fold":
                 lake.fold()
+            if end * 10 < lake.horizon:
+                continue  # tables stand at different commits until the repeat has reached the furthest
             published(lake, root, end * 10)
             reader.refresh()
             done = end
