@@ -14,11 +14,12 @@ import json
 import subprocess
 import threading
 import time
+from typing import Any
 
 import numpy as np
 from shop import Shop, open_shop
 
-from bitvelocity.flow import Pipeline, Step, open_reader
+from bitvelocity.flow import Pipeline, Project, Step, open_reader
 
 CHANGES_PER_TRANSACTION = 3.0
 LOAD = (
@@ -74,13 +75,7 @@ def measure(shop: Shop, rate: int, seconds: int, cycle: int) -> dict[str, float]
     time.sleep(2)
     stop.set()
     thread.join()
-    with open_reader(project) as reader:
-        query = (
-            "select _lsn, epoch_us(min(_committed_at)) as at, count(*) as n from ("
-            "select _lsn, _committed_at from silver.orders_changes union all "
-            "select _lsn, _committed_at from silver.order_items_changes) group by 1 order by 1"
-        )
-        rows = reader.connection.sql(query).fetchnumpy()
+    rows = committed(project)
     marks = np.array([lsn for lsn, _ in published])
     times = np.array([at for _, at in published])
     lag = times[np.searchsorted(marks, rows["_lsn"])] - rows["at"] / 1e6
@@ -93,6 +88,17 @@ def measure(shop: Shop, rate: int, seconds: int, cycle: int) -> dict[str, float]
         "max_ms": float(top),
         "cores": used[0] / (took + 4),
     }
+
+
+def committed(project: Project) -> Any:
+    """LSN, commit time and number of changes of each transaction, as silver has them."""
+    query = (
+        "select _lsn, epoch_us(min(_committed_at)) as at, count(*) as n from ("
+        "select _lsn, _committed_at from silver.orders_changes where _op <> 'r' union all "
+        "select _lsn, _committed_at from silver.order_items_changes where _op <> 'r') group by 1 order by 1"
+    )
+    with open_reader(project) as reader:
+        return reader.connection.sql(query).fetchnumpy()
 
 
 def load(shop: Shop, rate: int, seconds: int) -> None:

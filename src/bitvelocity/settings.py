@@ -122,10 +122,13 @@ def _sections(raw: dict[str, Any], file: Path, environment: Mapping[str, str]) -
     for name in raw:
         if name not in kinds:
             raise _unknown(file, f"[{name}]", name, list(kinds))
-    return {name: _section(kind, raw.get(name, {}), f"[{name}]", file, environment) for name, kind in kinds.items()}
+    return {
+        name: _section(kind, raw.get(name, {}), path=f"[{name}]", file=file, environment=environment)
+        for name, kind in kinds.items()
+    }
 
 
-def _section(kind: Any, raw: Any, path: str, file: Path, environment: Mapping[str, str]) -> Any:
+def _section(kind: Any, raw: Any, *, path: str, file: Path, environment: Mapping[str, str]) -> Any:
     if not isinstance(raw, dict):
         raise SettingsError(f"{file}: {path} must be a table.", remedy=f"Write it as a section: {path}")
     hints = get_type_hints(kind)

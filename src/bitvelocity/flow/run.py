@@ -126,9 +126,10 @@ class Pipeline:
 
     def finish(self) -> None:
         """Bring gold to where silver stands, so that a stop in good order leaves both at one position."""
-        if self._gold.waiting and self._last is not None:
-            self._gold.follow(self._last.position)
-            self._republish(self._last, self._last.seen)
+        last = self._last
+        if self._gold.waiting and last is not None and last.position >= self._lake.horizon:
+            self._gold.follow(last.position)
+            self._republish(last, last.seen)
 
     def close(self) -> None:
         """Stop; whatever was not published comes again at the next start."""

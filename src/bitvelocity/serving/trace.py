@@ -86,7 +86,7 @@ def trace(
         key=dict(zip(spec.lake_key, keys.pop(), strict=True)),
         changes=tuple(_changes(spec, rows)),
         current=current.to_pylist()[0] if current.num_rows else None,
-        gold=tuple(_gold(reader, specs, models, spec, current)),
+        gold=tuple(_gold(reader, plan_models(models, specs), spec, current)),
     )
 
 
@@ -142,11 +142,11 @@ def _changes(spec: EntitySpec, rows: Iterable[Mapping[str, Any]]) -> Iterable[Tr
 
 
 def _gold(
-    reader: Reader, specs: Sequence[EntitySpec], models: Sequence[Model], spec: EntitySpec, current: pa.Table
+    reader: Reader, plans: Sequence[Plan], spec: EntitySpec, current: pa.Table
 ) -> Iterable[GoldStand]:
     """Models in order, each from the rows found in what it reads: the same key statements that keep it up to date."""
     found = {f"silver.{spec.name}": current}
-    for plan in plan_models(models, specs):
+    for plan in plans:
         for table in plan.model.inputs:
             rows = found.get(table)
             if rows is None or not rows.num_rows or plan.inputs[table].strategy == "full":
