@@ -250,8 +250,9 @@ class Up:
     def wait_ready(self) -> None:
         assert self._process.stdout
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-        if not ready or not self._process.stdout.readline():
-            raise RuntimeError(f"up did not come up:\n{self._log.read_text()[-2000:]}")
+        said = self._process.stdout.readline() if ready else ""
+        if '"ready"' not in said:
+            raise RuntimeError(f"up did not come up: {said}\n{self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
         self._process.kill()
@@ -276,7 +277,8 @@ class Up:
 
     def alive(self) -> None:
         if self._process.poll() is not None:
-            raise RuntimeError(f"up ended by itself:\n{self._log.read_text()[-2000:]}")
+            assert self._process.stdout
+            raise RuntimeError(f"up ended by itself: {self._process.stdout.read()}\n{self._log.read_text()[-2000:]}")
 
     def _gone(self) -> int:
         assert self._process.stdout

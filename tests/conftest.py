@@ -4,16 +4,22 @@
 - `--pg=all` repeats the tests over every PostgreSQL on this machine, `--pg=15` takes that one; by default the newest
   that the search finds. A test marked `every_postgres` runs over all of them in any case.
 - `open_folder`: a temp folder that the server's account may enter (pytest's own are closed to it when we are root).
+- `bitvelocity`: the command line in a process of its own. `up`: `bitvelocity up`, ready, ended with the test.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg import conninfo, sql
@@ -105,3 +111,40 @@ def drop_slots(dsn: str, database: str) -> None:
                     admin.execute("select pg_drop_replication_slot(%s)", [slot])
                 else:
                     admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+
+
+@pytest.fixture(scope="session")
+def bitvelocity() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command to its end: `bitvelocity("query", "select 1", cwd=folder)`; `env` is added to ours."""
+
+    def run(
+        *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bitvelocity", *words],
+            cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def up() -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
+    """Start `bitvelocity up` and wait until it is ready: `process, served = up(project)`."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(project: Path, *words: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        command = [sys.executable, "-m", "bitvelocity", "up", "--project", str(project), "--json", *words]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        process = started[-1]
+        assert process.stdout
+        assert process.stderr
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(f"up did not come up: {process.stderr.read()}")
+        return process, json.loads(line)
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=60)
