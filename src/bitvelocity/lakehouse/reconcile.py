@@ -197,14 +197,20 @@ class _Comparison:
         )
 
     def _samples(self) -> Iterable[RowDifference]:
-        """A few of each kind, by key."""
+        """A few of each kind, by key. Values as text: Python has no infinite timestamp."""
+        names = [name for name in self._columns if name not in self._spec.lake_key]
+        printed = ", ".join(
+            f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}"
+            for name in (*self._spec.lake_key, *(f"{side} {name}" for side in ("silver", "source") for name in names))
+        )
         found = self._connection.sql(
-            f"SELECT * FROM _rows WHERE _kind IS NOT NULL QUALIFY row_number() OVER "
+            f"SELECT {printed}, _kind, CASE _kind WHEN 'unfit' THEN _told WHEN 'different' THEN _columns END AS _names "
+            f"FROM _rows WHERE _kind IS NOT NULL QUALIFY row_number() OVER "
             f"(PARTITION BY _kind ORDER BY {columns_sql(self._spec.lake_key)}) <= {SAMPLES}"
         ).to_arrow_table()
         for row in found.to_pylist():
-            names = row["_told"] if row["_kind"] == "unfit" else row["_columns"] if row["_kind"] == "different" else ()
-            columns = {name: (row[f"silver {name}"], row[f"source {name}"]) for name in names if f"silver {name}" in row}
+            shown = [name for name in row["_names"] or () if name in names]
+            columns = {name: (row[f"silver {name}"], row[f"source {name}"]) for name in shown}
             yield RowDifference({name: row[name] for name in self._spec.lake_key}, row["_kind"], columns)
 
     def _run(self, sql: str) -> None:

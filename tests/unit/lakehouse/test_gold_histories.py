@@ -155,7 +155,10 @@ class House:
 
     def __post_init__(self) -> None:
         self.lake = Lake(self.root, SPECS, sync=False)
-        self.gold = Gold(self.root, SPECS, self.models, sync=False, at=lambda step: self.at(step))
+        self.gold = Gold(self.root, SPECS, self.models, sync=False, at=self._pass)
+
+    def _pass(self, step: str) -> None:
+        self.at(step)
 
     def write(self, changes: int) -> None:
         for batch in self.shop.work(changes):
@@ -176,7 +179,7 @@ class House:
     def reopen(self) -> GoldReceipt:
         """As after kill -9: nothing is said goodbye to."""
         self.gold.close()
-        self.gold = Gold(self.root, SPECS, self.models, sync=False, at=lambda step: self.at(step))
+        self.gold = Gold(self.root, SPECS, self.models, sync=False, at=self._pass)
         return self.gold.start()
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from .syntax import Syntax, TableUse, read_syntax, volatile_functions
 CHANGES = "_changes"
 """The log of a table has the table's name and this."""
 
-_NAMED = re.compile(r'(?:column|name|Function with name|table) "?(?P<name>\w+)"?', re.IGNORECASE)
+_NAMED = re.compile(r'(?:column(?: named)?|with name) "?(?P<name>\w+)"?', re.IGNORECASE)
 
 
 def load_models(folder: Path, specs: Iterable[EntitySpec]) -> tuple[Model, ...]:
@@ -179,7 +179,8 @@ def _binding_error(model: Model, syntax: Syntax, error: duckdb.Error) -> ModelEr
     named = _NAMED.search(first)
     line = syntax.find(named["name"]) if named else model.lines["sql"]
     what = first.split(": ", maxsplit=1)[-1]
-    return model.error(what, line, " ".join(more) or "correct the SQL; it is DuckDB's dialect")
+    remedy = " ".join(more).replace("Candidate bindings: : ", "Candidate bindings: ")
+    return model.error(what, line, remedy or "correct the SQL; it is DuckDB's dialect")
 
 
 def check_columns(model: Model, found: Sequence[tuple[str, str]]) -> None:

@@ -12,25 +12,29 @@ from bitvelocity.contracts import EntitySpec
 from bitvelocity.lakehouse.names import columns_sql, identifier
 
 from .binding import cast_select, open_schemas, silver_inputs, table_name
-from .model import Model
+from .model import Model, ModelColumn
 from .silver import Silver, silver_schemas
 
 SAMPLES = 10
+CLOSE = 1e-9
+"""Doubles that differ by less than this share of themselves are equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """One key whose row differs. `columns`: name -> (stored, computed); empty when the row is on one side only."""
+    """One key whose row differs. `columns`: name -> (stored, computed); empty when the row is on one side only.
 
-    key: dict[str, Any]
+    Values are printed: a table may hold what Python's own types cannot.
+    """
+
+    key: dict[str, str | None]
     kind: str
     """`missing` in the stored rows, `extra` there, or `different`."""
-    columns: dict[str, tuple[Any, Any]]
+    columns: dict[str, tuple[str | None, str | None]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; values as text, so that no digit is lost."""
-        shown = {name: [_text(stored), _text(computed)] for name, (stored, computed) in self.columns.items()}
-        return {"key": {name: _text(value) for name, value in self.key.items()}, "kind": self.kind, "columns": shown}
+        """For JSON."""
+        return {"key": self.key, "kind": self.kind, "columns": {name: list(pair) for name, pair in self.columns.items()}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ def verify_models(
 def compare_rows(connection: duckdb.DuckDBPyConnection, model: Model, computed: str, stored: str) -> ModelVerdict:
     """Compare two SELECTs that should both give the rows of a model.
 
-    Rows are matched by key, NULL being a key like any other, and every column is compared exactly.
+    Rows are matched by key, NULL being a key like any other, and every column is compared exactly (doubles to nine digits).
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE _compared AS {_joined(model, computed, stored)}")
     try:
@@ -119,7 +123,7 @@ def _joined(model: Model, computed: str, stored: str) -> str:
     names = model.column_names
     keys = columns_sql(model.key)
     same = " AND ".join(f"c.{identifier(name)} IS NOT DISTINCT FROM s.{identifier(name)}" for name in model.key)
-    differs = " OR ".join(f"c.{identifier(name)} IS DISTINCT FROM s.{identifier(name)}" for name in names)
+    differs = " OR ".join(_differs(column) for column in model.columns)
     pairs = ", ".join(
         f"c.{identifier(name)} AS {identifier('c ' + name)}, s.{identifier(name)} AS {identifier('s ' + name)}"
         for name in names
@@ -135,8 +139,20 @@ def _joined(model: Model, computed: str, stored: str) -> str:
     )
 
 
+def _differs(column: ModelColumn) -> str:
+    """Exactly, but for doubles: their sums depend on the order of the rows in the last digits."""
+    computed, stored = f"c.{identifier(column.name)}", f"s.{identifier(column.name)}"
+    different = f"{computed} IS DISTINCT FROM {stored}"
+    if column.type.duckdb != "DOUBLE":
+        return different
+    near = f"abs({computed} - {stored}) <= {CLOSE} * greatest(abs({computed}), abs({stored}))"
+    return f"({different} AND NOT coalesce({near}, false))"
+
+
 def _samples(connection: duckdb.DuckDBPyConnection, model: Model) -> Sequence[RowDifference]:
-    found = connection.sql(f"SELECT * FROM _compared WHERE _kind IS NOT NULL LIMIT {SAMPLES}").to_arrow_table()
+    found = connection.sql(
+        f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM _compared WHERE _kind IS NOT NULL LIMIT {SAMPLES}"
+    ).to_arrow_table()
     return [_sample(row, model) for row in found.to_pylist()]
 
 
@@ -145,7 +161,3 @@ def _sample(row: dict[str, Any], model: Model) -> RowDifference:
     pairs = {name: (row[f"s {name}"], row[f"c {name}"]) for name in model.column_names}
     changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]} if row["_kind"] == "different" else {}
     return RowDifference({name: row[side + name] for name in model.key}, row["_kind"], changed)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
