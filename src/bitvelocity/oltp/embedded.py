@@ -22,8 +22,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-import psycopg
-
 from ..errors import DatabaseError
 from .account import Account, server_account
 from .binaries import Binaries
@@ -32,6 +30,8 @@ from .process import Server, alive, answering, failure, free_port, listening, se
 
 PATIENCE = 300.0
 """Seconds for a server to become ready: recovery after a crash may take its time."""
+STOP_PATIENCE = 30.0
+"""Seconds for a clean stop, which waits until clients of change capture have read everything."""
 
 
 class EmbeddedPostgres:
@@ -95,13 +95,24 @@ class EmbeddedPostgres:
             self._disown()
 
     def _end(self, server: Server) -> None:
-        if alive(server.pid, server.data):
-            os.kill(server.pid, signal.SIGINT)
-        if self._process and self._process.pid == server.pid:
-            self._process.wait()
-            self._process = None
-        else:
-            _wait_until_gone(server)
+        """Fast, and when a client that does not read holds that up, at once: recovery will do the rest."""
+        for sign, patience in ((signal.SIGINT, STOP_PATIENCE), (signal.SIGQUIT, PATIENCE)):
+            if alive(server.pid, server.data):
+                os.kill(server.pid, sign)
+            if self._gone(server, patience):
+                self._process = None
+                return
+        raise DatabaseError(f"PostgreSQL (process {server.pid}) does not end.", remedy=f"See {server.log}.")
+
+    def _gone(self, server: Server, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            if self._process and self._process.pid == server.pid:
+                self._process.poll()  # takes its exit status, so that it is no zombie
+            if not alive(server.pid, server.data):
+                return True
+            time.sleep(0.02)
+        return False
 
     def _make_root(self) -> None:
         try:
@@ -175,12 +186,9 @@ class EmbeddedPostgres:
             try:
                 if ready := answering(server):
                     return ready
-            except psycopg.Error as error:
+            except DatabaseError:
                 self._end(server)
-                raise DatabaseError(
-                    f"The embedded PostgreSQL refuses our password: {error}",
-                    remedy=f"{self.root / 'passfile'} does not belong to this data; restore the right one.",
-                ) from error
+                raise
             if time.monotonic() > deadline:
                 self._end(server)
                 raise DatabaseError("PostgreSQL did not become ready.", remedy=f"See {cluster.log}.")
@@ -212,11 +220,3 @@ def attach(root: Path) -> Server | None:
                 return ready
             time.sleep(0.05)
     return None
-
-
-def _wait_until_gone(server: Server) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while alive(server.pid, server.data):
-        if time.monotonic() > deadline:
-            raise DatabaseError(f"PostgreSQL (process {server.pid}) does not end.", remedy=f"See {server.log}.")
-        time.sleep(0.02)

