@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import DatabaseError
 from .account import Account
 from .binaries import Binaries, find_binaries, installed, probe
-from .process import Server, forget_stale_lock
+from .process import Server, alive, forget_stale_lock
 
 OPEN_GROUND = Path("/var/lib/bitvelocity")
 """Where root's data and programs go when the account of the server cannot enter the place they are in."""
@@ -85,6 +85,7 @@ class Cluster:
         """Start the server. It is not ready yet."""
         assert self.binaries
         forget_stale_lock(self.data)
+        _forget_stale_sockets(sockets, self.data)
         command = [
             self.binaries.program("postgres"), "-D", str(self.data.resolve()), "-p", str(port),
             "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={sockets}",
@@ -186,6 +187,14 @@ def socket_folder(root: Path, account: Account) -> Path:
     account.own(near)
     near.chmod(0o700)
     return near
+
+
+def _forget_stale_sockets(sockets: Path, data: Path) -> None:
+    """Remove lock files of servers that are gone: PostgreSQL takes a zombie, or a process id used again, for alive."""
+    for lock in sockets.glob(".s.PGSQL.*.lock"):
+        pid = lock.read_text().partition("\n")[0]
+        if not (pid.isdigit() and alive(int(pid), data)):
+            lock.unlink()
 
 
 def _make_data(cluster: Cluster, binaries: Binaries, account: Account, *, sync: bool) -> None:
