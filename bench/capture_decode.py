@@ -2,9 +2,9 @@
 
     python bench/capture_decode.py [--rows 60000] [--rounds 15]
 
-The frames are made in memory, as a walsender would send them, and decoded in one piece of that size. The best round
-counts, since everything else on the machine only adds to it. "casts to Polars" is what the next station pays to have
-the first image as a frame, for comparison. Goal: <= 2 us per row.
+The frames are made in memory, as a walsender would send them, and decoded in one piece of that size. The best
+round counts, since everything else on the machine only adds to it. "casts to Polars" is what the next station
+pays to have the first image as a frame, for comparison. Goal: <= 2 us per row.
 """
 
 from __future__ import annotations
@@ -50,7 +50,19 @@ def order() -> Row:
     stamp = b"2024-01-%02d 08:30:%02d.123456+00" % (random.randint(1, 28), random.randint(0, 59))
     amount, status = b"%.2f" % (random.random() * 1000), random.choice([b"PENDING", b"SHIPPED", b"DELIVERED"])
     ids = [str(uuid.uuid4()).encode() for _ in range(2)]
-    return [*ids, status, amount, b"USD", stamp, b"app", stamp, b"ops", b"%d" % random.randint(1, 20), None, None]
+    return [
+        *ids,
+        status,
+        amount,
+        b"USD",
+        stamp,
+        b"app",
+        stamp,
+        b"ops",
+        b"%d" % random.randint(1, 20),
+        None,
+        None,
+    ]
 
 
 def printed(row: Row, unchanged: int | None = None) -> bytes:
@@ -90,13 +102,19 @@ def measure(frames: Frames, rows: int, rounds: int) -> dict[str, float]:
         cast(pl.DataFrame(pl.from_arrow(decoded.batches[0].data)))
         casting.append(time.process_time() - began)
     micro = 1e6 / rows
-    return {"decode_us": min(decoding) * micro, "cast_us": min(casting) * micro, "bytes_per_row": len(frames.data) / rows}
+    return {
+        "decode_us": min(decoding) * micro,
+        "cast_us": min(casting) * micro,
+        "bytes_per_row": len(frames.data) / rows,
+    }
 
 
 def cast(frame: pl.DataFrame) -> pl.DataFrame:
     stamps = [pl.col(f"after_{name}").str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", time_zone="UTC", time_unit="us")
               for name in ("created_at", "updated_at")]  # fmt: skip
-    return frame.select(pl.col("after_total_amount").cast(pl.Decimal(10, 2)), pl.col("after_version").cast(pl.Int32), *stamps)
+    return frame.select(
+        pl.col("after_total_amount").cast(pl.Decimal(10, 2)), pl.col("after_version").cast(pl.Int32), *stamps
+    )
 
 
 def main() -> None:
@@ -113,10 +131,14 @@ def main() -> None:
     if options.json:
         print(json.dumps(results, indent=1))
         return
-    print(f"{'CPU us per row of 12 columns':32} {'decode':>8} {'of goal':>8} {'casts to Polars':>16} {'bytes':>7}")
+    print(
+        f"{'CPU us per row of 12 columns':32} {'decode':>8} {'of goal':>8} {'casts to Polars':>16} {'bytes':>7}"
+    )
     for name, result in results.items():
         share = result["decode_us"] / 2
-        print(f"{name:32} {result['decode_us']:8.2f} {share:8.2f} {result['cast_us']:16.2f} {result['bytes_per_row']:7.0f}")
+        print(
+            f"{name:32} {result['decode_us']:8.2f} {share:8.2f} {result['cast_us']:16.2f} {result['bytes_per_row']:7.0f}"
+        )
 
 
 if __name__ == "__main__":

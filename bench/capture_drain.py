@@ -2,8 +2,9 @@
 
     python bench/capture_drain.py [--rows 1000000] [--rounds 3]
 
-A backlog is written once; then both read it in turns, over the same unix socket, with the same options. Server and
-reader share the machine. "receive" is the CPU of the thread that reads the socket and finds the frames.
+A backlog is written once; then both read it in turns, over the same unix socket, with the same options.
+Server and reader share the machine. "receive" is the CPU of the thread that reads the socket and finds the
+frames.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def main() -> None:
     for name, result in results.items():
         print(f"\n{name}, {result['rows']:,.0f} changes, median of {options.rounds} rounds")
         print(f"  pg_recvlogical  {result['pg_recvlogical']:>10,.0f} rows/s")
-        print(f"  WalSource       {result['source']:>10,.0f} rows/s   {result['ratio']:5.2f} of pg_recvlogical")
+        print(
+            f"  WalSource       {result['source']:>10,.0f} rows/s   {result['ratio']:5.2f} of pg_recvlogical"
+        )
         print(f"  CPU us per row: all {result['cpu_us']:.2f}, receive {result['receive_us']:.2f}; "
               f"{result['change_sets']:.0f} change sets")  # fmt: skip
 

@@ -1,8 +1,10 @@
-"""What any `Source` must hold: every committed change once, in order, with the same numbers however it was sent.
+"""What any `Source` must hold: every committed change once, in order, with the same numbers however it was
+sent.
 
-Each workload is read twice, through two slots: once as the server likes, once with a server that has so little memory
-that it streams all but the smallest transactions ahead of their commit. Both must give the same rows, and both are
-held against two oracles: the server's own `test_decoding`, and the tables as they stand in the end.
+Each workload is read twice, through two slots: once as the server likes, once with a server that has so
+little memory that it streams all but the smallest transactions ahead of their commit. Both must give the same
+rows, and both are held against two oracles: the server's own `test_decoding`, and the tables as they stand in
+the end.
 """
 
 from __future__ import annotations
@@ -467,10 +469,10 @@ def test_snapshot_joins_the_stream_without_gap_or_overlap(stage: Stage, stack: E
 
 @pytest.mark.parametrize("seed", range(4))
 def test_resume_at_any_confirmed_point_loses_and_doubles_nothing(stage: Stage, seed: int) -> None:
-    dice = random.Random(seed)
+    dice, reader = random.Random(seed), random.Random(seed)  # two, since how sets are cut is a matter of time
     stage.run(ORDERS, ITEMS, "create publication bitvelocity for table orders, items")
     stage.one("select pg_create_logical_replication_slot(%s, 'test_decoding')", stage.slot("oracle"))
-    taken, next_id, streamed = Taken(), 1, 0
+    taken, next_id = Taken(), 1
     with stage.open(stage.slot("resumed")) as source:
         for change_set in source.snapshot():
             taken.add(change_set)
@@ -482,34 +484,19 @@ def test_resume_at_any_confirmed_point_loses_and_doubles_nothing(stage: Stage, s
                 writer.execute(fill(next_id, next_id + count - 1).encode())
                 next_id += count
             stage.run(f"update orders set note = 'seen' where id % 7 = {dice.randint(0, 6)}")
-            with stage.open(stage.slot("resumed"), dice.choice([None, SMALL_MEMORY]), taken) as source:
+            with stage.open(stage.slot("resumed"), reader.choice([None, SMALL_MEMORY]), taken) as source:
                 for number, change_set in enumerate(source.tail(0.02)):
                     mark = taken.add(change_set)
-                    if dice.random() < 0.5:
+                    if reader.random() < 0.5:
                         source.confirm(mark.resume)
-                    if number == dice.randint(0, 2):
+                    if number == reader.randint(0, 2):
                         break
                 if dice.random() < 0.5:
                     open_one.commit()
-                streamed += source.stats.streamed
+    stage.run(fill(next_id, next_id + 2999))
     with stage.open(stage.slot("resumed"), SMALL_MEMORY, taken) as source:
         stage.drain(source, taken)
-        streamed += source.stats.streamed
+        assert source.stats.streamed > 0
     found = [(r["_xid"], r["_ordinal"], r["relation"], r["_op"]) for r in taken.changes()]
     assert found == stage.oracle(set(KEYS), {})
     assert replayed(taken.rows, "public.orders", ("id",)) == stage.printed("public.orders", ("id",))
-    assert streamed > 0
-
-
-def test_change_sets_not_iterated_are_no_hindrance(stage: Stage, stack: ExitStack) -> None:
-    stage.run(ORDERS)
-    stage.begin(stack, "orders")
-    source, taken = stage.sources["streaming"], stage.taken["streaming"]
-    stage.run(fill(1, 3))
-    seen = 0
-    while seen < 1:
-        for _ in source.tail(0.05):
-            seen += 1
-    stage.run("alter table orders add column extra int", fill(4, 5).replace("repeat('x', i % 90)", "'', 7"))
-    stage.drain(source, taken)
-    assert [row["after_extra"] for row in taken.changes()] == ["7", "7"]

@@ -4,4 +4,13 @@ from .export import Export, export_tables
 from .health import SlotHealth, Thresholds, slot_health
 from .wal import SourceStats, Tuning, WalSource
 
-__all__ = ["Export", "SlotHealth", "SourceStats", "Thresholds", "Tuning", "WalSource", "export_tables", "slot_health"]
+__all__ = [
+    "Export",
+    "SlotHealth",
+    "SourceStats",
+    "Thresholds",
+    "Tuning",
+    "WalSource",
+    "export_tables",
+    "slot_health",
+]

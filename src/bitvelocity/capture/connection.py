@@ -1,4 +1,6 @@
-"""Connections to the source: one way to log in, one way to print values, errors as ours, and the bare wire."""
+"""Connections to the source: one way to log in, one way to print values, errors as ours, and the bare
+wire.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,16 @@ PRINTING = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
 }
-"""How the server prints values to us, whatever the role's or the database's settings: stream and snapshot alike."""
+"""How the server prints values to us, whatever the role's or the database's settings: stream and snapshot
+alike.
+"""
 _PATIENT = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0"}
-_KEEP_TRYING = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+_KEEP_TRYING = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
 _CHUNK = 1 << 20
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -49,7 +58,12 @@ def connect(
     options = " ".join(f"-c {name}={_escape(value)}" for name, value in wanted.items())
     given["options"] = f"{given.get('options') or ''} {options}".strip()
     defaults = {**_KEEP_TRYING, "gssencmode": "disable", "application_name": "bitvelocity capture"}
-    full = {**defaults, **given, "client_encoding": "utf8", **({"replication": "database"} if replication else {})}
+    full = {
+        **defaults,
+        **given,
+        "client_encoding": "utf8",
+        **({"replication": "database"} if replication else {}),
+    }
     try:
         return psycopg.connect(make_conninfo("", **full), autocommit=True)
     except psycopg.OperationalError as error:
@@ -83,7 +97,9 @@ def _login_failure(error: psycopg.OperationalError, place: Place) -> CaptureErro
             if phrase in said:
                 return failure(state, said, place)
     return ConnectionLostError(
-        f"The source cannot be reached: {said}", safe=KEPT, remedy="Check host and port, and that PostgreSQL runs."
+        f"The source cannot be reached: {said}",
+        safe=KEPT,
+        remedy="Check host and port, and that PostgreSQL runs.",
     )
 
 
@@ -102,7 +118,7 @@ def our_errors(place: Place) -> Iterator[None]:
 class Wire(Protocol):
     """The messages of the PostgreSQL protocol, as bytes, after login.
 
-    - `query` sends a simple query; `receive` then gives the server's messages as they come, in arbitrary cuts.
+    - `query` sends a simple query; `receive` gives the server's messages as they come, cut anywhere.
     - `receive` gives nothing after a quarter of a second of silence.
     - `close` leaves the connection itself to its owner.
     """
@@ -125,12 +141,14 @@ class Wire(Protocol):
 def open_wire(connection: Connection) -> Wire:
     """The bare socket where the connection is not encrypted, else libpq."""
     pgconn = connection.pgconn
-    encrypted = pgconn.ssl_in_use or connection.info.get_parameters().get("gssencmode", "disable") != "disable"
+    encrypted = (
+        pgconn.ssl_in_use or connection.info.get_parameters().get("gssencmode", "disable") != "disable"
+    )
     return LibpqWire(pgconn) if encrypted else SocketWire(pgconn.socket)
 
 
 class SocketWire:
-    """Reads the socket past libpq: one large receive holds thousands of messages, where libpq gives one at a time."""
+    """Reads the socket past libpq: a receive holds thousands of messages, where libpq gives one at a time."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=os.dup(descriptor))

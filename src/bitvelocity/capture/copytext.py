@@ -1,8 +1,8 @@
 """Rows of `COPY ... TO STDOUT` (text format) to Arrow string columns. Pure, and no step is done per value.
 
-The server sends one row per CopyData message: values as it prints them, a tab between them, `\\N` for NULL, a newline
-at the end, and a backslash before each tab, newline, carriage return, backspace, form feed, vertical tab or backslash
-that is part of a value.
+The server sends one row per CopyData message: values as it prints them, a tab between them, `\\N` for NULL, a
+newline at the end, and a backslash before each tab, newline, carriage return, backspace, form feed, vertical
+tab or backslash that is part of a value.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CopyRows:
         self._at = at
 
     def _other(self, at: int, after: int) -> None:
-        """A message that is no row: note what it says, and blank it, so that nothing in it looks like a value."""
+        """A message that is no row: note what it says, and blank it, lest it look like values."""
         kind = self._data[at]
         if kind == _ERROR:
             self.refusal = refusal(bytes(self._data[at + _HEAD : after]))
@@ -112,10 +112,14 @@ def _fields(data: bytearray, starts: Offsets, width: int) -> _Fields:
 def _unescape(cells: Cells, backslashes: Offsets, fields: _Fields) -> tuple[bytearray, _Fields]:
     """Take the escaping backslashes out. In a run of backslashes every other one escapes the one after it."""
     begins = np.append(True, np.diff(backslashes) != 1)
-    in_run = np.arange(len(backslashes)) - np.maximum.accumulate(np.where(begins, np.arange(len(backslashes)), 0))
+    in_run = np.arange(len(backslashes)) - np.maximum.accumulate(
+        np.where(begins, np.arange(len(backslashes)), 0)
+    )
     escapes = backslashes[in_run % 2 == 0]
     cells[escapes + 1] = _MEANS[cells[escapes + 1]]
     keep = np.ones(len(cells), np.bool_)
     keep[escapes] = False
     gone = np.cumsum(~keep)
-    return bytearray(cells[keep].tobytes()), _Fields(fields.at - gone[fields.at - 1], fields.end - gone[fields.end - 1])
+    return bytearray(cells[keep].tobytes()), _Fields(
+        fields.at - gone[fields.at - 1], fields.end - gone[fields.end - 1]
+    )

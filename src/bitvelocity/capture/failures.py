@@ -1,4 +1,6 @@
-"""What the server's refusals mean to the person who runs capture: one pure table from SQLSTATE to error and remedy."""
+"""What the server's refusals mean to the person who runs capture: one pure table from SQLSTATE to error and
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ from dataclasses import dataclass
 from bitvelocity.errors import CaptureError, ConnectionLostError
 
 KEPT = "What was committed downstream stays; the source keeps the rest for the slot."
-LOST = "What was committed downstream stays. Changes between that position and now are no longer in the source's WAL."
+LOST = (
+    "What was committed downstream stays. Changes between that position and now are no longer in the WAL."
+)
 START_AGAIN = (
-    "Raise max_slot_wal_keep_size (and idle_replication_slot_timeout) so that it does not happen again, drop the slot, "
-    "and begin with a new lake (a fresh snapshot); or restore the source to before the loss."
+    "Raise max_slot_wal_keep_size (and idle_replication_slot_timeout) so that it does not happen again, drop "
+    "the slot, and begin with a new lake (a fresh snapshot); or restore the source to before the loss."
 )
 
 
@@ -35,7 +39,7 @@ _REMEDIES = {
 
 
 def failure(sqlstate: str | None, message: str, place: Place) -> CaptureError:
-    """The error for what the server answered. Lost connections are for the program to retry, the rest for a person."""
+    """The error for what the server answered: lost connections retry by themselves, others need a person."""
     state = sqlstate or ""
     if not state or state.startswith(("08", "57P")):
         return ConnectionLostError(f"The connection to the source was lost: {message}", safe=KEPT)
@@ -44,7 +48,9 @@ def failure(sqlstate: str | None, message: str, place: Place) -> CaptureError:
     if state in ("42704", "58P01", "55000"):
         return _gone_or_unready(state, message, place)
     remedy = next(_REMEDIES[known] for known in (state, state[:2], "") if known in _REMEDIES)
-    return CaptureError(f"The source refused: {message}.", safe=KEPT, remedy=remedy, code=f"CaptureError:{state}")
+    return CaptureError(
+        f"The source refused: {message}.", safe=KEPT, remedy=remedy, code=f"CaptureError:{state}"
+    )
 
 
 def _gone_or_unready(state: str, message: str, place: Place) -> CaptureError:
@@ -58,7 +64,7 @@ def _gone_or_unready(state: str, message: str, place: Place) -> CaptureError:
 def slot_gone(place: Place) -> CaptureError:
     """The slot that remembered our place is not there."""
     return CaptureError(
-        f'The replication slot "{place.slot}" does not exist any more, so the source has forgotten our place.',
+        f'The replication slot "{place.slot}" does not exist any more: the source has forgotten our place.',
         safe=LOST,
         remedy=f"Find out who dropped it (failover to a server without it? another project?). {START_AGAIN}",
         code="SlotGone",
@@ -80,7 +86,7 @@ def slot_active(place: Place, message: str) -> CaptureError:
     return CaptureError(
         f'The replication slot "{place.slot}" is being read by somebody else: {message}.',
         safe=KEPT,
-        remedy="Stop the other reader (another `bitvelocity up`?), or give this project a slot name of its own. "
+        remedy="Stop the other reader (another `bitvelocity up`?), or give this project a slot of its own. "
         "A slot of a process that just died is free again within wal_sender_timeout.",
         code="SlotActive",
     )
@@ -101,8 +107,8 @@ def publication_missing(place: Place) -> CaptureError:
     return CaptureError(
         f'The publication "{place.publication}" does not exist in this database.',
         safe=KEPT,
-        remedy="Run `bitvelocity apply`, or create publication ... for table ... with (publish_via_partition_root = true). "
-        "It must exist before the changes that it is to carry.",
+        remedy="Run `bitvelocity apply`, or create publication ... for table ... "
+        "with (publish_via_partition_root = true). It must exist before the changes that it is to carry.",
         code="PublicationMissing",
     )
 

@@ -1,7 +1,8 @@
 """Finds pgoutput frames in the bytes of a replication stream and cuts them at commit boundaries. No I/O.
 
-A frame is one CopyData message that carries WAL: `d`, length (4), `w`, three 8-byte fields, then the pgoutput message
-from offset `PAYLOAD`. Frames stay where they are: what moves on is the buffer and the offsets at which frames begin.
+A frame is one CopyData message that carries WAL: `d`, length (4), `w`, three 8-byte fields, then the pgoutput
+message from offset `PAYLOAD`. Frames stay where they are: what moves on is the buffer and the offsets at
+which frames begin.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ Event = Segment | StreamCommit | StreamAbort | Keepalive | Refusal | Ended
 class Splitter:
     """Collects the frames of a stream: `feed` bytes and act on the events, `cut` whole transactions off.
 
-    Events come in the order of the stream, and at a `StreamCommit` exactly the transactions before it can be cut.
+    Events come in the stream's order, and at a `StreamCommit` only the transactions before it can be cut.
     """
 
     def __init__(self) -> None:
@@ -153,7 +154,7 @@ class Splitter:
         return cut
 
     def _scan(self) -> Event | None:
-        """Step over plain frames, keeping their offsets, until something is to be acted on or the bytes end."""
+        """Step over plain frames, keeping their offsets, until there is something to act on."""
         data, at, end = self._data, self._at, len(self._data)
         keep, before = self._starts.append, len(self._starts)
         event: Event | None = None
@@ -201,7 +202,7 @@ class Splitter:
         return Ended() if data[at] == _DONE else None  # else: CopyBothResponse, notices, parameters
 
     def _segment(self) -> Iterator[Event]:
-        """Take the frames of a streamed segment out of the buffer, up to its end or to the end of the bytes."""
+        """Take the frames of a streamed segment out of the buffer, as many as are there."""
         data, start, end = self._data, self._at, len(self._data)
         at, xid = start, self._xid or 0
         while self._xid is not None and end - at >= 5:

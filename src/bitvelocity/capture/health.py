@@ -18,7 +18,9 @@ _WAL = """
 select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end,
        (select setting::bigint * 1048576 from pg_settings where name = 'max_slot_wal_keep_size')
 """
-_COUNTERS = "select spill_txns, spill_bytes, stream_txns, stream_bytes from pg_stat_replication_slots where slot_name = %s"
+_COUNTERS = """
+select spill_txns, spill_bytes, stream_txns, stream_bytes from pg_stat_replication_slots where slot_name = %s
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,7 @@ def _findings(health: SlotHealth, thresholds: Thresholds) -> Iterator[_Finding]:
         yield _Finding(
             "warn",
             f"The reader is {megabytes(health.lag_bytes)} of WAL behind.",
-            "It catches up by itself when the load is lower; see which station is slow in `bitvelocity status`.",
+            "It catches up by itself when the load is lower; `bitvelocity status` names the slow station.",
         )
 
 

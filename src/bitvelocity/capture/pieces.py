@@ -1,4 +1,6 @@
-"""Change sets that are decoded while they are iterated: from frames in memory, or from a spilled transaction's file."""
+"""Change sets that are decoded while they are iterated: from frames in memory, or from a spilled
+transaction's file.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class Totals:
 
 
 class StreamSet:
-    """A change set over pieces of one stream. Sets must be finished in their order: each tells the next about tables."""
+    """A change set over pieces of a stream. Finish sets in their order: each tells the next about tables."""
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class StreamSet:
         return self._batches
 
     def finish(self) -> None:
-        """Decode what was not asked for. An error in an earlier attempt stays an error: nothing is stepped over."""
+        """Decode what was not asked for. After an error it is an error again: nothing is stepped over."""
         for _ in self._batches:
             pass
         if not self._done:
@@ -82,7 +84,9 @@ class StreamSet:
 def plain_set(items: Sequence[Frames], relations: Relations, totals: Totals) -> StreamSet:
     """Whole transactions in memory as one change set."""
     commit = items[-1].last_commit()
-    mark = Mark(commit.lsn, commit.end_lsn, commit.committed_at + EPOCH, sum(item.transactions for item in items))
+    mark = Mark(
+        commit.lsn, commit.end_lsn, commit.committed_at + EPOCH, sum(item.transactions for item in items)
+    )
     pieces = deque(piece for item in items for piece in cut_pieces(item))
     has_rows = any(piece.has_rows() for piece in pieces)
     return StreamSet(_drain(pieces), Carry(), relations, mark=mark, totals=totals, has_rows=has_rows)
@@ -120,7 +124,7 @@ def streamed_set(item: Spilled, relations: Relations, totals: Totals) -> StreamS
 
 
 def _read(item: Spilled, known: Relations, relations: Relations) -> Iterator[Piece]:
-    """The file's pieces; then everybody learns what it said of tables, unless something newer was said meanwhile."""
+    """The file's pieces; then everybody learns what it said of tables, unless newer was said meanwhile."""
     yield from item.pieces(PIECE)
     item.remove()
     for oid, relation in known.items():

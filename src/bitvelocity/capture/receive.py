@@ -1,5 +1,5 @@
-"""The thread that reads the stream: it collects whole transactions, spills those in progress, and keeps the server
-informed on time, however slow the consumer is.
+"""The thread that reads the stream: it collects whole transactions, spills those in progress, and keeps the
+server informed on time, however slow the consumer is.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import threading
 import time
 from dataclasses import dataclass
 from struct import pack
-
-import psycopg
 
 from bitvelocity.errors import BitVelocityError, ConnectionLostError
 
@@ -54,7 +52,9 @@ class Taken:
 class Receiver:
     """Reads one replication stream from `start` to `close`. `take` and `confirm` belong to the consumer."""
 
-    def __init__(self, wire: Wire, spill: SpillFolder, place: Place, *, limit: int, report_every: float) -> None:
+    def __init__(
+        self, wire: Wire, spill: SpillFolder, place: Place, *, limit: int, report_every: float
+    ) -> None:
         self._wire, self._spill, self._place = wire, spill, place
         self._limit, self._report_every = limit, report_every
         self._changed = threading.Condition()
@@ -78,11 +78,13 @@ class Receiver:
     def take(self, timeout: float) -> Taken:
         """All whole transactions since the last call; waits up to `timeout` seconds for the first.
 
-        While the server has much to send, it waits a moment longer, since tiny sets cost more than they bring.
+        While the server has much to send, it waits a moment longer, since tiny sets are dear.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._has_whole() or self._failure, timeout)
-            self._changed.wait_for(lambda: self._failure or not self._flowing or self._size() > _WORTHWHILE, _GATHER)
+            self._changed.wait_for(
+                lambda: self._failure or not self._flowing or self._size() > _WORTHWHILE, _GATHER
+            )
             self._cut()
             if not self._ready and self._failure is not None:
                 raise self._failure
@@ -101,9 +103,10 @@ class Receiver:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        with contextlib.suppress(OSError, psycopg.Error):
-            self._wire.interrupt()
-        self._thread.join()
+        if self._thread.is_alive():
+            with contextlib.suppress(OSError):
+                self._wire.interrupt()
+            self._thread.join()
 
     def _size(self) -> int:
         return self._pending + len(self._splitter)
@@ -179,7 +182,9 @@ class Receiver:
         began = time.monotonic()
         while self._is_full() and not self._stopping:
             with self._changed:
-                self._changed.wait_for(lambda: not self._is_full() or self._stopping, min(1.0, self._report_every))
+                self._changed.wait_for(
+                    lambda: not self._is_full() or self._stopping, min(1.0, self._report_every)
+                )
             self._report_if_due()
         self.waited += time.monotonic() - began
 
@@ -218,6 +223,8 @@ def begin_stream(wire: Wire, statement: bytes, place: Place) -> bytearray:
 
 
 def _lost(error: Exception) -> ConnectionLostError:
-    lost = ConnectionLostError(f"The connection to the source was lost: {error or type(error).__name__}", safe=KEPT)
+    lost = ConnectionLostError(
+        f"The connection to the source was lost: {error or type(error).__name__}", safe=KEPT
+    )
     lost.__cause__ = error
     return lost

@@ -59,13 +59,17 @@ def _slot(facts: dict[str, Any]) -> Slot:
 def check_source(connection: Connection, place: Place) -> None:
     """Refuse early, and in words, what START_REPLICATION would refuse late."""
     level = connection.execute(
-        "select setting from pg_settings where name in ('wal_level', 'effective_wal_level') order by name limit 1"
+        "select setting from pg_settings where name in ('wal_level', 'effective_wal_level') order by name"
     ).fetchone()
     if level and level[0] != "logical":
         raise wal_level_low(f"wal_level is {level[0]}")
-    if not connection.execute("select 1 from pg_publication where pubname = %s", [place.publication]).fetchone():
+    if not connection.execute(
+        "select 1 from pg_publication where pubname = %s", [place.publication]
+    ).fetchone():
         raise publication_missing(place)
-    may = connection.execute("select rolreplication or rolsuper from pg_roles where rolname = current_user").fetchone()
+    may = connection.execute(
+        "select rolreplication or rolsuper from pg_roles where rolname = current_user"
+    ).fetchone()
     if not (may and may[0]):
         raise CaptureError(
             "The user of the DSN may not read the change stream.",
@@ -106,7 +110,9 @@ def drop_slot(connection: Connection, place: Place) -> None:
 
 def report_interval(connection: Connection, at_most: float) -> float:
     """Seconds between reports that keep a server of this wal_sender_timeout (0: none) from giving us up."""
-    row = connection.execute("select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'").fetchone()
+    row = connection.execute(
+        "select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout'"
+    ).fetchone()
     timeout: float = row[0] if row and row[0] else at_most * 4
     return min(at_most, timeout / 4)
 
@@ -131,7 +137,9 @@ def create_slot(replication: Connection, place: Place, *, failover: bool) -> New
             remedy="Leave `failover` off, or upgrade the server.",
         )
     options = sql.SQL("SNAPSHOT 'export', FAILOVER true" if failover else "SNAPSHOT 'export'")
-    statement = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput ({})").format(sql.Identifier(place.slot), options)
+    statement = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput ({})").format(
+        sql.Identifier(place.slot), options
+    )
     row = replication.execute(statement).fetchone()
     assert row is not None  # the command has always one row
     return NewSlot(parse_lsn(row[1]), row[2])

@@ -1,4 +1,6 @@
-"""The tables as they stand where the stream begins: one consistent read, joined to the stream without gap or overlap."""
+"""The tables as they stand where the stream begins: one consistent read, joined to the stream without gap or
+overlap.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from psycopg import sql
 from bitvelocity.changes import AFTER, BEFORE, SYSTEM_FIELDS, Batch, Mark
 from bitvelocity.errors import CaptureError
 
-from .connection import Connection, Wire
+from .connection import Connection, Wire, our_errors
 from .copytext import CopyRows, parse_copy
 from .failures import Place, failure
 from .pgoutput.buffer import Strings, letters
@@ -80,19 +82,26 @@ class PublishedTable:
         return error
 
     def copy(self, connection: Connection) -> bytes:
-        """The statement that prints its rows: those of its partitions too, but not those of tables that inherit."""
+        """The statement that prints its rows: those of partitions too, not those of inheriting tables."""
         columns = sql.SQL(", ").join(map(sql.Identifier, self.columns))
         only = sql.SQL("" if self.partitioned else "ONLY ")
-        where = sql.SQL(f" WHERE {self.row_filter}" if self.row_filter else "")  # as the server itself prints it
-        query = sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT").format(columns, only, self.identifier, where)
+        where = sql.SQL(
+            f" WHERE {self.row_filter}" if self.row_filter else ""
+        )  # as the server itself prints it
+        query = sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT").format(
+            columns, only, self.identifier, where
+        )
         return query.as_bytes(connection)
 
 
 def published_tables(connection: Connection, publication: str) -> list[PublishedTable]:
-    """What the publication holds, each table once: a partitioned table by its root when it is published so."""
-    with_generated = connection.info.server_version >= _GENERATED_SINCE  # before, the view lists them and no stream has them
+    """What the publication holds, each table once: a partitioned table by its root if published so."""
+    with_generated = connection.info.server_version >= _GENERATED_SINCE  # listed before, but never sent
     rows = connection.execute(_TABLES, [with_generated, publication]).fetchall()
-    return [PublishedTable(schema, name, root, where, tuple(columns)) for schema, name, root, where, columns in rows]
+    return [
+        PublishedTable(schema, name, root, where, tuple(columns))
+        for schema, name, root, where, columns in rows
+    ]
 
 
 class SnapshotSet:
@@ -114,7 +123,7 @@ class SnapshotSet:
             table.lock(connection, place)
 
     def rewritten(self) -> list[str]:
-        """Tables that were rewritten or truncated between the snapshot and our locks: they would read as empty."""
+        """Tables rewritten or truncated between the snapshot and our locks: they would read as empty."""
         names = [table.identifier.as_string(self._connection) for table in self._tables]
         return [row[0] for row in self._connection.execute(_REWRITTEN, [names])]
 
@@ -125,8 +134,9 @@ class SnapshotSet:
         return Mark(lsn=point - 1, resume=point, committed_at=self._at, transactions=1, rows=self._rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        for table in self._tables:
-            yield from self._read(table)
+        with our_errors(self._place):
+            for table in self._tables:
+                yield from self._read(table)
         self.done = True
 
     def _read(self, table: PublishedTable) -> Iterator[Batch]:

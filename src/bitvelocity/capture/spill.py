@@ -1,4 +1,6 @@
-"""Transactions in progress: streamed ahead of their commit, kept as raw frames in one file each, decoded at commit."""
+"""Transactions in progress: streamed ahead of their commit, kept as raw frames in one file each, decoded at
+commit.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ class Spilled:
 
 
 class SpillFolder:
-    """The files of all transactions in progress. Belongs to one slot; what a crash left there is removed at once."""
+    """The files of transactions in progress, of one slot. What a crash left there is removed at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,6 +116,6 @@ def _disk_trouble(path: Path) -> Iterator[None]:
         raise CaptureError(
             f"Transactions in progress cannot be kept in {path}: {error.strerror or error}.",
             safe=KEPT,
-            remedy="Make room there or choose another folder. It needs the size of the largest open transactions; "
+            remedy="Make room or choose another folder: it takes the size of the largest open transactions; "
             "a higher logical_decoding_work_mem keeps more of them on the server.",
         ) from error

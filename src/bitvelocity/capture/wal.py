@@ -77,9 +77,9 @@ class SourceStats:
 class WalSource:
     """Reads one publication through one slot; a `changes.Source`. Not for use from several threads.
 
-    - `has_position`: whether the sinks have committed anything from this slot. If not, `snapshot` makes a fresh slot
-      (an old one of that name comes from a start that died before its first commit) and yields the tables as they
-      are. If so, the slot must be there: otherwise changes were lost, and that is an error.
+    - `has_position`: whether the sinks have committed anything from this slot. If not, `snapshot` makes a
+      fresh slot (an old one of that name comes from a start that died before its first commit) and yields the
+      tables as they are. If so, the slot must be there: otherwise changes were lost, and that is an error.
     - `start_lsn`: commit LSN up to which every sink has everything; transactions up to it are not sent again.
     - `spill`: folder for large transactions in progress; each slot has its own subfolder.
 
@@ -111,11 +111,11 @@ class WalSource:
         self._snapshot: SnapshotSet | None = None
         self._yielded = self._confirmed = self._sent = 0
         self.seen = 0
-        """LSN up to which everything was received and yielded: what an idle source may put on its watermark."""
+        """LSN up to which everything was received and yielded."""
         self._check()
 
     def snapshot(self) -> Iterator[ChangeSet]:
-        """The tables as they stand at the start of the stream, as one change set; empty when there is a position.
+        """The tables as they stand where the stream begins, in one change set. Empty if there is a position.
 
         Waits for all transactions that are running in the source to end: PostgreSQL begins a slot only then.
         """
@@ -129,8 +129,8 @@ class WalSource:
     def tail(self, timeout: float) -> Iterator[ChangeSet]:
         """Change sets as they commit: all that is complete at once, so that they grow under load.
 
-        A transaction that was streamed ahead of its commit is a change set of its own. Transactions without rows
-        (heartbeats, watermarks) only move `seen`.
+        A transaction that was streamed ahead of its commit is a change set of its own. Transactions without
+        rows (heartbeats, watermarks) only move `seen`.
         """
         receiver = self._receiver or self._start()
         deadline = time.monotonic() + timeout
@@ -180,7 +180,7 @@ class WalSource:
         """
         for _ in range(_ATTEMPTS):
             self._drop_old_slot()
-            keeper = self._connect(replication=True)  # the snapshot lives as long as this connection is left alone
+            keeper = self._connect(replication=True)  # the snapshot lives while this connection is left alone
             slot = create_slot(keeper, self._place, failover=self._tuning.failover)
             reader = self._connect()
             snapshot = SnapshotSet(reader, self._wire(reader), slot=slot, place=self._place)
@@ -218,13 +218,14 @@ class WalSource:
             start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
             received = begin_stream(wire, start_statement(self._place, start), self._place)
         self._spill = SpillFolder(self._spill_path)
-        self._receiver = Receiver(wire, self._spill, self._place, limit=self._tuning.limit, report_every=pause)
+        limit = self._tuning.limit
+        self._receiver = Receiver(wire, self._spill, self._place, limit=limit, report_every=pause)
         self._receiver.confirm(self._confirmed)
         self._receiver.start(received)
         return self._receiver
 
     def _next_set(self) -> StreamSet | None:
-        """What stands first in the queue: all frames in memory up to the next spilled transaction, or that one."""
+        """The first in the queue: all frames in memory up to the next spilled transaction, or that one."""
         if not self._queue:
             return None
         if isinstance(first := self._queue.popleft(), Spilled):
@@ -246,7 +247,7 @@ class WalSource:
             self._current = None
 
     def _rest(self, receiver: Receiver) -> None:
-        """Nothing is in flight: what the server says to be its end counts as seen, and is confirmed if all else is.
+        """Nothing is in flight: the server's end counts as seen, and is confirmed if all else is.
 
         Without that, a quiet database beside a busy one would keep all WAL of the cluster.
         """

@@ -1,4 +1,6 @@
-"""A real source for the tests of capture: a database, statements to run in it, and change sets read from it."""
+"""A real source for the tests of capture: a database, statements to run in it, and change sets read from
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,16 @@ import psycopg
 import pytest
 
 from bitvelocity.capture import Tuning, WalSource
-from bitvelocity.changes import ChangeSet, format_lsn
+from bitvelocity.changes import ChangeSet, Source, format_lsn
 
 ORDERS = "create table orders (id bigint primary key, name text, note text)"
 
 
 @dataclass
 class Bench:
-    """A database and the sources that were opened on it. Slots carry the database's name: they are the cluster's."""
+    """A database and the sources that were opened on it. Slots carry the database's name: they are the
+    cluster's.
+    """
 
     dsn: str
     spill: Path
@@ -36,7 +40,9 @@ class Bench:
         return row[0]
 
     def fill(self, first: int, last: int) -> None:
-        self.run(f"insert into orders select i, 'name ' || i, repeat('x', i % 90) from generate_series({first}, {last}) i")
+        self.run(
+            f"insert into orders select i, 'name ' || i, repeat('x', i % 90) from generate_series({first}, {last}) i"
+        )
 
     @property
     def slot(self) -> str:
@@ -49,14 +55,17 @@ class Bench:
         self.opened.append(source)
         return source
 
-    def snapshot(self, source: WalSource) -> list[dict[str, Any]]:
+    def snapshot(self, source: Source) -> list[dict[str, Any]]:
         return [row for change_set in source.snapshot() for row in self.take(source, change_set)]
 
-    def take(self, source: WalSource, change_set: ChangeSet) -> list[dict[str, Any]]:
+    def take(self, source: Source, change_set: ChangeSet) -> list[dict[str, Any]]:
         rows = []
         for batch in change_set:
             batch.data.validate(full=True)
-            rows += [{"relation": batch.relation, "columns": batch.columns, **row} for row in batch.data.to_pylist()]
+            rows += [
+                {"relation": batch.relation, "columns": batch.columns, **row}
+                for row in batch.data.to_pylist()
+            ]
         assert change_set.mark.rows == len(rows)
         source.confirm(change_set.mark.resume)
         return rows

@@ -133,7 +133,15 @@ def test_every_single_byte_may_come_alone() -> None:
 
 
 def test_a_keepalive_says_whether_it_stands_between_transactions() -> None:
-    stream = keepalive(1) + begin(1) + keepalive(2) + commit(1) + keepalive(3) + segment(9, keepalive(4)) + keepalive(5)
+    stream = (
+        keepalive(1)
+        + begin(1)
+        + keepalive(2)
+        + commit(1)
+        + keepalive(3)
+        + segment(9, keepalive(4))
+        + keepalive(5)
+    )
     found = [event for event in Splitter().feed(stream) if isinstance(event, Keepalive)]
     assert [event.wal_end for event in found if event.between] == [1, 3, 5]
 

@@ -42,7 +42,10 @@ def test_a_slot_is_judged(facts: dict[str, Any], state: str, finding: str | None
 def test_health_tells_what_the_slot_costs(source_db: Bench) -> None:
     absent = slot_health(source_db.dsn, source_db.slot)
     assert (absent.exists, absent.state) == (False, "bad")
-    source_db.run("create table orders (id bigint, name text, note text)", "create publication bitvelocity for table orders")
+    source_db.run(
+        "create table orders (id bigint, name text, note text)",
+        "create publication bitvelocity for table orders",
+    )
     source = source_db.open()
     source_db.snapshot(source)
     source_db.fill(1, 2000)

@@ -51,12 +51,18 @@ class Stream:
         self.starts.append(len(self.data))
         self.data += b"d" + pack(">I", len(message) + 28) + b"w" + pack(">QQQ", 0, 0, sent) + message
 
-    def relation(self, oid: int, columns: str, *, name: str = "orders", types: Sequence[int] = (), sent: int = 0) -> None:
+    def relation(
+        self, oid: int, columns: str, *, name: str = "orders", types: Sequence[int] = (), sent: int = 0
+    ) -> None:
         """`columns`: names by spaces, with a star for those of the key."""
-        message = b"R" + pack(">I", oid) + b"public\0" + name.encode() + b"\0d" + pack(">H", len(columns.split()))
+        message = (
+            b"R" + pack(">I", oid) + b"public\0" + name.encode() + b"\0d" + pack(">H", len(columns.split()))
+        )
         for number, column in enumerate(columns.split()):
             kind = types[number] if types else 25
-            message += pack(">B", column.endswith("*")) + column.rstrip("*").encode() + b"\0" + pack(">Ii", kind, -1)
+            message += (
+                pack(">B", column.endswith("*")) + column.rstrip("*").encode() + b"\0" + pack(">Ii", kind, -1)
+            )
         self.add(message, sent)
 
     def begin(self, lsn: int, xid: int = 7, at: int = 1) -> None:
@@ -138,7 +144,13 @@ def test_old_rows_come_whole_by_key_or_not_at_all(stream: Stream) -> None:
     stream.commit(1)
     batch = only(stream.decode())
     assert [row["_op"] for row in rows(batch)] == ["u", "u", "u", "d", "d"]
-    assert images(batch, "after") == [("1", "new", "n"), ("3", "x", None), ("4", "y", None), (None,) * 3, (None,) * 3]
+    assert images(batch, "after") == [
+        ("1", "new", "n"),
+        ("3", "x", None),
+        ("4", "y", None),
+        (None,) * 3,
+        (None,) * 3,
+    ]
     assert images(batch, "before") == [
         ("1", "old", None), ("2", None, None), (None,) * 3, ("5", None, None), ("6", "six", ""),
     ]  # fmt: skip
@@ -262,7 +274,9 @@ def test_rows_after_a_context_carry_it_and_only_in_its_transaction(stream: Strea
     "content",
     [b"", b"no json", b"[1]", b'"x"', b"null", b"\xff\xfe", b"{", b'{"user":"a"} {}', b"[" * 5000],
 )  # fmt: skip
-def test_a_context_that_is_no_json_object_names_nobody_and_breaks_nothing(stream: Stream, content: bytes) -> None:
+def test_a_context_that_is_no_json_object_names_nobody_and_breaks_nothing(
+    stream: Stream, content: bytes
+) -> None:
     stream.begin(1)
     stream.message(b'{"user":"ann"}')
     stream.insert([b"1", b"", b""])

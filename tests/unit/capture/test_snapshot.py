@@ -71,7 +71,10 @@ def test_tables_without_columns_or_key_and_with_odd_names(source_db: Bench) -> N
     assert [(row["_op"], row["after_a"], row["after_B c"]) for row in odd] == [
         ("r", "x\ty\\", "{1,2}"), ("r", None, None), ("r", "", "{}"), ("d", None, None),
     ]  # fmt: skip
-    assert [(row["_op"], row["columns"]) for row in rows if row["relation"] == "public.empty"] == [("r", ()), ("c", ())]
+    assert [(row["_op"], row["columns"]) for row in rows if row["relation"] == "public.empty"] == [
+        ("r", ()),
+        ("c", ()),
+    ]
 
 
 @pytest.mark.every_postgres
@@ -97,7 +100,9 @@ def test_an_empty_publication_gives_a_position(source_db: Bench) -> None:
 
 def test_large_tables_come_in_pieces(source_db: Bench) -> None:
     source_db.run(ORDERS, PUBLISH + "orders")
-    source_db.run("insert into orders select i, repeat('x', 1000), E'\\\\' || i from generate_series(1, 20000) i")
+    source_db.run(
+        "insert into orders select i, repeat('x', 1000), E'\\\\' || i from generate_series(1, 20000) i"
+    )
     source = source_db.open()
     sizes = [batch.data.num_rows for change_set in source.snapshot() for batch in change_set]
     assert len(sizes) > 2

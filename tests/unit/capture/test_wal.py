@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bitvelocity.capture import Tuning, WalSource, slot_health
+from bitvelocity.changes import Source
 from bitvelocity.errors import CaptureError, ConnectionLostError
+from bitvelocity.oltp import Server
 
 if TYPE_CHECKING:
     from tests.unit.capture.conftest import Bench
@@ -42,7 +50,10 @@ def test_a_connection_that_is_cut_is_told_and_the_next_one_goes_on(source_db: Be
     source_db.fill(1, 5)
     rows = source_db.tail(source)
     source_db.fill(6, 10)
-    source_db.one("select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = %s", source_db.slot)
+    source_db.one(
+        "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = %s",
+        source_db.slot,
+    )
     with pytest.raises(ConnectionLostError) as lost:
         read_until_error(source_db, source, rows)
     assert lost.value.retry == "itself"
@@ -88,9 +99,67 @@ def test_what_is_not_confirmed_is_not_forgotten(source_db: Bench) -> None:
     assert confirmed(source_db) <= row["_lsn"]
 
 
+def test_change_sets_not_iterated_are_no_hindrance(source_db: Bench) -> None:
+    source_db.run(ORDERS, PUBLISH)
+    source = source_db.open(tuning=Tuning(settings={"logical_decoding_work_mem": "64kB"}))
+    source_db.snapshot(source)
+    source_db.fill(1, 3000)
+    changes = source.tail(5)
+    next(changes)
+    source_db.run("alter table orders add column extra int", "insert into orders values (9000, '', '', 7)")
+    (row,) = source_db.tail(source)
+    assert (row["after_id"], row["after_extra"]) == ("9000", "7")
+    assert source.stats.rows == 3001
+
+
+@pytest.mark.every_postgres
+def test_an_encrypted_connection_is_read_through_libpq(source_db: Bench, postgres: Server) -> None:
+    if not source_db.one("select setting from pg_settings where name = 'ssl_library'"):
+        pytest.skip("this PostgreSQL is built without TLS")
+    with encryption(source_db):
+        host, port = conninfo_to_dict(postgres.tcp_dsn)["host"], postgres.port
+        dsn = make_conninfo(source_db.dsn, host=host, port=port, sslmode="require")
+        source_db.run(ORDERS, PUBLISH)
+        source_db.fill(1, 500)
+        source = source_db.open(dsn=dsn, tuning=Tuning(settings={"logical_decoding_work_mem": "64kB"}))
+        rows = source_db.snapshot(source)
+        for first in (1001, 2001):
+            source_db.fill(first, first + 5)
+        source_db.fill(5001, 8000)
+        rows += source_db.tail(source)
+        ids = [*range(1, 501), *range(1001, 1007), *range(2001, 2007), *range(5001, 8001)]
+        assert sorted(int(row["after_id"]) for row in rows) == ids  # the snapshot's rows are in no order
+        assert source.stats.streamed == 1
+        assert source_db.one("select bool_and(ssl) from pg_stat_ssl join pg_stat_replication using (pid)")
+        refusal = refused(source_db, dsn=dsn, tail=True, slot="absent")
+        assert refusal.code == "SlotGone"
+        source_db.one("select pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = %s",
+                      source_db.slot)  # fmt: skip
+        with pytest.raises(ConnectionLostError):
+            read_until_error(source_db, source, rows)
+
+
+@contextmanager
+def encryption(source_db: Bench) -> Iterator[None]:
+    """The server with a certificate that it signed itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    data = Path(source_db.one("select setting from pg_settings where name = 'data_directory'"))
+    words = "req -new -x509 -days 2 -nodes -subj /CN=localhost -out server.crt -keyout server.key"
+    subprocess.run(["openssl", *words.split()], cwd=data, check=True, capture_output=True)
+    for name in ("server.crt", "server.key"):
+        os.chown(data / name, data.stat().st_uid, data.stat().st_gid)
+        (data / name).chmod(0o600)
+    source_db.run("alter system set ssl = on", "select pg_reload_conf()")
+    try:
+        yield
+    finally:
+        source_db.run("alter system reset ssl", "select pg_reload_conf()")
+
+
 def test_what_the_sinks_have_is_not_sent_again(source_db: Bench) -> None:
     source_db.run(ORDERS, PUBLISH)
-    source = source_db.open()
+    source: Source = source_db.open()
     source_db.snapshot(source)
     for number in range(1, 6):
         source_db.fill(number, number)
@@ -100,10 +169,12 @@ def test_what_the_sinks_have_is_not_sent_again(source_db: Bench) -> None:
     assert [row["after_id"] for row in source_db.tail(again)] == ["4", "5"]
 
 
-def read_unconfirmed(source: WalSource, count: int) -> list[dict[str, Any]]:
+def read_unconfirmed(source: Source, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while len(rows) < count:
-        rows += [row for change_set in source.tail(0.02) for batch in change_set for row in batch.data.to_pylist()]
+        rows += [
+            row for change_set in source.tail(0.02) for batch in change_set for row in batch.data.to_pylist()
+        ]
     return rows
 
 
@@ -132,9 +203,9 @@ def test_refusals_name_the_remedy(source_db: Bench) -> None:
     unreadable = refused(source_db, dsn="postgres//me:hunter2@here")
     assert "hunter2" not in str(unreadable)
     assert unreadable.__cause__ is None
-    unreachable = refused(source_db, dsn=psycopg.conninfo.make_conninfo(source_db.dsn, port=1))
+    unreachable = refused(source_db, dsn=make_conninfo(source_db.dsn, port=1))
     assert isinstance(unreachable, ConnectionLostError)
-    elsewhere = refused(source_db, dsn=psycopg.conninfo.make_conninfo(source_db.dsn, dbname="nowhere"))
+    elsewhere = refused(source_db, dsn=make_conninfo(source_db.dsn, dbname="nowhere"))
     assert "existing database" in (elsewhere.remedy or "")
 
 
@@ -150,12 +221,12 @@ def test_missing_privileges_are_named(source_db: Bench) -> None:
     name = "reader_" + source_db.connection.info.dbname
     source_db.run(f"create role {name} login password 'pw'")
     try:
-        dsn = psycopg.conninfo.make_conninfo(source_db.dsn, user=name, password="pw")
+        dsn = make_conninfo(source_db.dsn, user=name, password="pw")
         assert refused(source_db, dsn=dsn).code == "MissingPrivilege"
         source_db.run(f"alter role {name} replication")
         unreadable = refused(source_db, dsn=dsn)
         assert (unreadable.entity, unreadable.code) == ("public.orders", "CaptureError:42501")
-        wrong = refused(source_db, dsn=psycopg.conninfo.make_conninfo(dsn, password="wrong"))
+        wrong = refused(source_db, dsn=make_conninfo(dsn, password="wrong"))
         assert "password" in wrong.what
         assert not isinstance(wrong, ConnectionLostError)
     finally:

@@ -1,8 +1,9 @@
 """Unaligned gathers from a byte buffer, and Arrow string views that point into it.
 
-A gather takes one item at each of many offsets. numpy does that three times faster with one 4- or 16-byte item per
-offset (overlapping, stride 1) than with rows of bytes, and 16 bytes from the length field on are already the shape of
-an Arrow view: length, then either 12 bytes of value or 4 of prefix, buffer number and offset.
+A gather takes one item at each of many offsets. numpy does that three times faster with one 4- or 16-byte
+item per offset (overlapping, stride 1) than with rows of bytes, and 16 bytes from the length field on are
+already the shape of an Arrow view: length, then either 12 bytes of value or 4 of prefix, buffer number and
+offset.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Buffer:
     def counted(self, at: Offsets, here: Flags | None = None) -> tuple[Views, Offsets]:
         """Views of values that have their 4-byte length before them, and those lengths.
 
-        `at` is where the lengths stand; only where `here` is there a value at all, elsewhere the view is empty.
+        `at` is where the lengths stand; only where `here` is there a value at all, elsewhere the view
+        is empty.
         """
         views = self._v16[at].view(np.uint32).reshape(len(at), 4)
         lengths = views[:, 0].byteswap()
@@ -96,7 +98,9 @@ class Buffer:
 
     def binaries(self, views: Views) -> pa.Array[Any]:
         """The same for bytes that need not be text."""
-        return pa.Array.from_buffers(pa.binary_view(), len(views), [None, pa.py_buffer(views.data), self.arrow])
+        return pa.Array.from_buffers(
+            pa.binary_view(), len(views), [None, pa.py_buffer(views.data), self.arrow]
+        )
 
 
 def _finish(views: Views, at: Offsets, lengths: Offsets) -> None:
@@ -120,7 +124,9 @@ def strings(views: Views, valid: Flags | None, data: pa.Buffer | None) -> String
     if valid is not None and not valid.all():
         bitmap = pa.py_buffer(np.packbits(valid, bitorder="little").data)
     buffers = [bitmap, pa.py_buffer(np.ascontiguousarray(views).data)]
-    return pa.Array.from_buffers(pa.string_view(), len(views), [*buffers, data] if data is not None else buffers)
+    return pa.Array.from_buffers(
+        pa.string_view(), len(views), [*buffers, data] if data is not None else buffers
+    )
 
 
 def letters(codes: npt.NDArray[np.uint8]) -> Strings:

@@ -20,9 +20,17 @@ NOBODY: Context = (None, None, None)
 _TRANSACTIONAL = 1
 _TEXT = rb'"([ !#-\[\]-~]*)"'
 _plain = re.compile(
-    rb'\{"user": ?' + _TEXT + rb'(?:, ?"correlation_id": ?' + _TEXT + rb')?(?:, ?"source": ?' + _TEXT + rb")?\}"
+    rb'\{"user": ?'
+    + _TEXT
+    + rb'(?:, ?"correlation_id": ?'
+    + _TEXT
+    + rb')?(?:, ?"source": ?'
+    + _TEXT
+    + rb")?\}"
 ).fullmatch
-"""What `bv.audit` writes when all letters are ASCII without escapes: read at a quarter of the price of a JSON parser."""
+"""What `bv.audit` writes when all letters are ASCII without escapes: read at a quarter of the price of a JSON
+parser.
+"""
 
 
 def is_context(buffer: Buffer, at: Offsets) -> Flags:
@@ -34,7 +42,8 @@ def is_context(buffer: Buffer, at: Offsets) -> Flags:
 class Contexts:
     """The contexts of a piece, numbered: 0 is nobody, 1 the one carried over, then one for each message.
 
-    `at` is where the messages' flags stand. This is a step per message, of which there is one per transaction.
+    `at` is where the messages' flags stand. This is a step per message, of which there is one in
+    a transaction.
     """
 
     def __init__(self, buffer: Buffer, at: Offsets, carried: Context) -> None:

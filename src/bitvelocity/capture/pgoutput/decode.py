@@ -1,7 +1,8 @@
-"""Messages to batches. Nothing here is done per row: fields, ordinals, contexts and images are gathered as columns.
+"""Messages to batches. Nothing here is done per row: fields, ordinals, contexts and images are gathered as
+columns.
 
-What one piece of a stream leaves open for the next (the transaction, its next ordinal, its context) is its `Carry`;
-what the stream has said about tables is the dictionary `relations`, which `decode` extends.
+What one piece of a stream leaves open for the next (the transaction, its next ordinal, its context) is its
+`Carry`; what the stream has said about tables is the dictionary `relations`, which `decode` extends.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bitvelocity.changes import Batch, format_lsn
 from bitvelocity.errors import CaptureError
 
 from ..frames import PAYLOAD
-from .buffer import TAIL, Buffer, Flags, Offsets, letters
+from .buffer import TAIL, Buffer, Flags, Offsets, Strings, letters
 from .context import NOBODY, Context, Contexts, is_context
 from .images import Image, absent_names, fill_unchanged, read_images
 from .relation import Relation, parse_relation
@@ -84,7 +85,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Row changes, one item each. `frame` is the number of the frame, `at` the offset of its first field, the OID."""
+    """Row changes, one item each. `frame`: number of the frame; `at`: offset of its first field, the OID."""
 
     frame: Index
     at: Offsets
@@ -128,8 +129,7 @@ def _changes(piece: Piece, wide: int, alive: Flags | np.bool_) -> tuple[Index, O
     which = np.repeat(np.arange(len(frame)), times)
     nth = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
     listed = at[which] + 5 + 4 * nth
-    frame, at, oid = frame[which], at[which], oid[which]
-    return frame, at, np.where(truncates[which], piece.buffer.u32(np.where(truncates[which], listed, at)), oid)
+    return frame[which], at[which], piece.buffer.u32(np.where(truncates[which], listed, at[which]))
 
 
 def _rows(
@@ -151,7 +151,15 @@ def _rows(
     tx = of_frame[frame]
     context = np.where(context_of[seen] == tx, seen + 1, 0)
     rows = _Rows(
-        frame, at, piece.kinds[frame], oid, lsn[tx], np.arange(len(frame)) - first[tx], xid[tx], committed_at[tx], context
+        frame,
+        at,
+        piece.kinds[frame],
+        oid,
+        lsn[tx],
+        np.arange(len(frame)) - first[tx],
+        xid[tx],
+        committed_at[tx],
+        context,
     )
     last = len(begins)
     after = replace(
@@ -169,7 +177,8 @@ def _shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tup
     """The shapes of each table in this piece, each with the frame from which on it holds."""
     shapes = {oid: [(-1, relation)] for oid, relation in relations.items()}
     for number in np.flatnonzero(piece.kinds == _RELATION).tolist():
-        relation = parse_relation(piece.buffer.raw, int(piece.starts[number]), int(piece.at[number]) + 1 + wide)
+        start = int(piece.starts[number])
+        relation = parse_relation(piece.buffer.raw, start, start + PAYLOAD + 1 + wide)
         relations[relation.oid] = relation
         known = shapes.setdefault(relation.oid, [])
         if not known or known[-1][1] != relation:
@@ -213,12 +222,12 @@ def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts) ->
         absent_names(after, relation, count),
     ]
     for images in (after, before):
-        arrays += (
-            [void if image.views is None else piece.buffer.strings(image.views, image.valid) for image in images]
-            if images
-            else [void] * len(relation.columns)
-        )
+        arrays += [_column(piece, image, void) for image in images] or [void] * len(relation.columns)
     return Batch(relation.qualified, relation.columns, pa.Table.from_arrays(arrays, names=relation.names))
+
+
+def _column(piece: Piece, image: Image, void: Strings) -> Strings:
+    return void if image.views is None else piece.buffer.strings(image.views, image.valid)
 
 
 def _images(piece: Piece, relation: Relation, rows: _Rows) -> tuple[list[Image], list[Image]]:
@@ -246,7 +255,7 @@ def _read(piece: Piece, relation: Relation, tag: Offsets, has: Flags) -> tuple[l
             "A row of the stream does not have the columns that the stream declared.",
             entity=relation.qualified,
             safe="Nothing of this transaction was taken; the source still has it.",
-            remedy="This is a defect of the reader or of a proxy in between: please report it with the server's version.",
+            remedy="A defect of the reader, or of a proxy in between: report it with the server's version.",
         )
     return read_images(piece.buffer, np.where(has, tag + 3, piece.nulls_at), relation)
 

@@ -63,7 +63,7 @@ def _refuse_binary(relation: Relation, column: int) -> None:
             f"Column {relation.columns[column]} came in PostgreSQL's binary form.",
             entity=relation.qualified,
             safe="Nothing of this transaction was taken; the source still has it.",
-            remedy="Start the stream without the option `binary`: changes are kept as the source prints them.",
+            remedy="Start the stream without the option `binary`: values are kept as the source prints them.",
         )
 
 

@@ -71,4 +71,3 @@ def parse_relation(frame: bytes | bytearray, start: int, at: int) -> Relation:
 def _text(frame: bytes | bytearray, at: int) -> tuple[str, int]:
     end = frame.index(0, at)
     return frame[at:end].decode(), end + 1
-
