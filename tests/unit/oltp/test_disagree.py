@@ -1,0 +1,132 @@
+"""Where entity and database disagree, or the rows do: refused with a remedy, and nothing is half done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from bitvelocity.contracts import Column, EntitySpec, Type
+from bitvelocity.errors import DatabaseError
+from bitvelocity.oltp import Plan, apply, connect, plan
+
+TEXT, INT, MONEY = Type("text"), Type("int32"), Type("decimal", 10, 2)
+
+BARE = EntitySpec(
+    name="bare",
+    table="bare",
+    columns=(Column(name="id", type=INT), Column(name="note", type=TEXT, nullable=True)),
+    key=("id",),
+    audit=False,
+    replica_identity="default",
+)
+
+
+def settle(dsn: str, *specs: EntitySpec, allow_destructive: bool = False) -> Plan:
+    """Plan, apply, and see that nothing is left to do."""
+    made = plan(dsn, specs, allow_destructive=allow_destructive)
+    apply(dsn, made)
+    again = plan(dsn, specs, allow_destructive=allow_destructive)
+    assert again.text() == ""
+    return made
+
+
+def run(dsn: str, *statements: str) -> list[Any]:
+    with connect(dsn, autocommit=True) as connection:
+        for statement in statements[:-1]:
+            connection.execute(statement)  # type: ignore[call-overload,unused-ignore]
+        cursor = connection.execute(statements[-1])
+        return cursor.fetchall() if cursor.description else []
+
+
+def with_column(spec: EntitySpec, *columns: Column) -> EntitySpec:
+    named = {column.name: column for column in columns}
+    kept = [named.pop(column.name, column) for column in spec.columns]
+    return replace(spec, columns=(*kept, *named.values()))
+
+
+@pytest.mark.parametrize(
+    ("ddl", "said"),
+    [
+        ("create view bare as select 1 as id, ''::text as note", "a view"),
+        ("create table bare (id int, note text)", r"key of public\.bare is \(\)"),
+        ("create table bare (id int primary key, note text) partition by range (id)", "partitioned by"),
+        ("create unlogged table bare (id int primary key, note text)", "unlogged"),
+        ("create table bare (id bigint primary key, note text)", "id is bigint"),
+        ("create table bare (id int generated always as identity primary key, note text)", "identity"),
+    ],
+)
+def test_entity_and_database_disagree(database: str, ddl: str, said: str) -> None:
+    run(database, ddl)
+    made = plan(database, [BARE])
+    with pytest.raises(DatabaseError, match=said) as caught:
+        apply(database, made)
+    assert caught.value.entity == "bare"
+    assert caught.value.remedy
+    assert caught.value.safe == "Nothing was changed."
+
+
+def test_expression_that_does_not_exist(database: str) -> None:
+    with pytest.raises(DatabaseError, match="no_such_function") as caught:
+        plan(database, [with_column(BARE, Column(name="note", type=TEXT, default="no_such_function()"))])
+    assert caught.value.entity == "bare"
+
+
+def test_role_that_may_not(database: str) -> None:
+    run(database, "drop role if exists weak", "create role weak login password 'w'")
+    weak = f"{database} user=weak password=w"
+    with pytest.raises(DatabaseError, match="permission denied") as caught:
+        plan(weak, [BARE])
+    assert "CREATE on the database" in str(caught.value.remedy)
+    run(database, "drop role weak")
+
+
+def test_new_column_without_a_value_for_old_rows_is_refused(database: str) -> None:
+    settle(database, BARE)
+    needy = with_column(BARE, Column(name="needed", type=INT))
+    assert not plan(database, [needy]).refused, "an empty table has no old rows"
+    run(database, "insert into bare values (1, 'kept')")
+    made = plan(database, [needy])
+    assert "no default" in made.conflicts[0].reason
+    with pytest.raises(DatabaseError, match="Entity and database disagree"):
+        apply(database, made)
+    settle(database, BARE)
+
+
+def test_rule_that_rows_break(database: str) -> None:
+    settle(database, BARE)
+    run(database, "insert into bare values (1, 'x')")
+    ruled = with_column(BARE, Column(name="note", type=TEXT, nullable=True, choices=("a", "b")))
+    with pytest.raises(DatabaseError, match="is violated by some row") as caught:
+        apply(database, plan(database, [ruled]))
+    assert "correct them" in str(caught.value.remedy)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        run(database, "insert into bare values (2, 'y')")
+    run(database, "update bare set note = 'a'")
+    settle(database, ruled)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(TEXT, INT), (Type("int64"), INT), (MONEY, Type("decimal", 9, 2)), (TEXT, Type("text", length=3)), (MONEY, Type("decimal", 10, 3))],
+    ids=str,
+)
+def test_narrowing_wants_the_flag(database: str, old: Type, new: Type) -> None:
+    settle(database, with_column(BARE, Column(name="x", type=old, nullable=True)))
+    narrow = with_column(BARE, Column(name="x", type=new, nullable=True))
+    with pytest.raises(DatabaseError, match="Values might not fit"):
+        apply(database, plan(database, [narrow]))
+    run(database, "insert into bare (id, x) values (1, '7')")
+    assert settle(database, narrow, allow_destructive=True).steps[0].destructive
+
+
+def test_narrowing_that_does_not_fit_changes_nothing(database: str) -> None:
+    settle(database, BARE)
+    run(database, "insert into bare values (1, 'seven')")
+    narrow = with_column(BARE, Column(name="note", type=INT, nullable=True), Column(name="y", type=INT, nullable=True))
+    with pytest.raises(DatabaseError) as caught:
+        apply(database, plan(database, [narrow], allow_destructive=True))
+    assert caught.value.safe == "Nothing was changed."
+    assert run(database, "select * from bare") == [(1, "seven")]
