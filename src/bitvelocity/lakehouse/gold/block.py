@@ -218,7 +218,7 @@ def _expand_groups(select: exp.Select, keys: tuple[exp.Expr, ...]) -> bool:
         if any(_aggregates(projection) for projection in select.selects):
             raise NotOneBlockError("it is one total over all rows")
         return False
-    if any(group.args.get(part) for part in ("grouping_sets", "cube", "rollup", "totals")):
+    if group.find(exp.Rollup, exp.Cube, exp.GroupingSets):
         raise NotOneBlockError("it groups in several ways at once")
     if group.args.get("all"):
         plain = [projection.unalias() for projection in select.selects if not _aggregates(projection)]

@@ -99,28 +99,16 @@ class Gold:
 
         `silver` stands in for the disk. May be called again at any time.
         """
-        clock = _Clock()
         self._stop()
         state = State(self._specs, self._models, memory_limit=self._memory_limit, spill=self._root / SCRATCH)
-        work = _Work(state)
-        with self._connect() as reading:
-            silver = silver or SilverOnDisk(self._root, self._specs, reading)
-            positions = {entity: silver.position(entity) for entity in state.silver}
-            for entity, rows in state.silver.items():
-                if (latest := silver.latest(entity, rows.schema.names)) is not None:
-                    rows.fill(latest)
-        clock.lap("load")
-        self._open_tables()
-        watermark = read_watermark(self._root)
-        position = watermark.position if watermark else max(positions.values(), default=0)
-        for model in self._models:
-            self._level(state, model, self._newest(model, positions), position=max(position, 0), work=work)
+        try:
+            receipt = self._start(state, silver)
+        except BaseException:
+            state.close()
+            raise
         self._state = state
-        state.tidy()
-        state.engine.use_threads(many=False)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="gold-upkeep")
-        clock.lap("models")
-        return work.receipt(position, self.versions(), clock.seconds)
+        return receipt
 
     def apply(self, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
         """Bring gold to `lsn` by what commits of silver changed; when it returns, gold is durable.
@@ -166,6 +154,25 @@ class Gold:
         if self._state is not None:
             self._state.close()
             self._state = None
+
+    def _start(self, state: State, silver: Silver | None) -> GoldReceipt:
+        clock, work = _Clock(), _Work(state)
+        with self._connect() as reading:
+            silver = silver or SilverOnDisk(self._root, self._specs, reading)
+            positions = {entity: silver.position(entity) for entity in state.silver}
+            for entity, rows in state.silver.items():
+                if (latest := silver.latest(entity, rows.schema.names)) is not None:
+                    rows.fill(latest)
+        clock.lap("load")
+        self._open_tables()
+        watermark = read_watermark(self._root)
+        position = max(watermark.position if watermark else max(positions.values(), default=0), 0)
+        for model in self._models:
+            self._level(state, model, self._newest(model, positions), position=position, work=work)
+        state.tidy()
+        state.engine.use_threads(many=False)
+        clock.lap("models")
+        return work.receipt(position, self.versions(), clock.seconds)
 
     def _apply(self, state: State, changed: Mapping[str, Changes | Sequence[Changes]], lsn: int) -> GoldReceipt:
         """1. silver's copies move, 2. models are computed, each staged while the next one is, 3. all are committed."""

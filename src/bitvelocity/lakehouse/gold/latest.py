@@ -44,7 +44,7 @@ def _read(changes: Sequence[Changes], names: list[str]) -> pa.Table:
 def _parts(change: Changes, names: list[str]) -> list[pa.Table]:
     if change.tables:
         return [_plain(table.select(names)) for table in change.tables]
-    files = [pl.scan_parquet(str(path)).select(dict.fromkeys((*names, *_PLACE))) for path in change.files]
+    files = [pl.scan_parquet(str(path)).select(list(dict.fromkeys((*names, *_PLACE)))) for path in change.files]
     return [pl.concat(files).sort(_PLACE, maintain_order=True).select(names).collect().to_arrow()] if files else []
 
 

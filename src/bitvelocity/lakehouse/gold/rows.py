@@ -41,7 +41,7 @@ class Rows:
         keys = [f"{item.sql} AS {identifier(item.name)}" for item in computed]
         self._columns = columns_sql(schema.names)
         self._filled = ", ".join([self._columns, *keys])
-        engine.cell(self._added, schema)
+        engine.put(self._added, schema.empty_table())
         self._add_sql = f"INSERT INTO {self.name} SELECT {self._filled} FROM {identifier(self._added)} AS _row"
         self._take_sql = {null_safe: self._take(null_safe=null_safe) for null_safe in (False, True)}
         shape = f"SELECT {self._filled} FROM {identifier(self._added)} AS _row"

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from bitvelocity.lakehouse.delta import LocalTable, Step, has_log, pass_by
 from bitvelocity.lakehouse.deltalog import TableState, lake_schema
-from bitvelocity.lakehouse.layers import Layers
+from bitvelocity.lakehouse.layers import Layers, above
 from bitvelocity.lakehouse.parquet import sync_path
 from bitvelocity.lakehouse.table import Staged
 
@@ -68,6 +68,7 @@ class GoldTable:
             key=model.key,
             scratch=scratch,
         )
+        self._pruned = -1
 
     def position(self) -> int:
         """The position of the newest commit; -1 when there is none, or when another form of the model wrote it."""
@@ -122,11 +123,16 @@ class GoldTable:
                 sync_path(self._folder)
 
     def maintain(self, background: Executor | None = None) -> None:
-        """Fold, roll up, checkpoint and clean what is due; an empty log stays empty."""
+        """Fold, roll up, checkpoint and clean what is due. Log files that the base has made void leave the log."""
         self._layers.maintain(background)
-        log, base = self._layers.log, self._layers.base
-        if log.files() and base.position() > log.position():
-            log.commit((), log.position(), replace=True, info={"reason": "the base has all of it"})
+        folded = self._layers.base.position()
+        if folded > self._pruned:
+            files = self._layers.log.files()
+            alive = {file.path for file in above(files, folded)}
+            void = [file for file in files if file.path not in alive]
+            if void:
+                self._layers.log.swap(void, ())
+            self._pruned = folded
 
     def settle(self) -> None:
         """Wait for what `background` still does."""
