@@ -54,6 +54,7 @@ def prove(project: Project, database: Database, check: Check, say: Say = lambda 
     keyed = [spec for spec in project.specs if spec.key]
     folder = project.settings.state_folder / "reconcile"
     try:
+        wait_until(project, 0, check)  # a first snapshot that came after the copy would look as if all were missing
         say("Copying the source at one position")
         export = export_tables(database.dsn, keyed, folder)
         say(f"Waiting for the lake to pass {format_lsn(export.lsn)}")

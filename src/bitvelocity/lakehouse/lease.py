@@ -26,7 +26,7 @@ class Lease:
         except OSError as error:
             raise LakeError(
                 f"the lake at {root} cannot be written: {error.strerror}",
-                remedy="choose a folder that this user can write (setting `lake`), or mend its permissions",
+                remedy="set [lake] path to a folder that this user can write, or mend its permissions",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
-NO = pa.scalar(value=False)
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,9 @@ def differing(before: pa.Table, after: pa.Table) -> Column | None:
 def _unequal(old: Column, new: Column) -> Column:
     unequal: Any = pc.not_equal(old, new)
     if old.null_count or new.null_count:
-        unequal = pc.or_(pc.fill_null(unequal, NO), pc.xor(old.is_null(), new.is_null()))
+        unequal = pc.or_(pc.fill_null(unequal, False), pc.xor(old.is_null(), new.is_null()))
     if pa.types.is_floating(new.type):
-        both_nan: Any = pc.fill_null(pc.and_(pc.is_nan(old), pc.is_nan(new)), NO)
+        both_nan: Any = pc.fill_null(pc.and_(pc.is_nan(old), pc.is_nan(new)), False)
         unequal = pc.and_not(unequal, both_nan)
     mask: Column = unequal
     return mask
