@@ -235,6 +235,16 @@ def test_several_commits_are_followed_at_once(house: Make) -> None:
     assert [row["day"] for row in made.stored("days")] == ["wed"]
 
 
+def test_a_row_whose_key_does_not_fit_is_not_there(house: Make) -> None:
+    made = house(facts=FACTS)
+    made.start()
+    table = made.orders.commit(("c", order(1)), ("c", order(2)))
+    keyless = table.set_column(0, "id", pa.array([1, None], pa.int64()))
+    del made.orders.rows[2]
+    made.gold.apply({"orders": Told(tables=[keyless])}, made.orders.lsn)
+    made.check()
+
+
 def test_another_select_is_computed_anew_and_only_differences_are_written(house: Make) -> None:
     made = house(days=DAYS)
     made.start()
