@@ -1,7 +1,8 @@
-"""Two layers proved equal at one position: silver against the source's own rows, gold against its full recompute.
+"""Layers proved equal at one position: silver against the source's rows, gold against its recompute.
 
-Nothing here talks to the source: its rows arrive as CSV, as PostgreSQL's COPY writes them, and DuckDB reads and casts
-them. That is a way of its own, apart from the casts that filled silver, so an error in those cannot hide.
+Nothing here talks to the source: its rows arrive as CSV, as PostgreSQL's COPY writes them, and DuckDB reads
+and casts them. That is a way of its own, apart from the casts that filled silver, so an error in those cannot
+hide.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Reader(Protocol):
 class EntityVerdict:
     """Whether silver holds the source's rows at `lsn`. Differences are (silver, source).
 
-    `unfit`: rows with a value that silver's type cannot hold (told in `_unfit` when it came). They are neither equal
-    nor a fault of the way: all that can be compared of them is.
+    `unfit`: rows with a value that silver's type cannot hold (told in `_unfit` when it came). They are
+    neither equal nor a fault of the way: all that can be compared of them is.
     """
 
     entity: str
@@ -80,7 +81,7 @@ class EntityVerdict:
 
 
 def compare_gold(reader: Reader, model: Model) -> ModelVerdict:
-    """Compute a model from the views of a reader and compare it with its stored table, exactly, in both directions."""
+    """Compute a model from the views of a reader, and compare it with its stored rows in both directions."""
     connection = reader.connection.cursor()
     stored = f"SELECT {columns_sql(model.column_names)} FROM {table_name('gold', model.name)}"
     try:
@@ -96,11 +97,14 @@ def compare_gold(reader: Reader, model: Model) -> ModelVerdict:
         connection.close()
 
 
-def compare_silver(reader: Reader, spec: EntitySpec, source: Path | Iterable[Path], at_lsn: int) -> EntityVerdict:
-    """Compare silver, as the transactions below `at_lsn` left it, with the source's rows at the same position.
+def compare_silver(
+    reader: Reader, spec: EntitySpec, source: Path | Iterable[Path], at_lsn: int
+) -> EntityVerdict:
+    """Compare silver, as the transactions below `at_lsn` left it, with the source's rows at the same
+    position.
 
-    `source`: CSV without header, the entity's columns in the spec's order, an empty field for NULL. Each part (month or
-    bucket) is compared by count and hash; where one differs its rows are compared one by one.
+    `source`: CSV without header, the entity's columns in the spec's order, an empty field for NULL. Each part
+    (month or bucket) is compared by count and hash; where one differs its rows are compared one by one.
     """
     files = [source] if isinstance(source, Path) else list(source)
     connection = reader.connection.cursor()
@@ -112,7 +116,7 @@ def compare_silver(reader: Reader, spec: EntitySpec, source: Path | Iterable[Pat
             f"silver and source cannot be compared: {str(error).splitlines()[0]}",
             entity=spec.name,
             safe="nothing was changed",
-            remedy="does the copy of the source have the entity's columns? bitvelocity apply shows what differs",
+            remedy="does the source have the entity's columns? bitvelocity apply shows what differs",
         ) from error
     finally:
         connection.close()
@@ -143,7 +147,9 @@ class _Comparison:
         samples: tuple[RowDifference, ...] = ()
         if differing:
             self._compare_rows()
-            counts |= dict(self._all("SELECT _kind, count(*) FROM _rows WHERE _kind IS NOT NULL GROUP BY _kind"))
+            counts |= dict(
+                self._all("SELECT _kind, count(*) FROM _rows WHERE _kind IS NOT NULL GROUP BY _kind")
+            )
             samples = tuple(self._samples())
         return EntityVerdict(
             entity=self._spec.name,
@@ -183,7 +189,9 @@ class _Comparison:
             f"AND NOT list_contains({told}, {literal(name)}) THEN {literal(name)} END"
             for name in own
         ]
-        columns = f"list_filter([{', '.join(differing)}], lambda c: c IS NOT NULL)" if own else "[]::VARCHAR[]"
+        columns = (
+            f"list_filter([{', '.join(differing)}], lambda c: c IS NOT NULL)" if own else "[]::VARCHAR[]"
+        )
         pairs = "".join(
             f", a.{identifier(name)} AS {identifier('source ' + name)}, b.{identifier(name)} AS {identifier('silver ' + name)}"
             for name in own
@@ -201,7 +209,10 @@ class _Comparison:
         names = [name for name in self._columns if name not in self._spec.lake_key]
         printed = ", ".join(
             f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}"
-            for name in (*self._spec.lake_key, *(f"{side} {name}" for side in ("silver", "source") for name in names))
+            for name in (
+                *self._spec.lake_key,
+                *(f"{side} {name}" for side in ("silver", "source") for name in names),
+            )
         )
         found = self._connection.sql(
             f"SELECT {printed}, _kind, CASE _kind WHEN 'unfit' THEN _told WHEN 'different' THEN _columns END AS _names "
@@ -230,12 +241,13 @@ def _part(spec: EntitySpec) -> str:
 
 
 def _source_sql(spec: EntitySpec, files: Sequence[Path]) -> str:
-    """The source's rows with silver's names and types. A value that does not fit is NULL, as it is in silver."""
+    """The source's rows with silver's names and types. A value that does not fit is NULL, as in silver."""
     read = ", ".join(f"{literal(f'c{number}')}: 'VARCHAR'" for number in range(len(spec.columns)))
     paths = ", ".join(literal(str(path)) for path in files)
     schema = silver_schema(spec)
     terms = ", ".join(
-        f"{_parsed(f'c{number}', field.type)} AS {identifier(field.name)}" for number, field in enumerate(schema)
+        f"{_parsed(f'c{number}', field.type)} AS {identifier(field.name)}"
+        for number, field in enumerate(schema)
     )
     return (
         f"SELECT {terms} FROM read_csv([{paths}], columns = {{{read}}}, header = false, auto_detect = false, "
@@ -255,17 +267,16 @@ def _parsed(column: str, kind: pa.DataType) -> str:
 def _as_of_sql(spec: EntitySpec, lsn: int) -> str:
     """Silver's rows as the transactions below `lsn` left them.
 
-    The log has the whole story while it is whole; below its oldest row the base speaks. A row of the base that is newer
-    than `lsn` is left out: the log has the one before it, for a base is only ever folded from the log.
+    The log has the whole story while it is whole; below its oldest row the base speaks. A row of the base
+    that is newer than `lsn` is left out: the log has the one before it, for a base is only ever folded from
+    the log.
     """
     key = columns_sql(spec.lake_key)
     names = columns_sql([*(spec.lake_names[column.name] for column in spec.columns), UNFIT])
     base, log = files_view(f"silver/{spec.name}"), files_view(f"silver/{spec.name}_changes")
     below = f"_lsn < {lsn:d}"
     cut = f"coalesce((SELECT max({PLACE}) FROM {log} WHERE _op = 't' AND {below}), -1)"
-    last = (
-        f"SELECT {key}, max({PLACE}) AS _place FROM {log} WHERE {below} AND _op <> 't' GROUP BY {key}"
-    )
+    last = f"SELECT {key}, max({PLACE}) AS _place FROM {log} WHERE {below} AND _op <> 't' GROUP BY {key}"
     return (
         f"SELECT {names} FROM (SELECT *, {PLACE} AS _place FROM {log} WHERE {below}) SEMI JOIN ({last}) "
         f"USING ({key}, _place) WHERE _op NOT IN ('d', 't') AND _place > {cut} UNION ALL "

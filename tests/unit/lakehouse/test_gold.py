@@ -112,7 +112,11 @@ class House:
 
     def log(self, model: str) -> list[tuple[str, Any]]:
         """What the log of a table has: operation and first column."""
-        rows = DeltaTable(self.root / "gold" / f"{model}_changes").to_pyarrow_table().sort_by([("_lsn", "ascending")])
+        rows = (
+            DeltaTable(self.root / "gold" / f"{model}_changes")
+            .to_pyarrow_table()
+            .sort_by([("_lsn", "ascending")])
+        )
         return [(row["_op"], row[rows.column_names[3]]) for row in rows.to_pylist()]
 
     def stored(self, model: str) -> list[dict[str, Any]]:
@@ -137,7 +141,12 @@ def house(tmp_path: Path) -> Iterator[Make]:
 
 
 def order(number: int, day: str | None = "mon", total: str = "1.00", note: str = "") -> dict[str, Any]:
-    return {"id": number, "day": day, "total": pa.scalar(total).cast(pa.decimal128(10, 2)).as_py(), "note": note}
+    return {
+        "id": number,
+        "day": day,
+        "total": pa.scalar(total).cast(pa.decimal128(10, 2)).as_py(),
+        "note": note,
+    }
 
 
 def test_small_tables_are_plain_delta_tables(house: Make) -> None:
@@ -154,7 +163,9 @@ def test_large_tables_take_what_differs_into_a_log(house: Make, monkeypatch: pyt
     made.start()
     made.step(*(("c", order(number)) for number in range(10)))
     base = made.stored("facts")
-    made.step(("u", order(3, total="9.00")), ("d", {"id": 4}), ("u", order(5, note="the model does not read this")))
+    made.step(
+        ("u", order(3, total="9.00")), ("d", {"id": 4}), ("u", order(5, note="the model does not read this"))
+    )
     assert made.stored("facts") == base
     assert sorted(made.log("facts")) == [("d", 4), ("u", 3)]
     made.check()
@@ -228,7 +239,9 @@ def test_several_commits_are_followed_at_once(house: Make) -> None:
     made = house(days=DAYS)
     made.start()
     first = Told(tables=[made.orders.commit(("c", order(1)), ("c", order(2)))])
-    second = Told(tables=[made.orders.commit(("d", {"id": 1}), ("t", {"id": None}), ("c", order(3, day="wed")))])
+    second = Told(
+        tables=[made.orders.commit(("d", {"id": 1}), ("t", {"id": None}), ("c", order(3, day="wed")))]
+    )
     made.orders.rows = {3: made.orders.rows[3]}
     made.gold.apply({"orders": [first, second]}, made.orders.lsn)
     made.check()
@@ -273,7 +286,11 @@ def test_other_columns_make_another_table(house: Make, old: str, new: str) -> No
     made.step(("c", order(1)))
     made.gold.close()
     columns = "sum(total) as total, count(*) as n" if "38" in new else "count(*) as n"
-    made.open(days=DAYS.replace(old, new).replace("sum(total) as total", columns if " n " in new else "sum(total) as total"))
+    made.open(
+        days=DAYS.replace(old, new).replace(
+            "sum(total) as total", columns if " n " in new else "sum(total) as total"
+        )
+    )
     made.start()
     made.check()
     made.step(("c", order(2)))
@@ -335,7 +352,9 @@ def test_the_state_stays_small_under_many_updates(house: Make, monkeypatch: pyte
     assert kept < 100, "dead rows are thrown out"
 
 
-def test_a_table_that_grows_moves_into_the_engine_and_back(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_grows_moves_into_the_engine_and_back(
+    house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bitvelocity.lakehouse.gold import state
 
     monkeypatch.setattr(state, "SMALL", 3)

@@ -32,7 +32,10 @@ def plan(sql: str, key: str = "k", columns: str = "k bigint, n bigint") -> Plan:
 FULL = [
     ("select id as k, x as n from silver.a order by id limit 3", "LIMIT"),
     ("select id as k, row_number() over (order by id) as n from silver.a", "window"),
-    ("select id as k, x as n from silver.a qualify row_number() over (partition by x order by id) = 1", "QUALIFY"),
+    (
+        "select id as k, x as n from silver.a qualify row_number() over (partition by x order by id) = 1",
+        "QUALIFY",
+    ),
     ("select id as k, x as n from silver.a union all select id, x from silver.b", "UNION"),
     ("select id as k, x as n from silver.a where x in (select x from silver.b)", "subquery"),
     ("select id as k, (select max(x) from silver.b) as n from silver.a", "subquery"),
@@ -71,12 +74,16 @@ def test_a_key_that_stands_in_the_input_needs_no_statement() -> None:
 
 
 def test_groups_are_found_from_their_expressions() -> None:
-    made = plan("select x // 10 as k, count(*) as n from silver.a where y > 0 group by all having count(*) > 1")
+    made = plan(
+        "select x // 10 as k, count(*) as n from silver.a where y > 0 group by all having count(*) > 1"
+    )
     how = made.inputs["silver.a"]
     assert made.strategy == "affected"
     assert made.one_row_per_key
     assert how.keys_sql == 'SELECT DISTINCT "a"."x" // 10 AS "_k0" FROM "_changed" AS "a" WHERE "a"."y" > 0'
-    assert [(item.table, item.number, item.sql) for item in made.computed] == [("silver.a", 0, '"_row"."x" // 10')]
+    assert [(item.table, item.number, item.sql) for item in made.computed] == [
+        ("silver.a", 0, '"_row"."x" // 10')
+    ]
 
 
 def test_a_join_is_followed_from_either_side() -> None:

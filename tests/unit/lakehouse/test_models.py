@@ -68,7 +68,12 @@ def load(tmp_path: Path) -> Load:
 
 def test_a_model_is_its_header_and_its_select(load: Load) -> None:
     (model,) = load(sales=GOOD)
-    assert (model.name, model.table, model.key, model.owner) == ("sales", "gold.sales", ("customer",), "analytics")
+    assert (model.name, model.table, model.key, model.owner) == (
+        "sales",
+        "gold.sales",
+        ("customer",),
+        "analytics",
+    )
     assert model.doc == "Sales per customer. Cancelled ones too."
     assert [(column.name, column.type.text, column.doc) for column in model.columns] == [
         ("customer", "text", "Who bought"),
@@ -87,9 +92,18 @@ def test_inputs_come_before_their_readers(load: Load) -> None:
 
 def test_the_fingerprint_follows_the_rows_and_not_the_documentation() -> None:
     model = parse_model(GOOD, Path("sales.sql"))
-    assert parse_model(GOOD.replace("Who bought", "The buyer"), Path("sales.sql")).fingerprint == model.fingerprint
-    assert parse_model(GOOD.replace("decimal(38,2)", "decimal(38,3)"), Path("sales.sql")).fingerprint != model.fingerprint
-    assert parse_model(GOOD.replace("count(*)", "count(o.total)"), Path("sales.sql")).fingerprint != model.fingerprint
+    assert (
+        parse_model(GOOD.replace("Who bought", "The buyer"), Path("sales.sql")).fingerprint
+        == model.fingerprint
+    )
+    assert (
+        parse_model(GOOD.replace("decimal(38,2)", "decimal(38,3)"), Path("sales.sql")).fingerprint
+        != model.fingerprint
+    )
+    assert (
+        parse_model(GOOD.replace("count(*)", "count(o.total)"), Path("sales.sql")).fingerprint
+        != model.fingerprint
+    )
 
 
 HEADER = [
@@ -138,12 +152,42 @@ SQL = [
     ("silver.orders o", "silver.clicks o", 15, "clicks has no key", "primary key"),
     ("silver.orders o", "silver.orders o, read_csv('x')", 15, "not read_csv()", "read silver or gold"),
     ("silver.orders o", "silver.orders o tablesample 3 rows", 15, "another one at each run", "condition"),
-    ("silver.orders o", "silver.orders o where placed_at < now()", 15, "now() gives another answer", "_committed_at"),
-    ("silver.orders o", "silver.orders o where current_date is null", 15, "current_date gives another", "column"),
+    (
+        "silver.orders o",
+        "silver.orders o where placed_at < now()",
+        15,
+        "now() gives another answer",
+        "_committed_at",
+    ),
+    (
+        "silver.orders o",
+        "silver.orders o where current_date is null",
+        15,
+        "current_date gives another",
+        "column",
+    ),
     ("count(*)", "cast(random() as bigint)", 13, "random() gives another answer", "column"),
-    ("count(*)", "length(string_agg(o.\"Odd_Name\", ''))", 13, "string_agg() without ORDER BY", "any_value()"),
-    ("    sum(o.total) as revenue\n", "    1.0 as revenu\n", 10, "revenue is declared, but", "gives customer, orders"),
-    ("count(*) as orders", "count(*) as orders, 1 as more", 11, "gives more, which is not declared", "columns:"),
+    (
+        "count(*)",
+        "length(string_agg(o.\"Odd_Name\", ''))",
+        13,
+        "string_agg() without ORDER BY",
+        "any_value()",
+    ),
+    (
+        "    sum(o.total) as revenue\n",
+        "    1.0 as revenu\n",
+        10,
+        "revenue is declared, but",
+        "gives customer, orders",
+    ),
+    (
+        "count(*) as orders",
+        "count(*) as orders, 1 as more",
+        11,
+        "gives more, which is not declared",
+        "columns:",
+    ),
     ("count(*) as orders", "count(*) as orders, 1 as orders", 11, "gives orders twice", "name of its own"),
     ("decimal(38,2)", "decimal(38,1)", 10, "the SELECT gives DECIMAL(38,2)", "cast(... as decimal(38,1))"),
     ("sum(o.total)", "avg(o.total)", 10, "the SELECT gives DOUBLE", "cast(... as decimal(38,2))"),
@@ -223,5 +267,7 @@ def test_what_other_engines_answer_differently_is_told(
 
 
 def test_sums_of_doubles_are_told(load: Load) -> None:
-    (found,) = lint(load(sales=GOOD.replace("count(*) as orders", "count(sum(o.weight)) over () as orders")), SPECS)
+    (found,) = lint(
+        load(sales=GOOD.replace("count(*) as orders", "count(sum(o.weight)) over () as orders")), SPECS
+    )
     assert "order of the rows" in found.what

@@ -65,7 +65,9 @@ def spec(*, partitioned: bool) -> EntitySpec:
 class House:
     """A lake, and the CSV that the source would give at the same time."""
 
-    def __init__(self, root: Path, spec: EntitySpec, batch_of: Make, change: Change, publish: Publish) -> None:
+    def __init__(
+        self, root: Path, spec: EntitySpec, batch_of: Make, change: Change, publish: Publish
+    ) -> None:
         self.root, self.spec = root, spec
         self.batch_of, self.change, self.publish = batch_of, change, publish
         self.lake = Lake(root / "lake", [spec], sync=False)
@@ -74,7 +76,9 @@ class House:
     def write(self, lsn: int, *changes: tuple[str, Row]) -> None:
         """One commit; `("d", row)` deletes it."""
         images = (("before" if op == "d" else "after", op, row) for op, row in changes)
-        told = [self.change(op, (lsn, ordinal), **{image: row}) for ordinal, (image, op, row) in enumerate(images)]
+        told = [
+            self.change(op, (lsn, ordinal), **{image: row}) for ordinal, (image, op, row) in enumerate(images)
+        ]
         self.lake.stage(self.batch_of(*told, columns=tuple(KINDS), relation=self.spec.qualified))
         self.lake.commit(Mark(lsn, lsn))
         self.publish(self.lake, self.root / "lake", lsn)
@@ -165,14 +169,21 @@ def test_one_value_that_differs_is_named(house: House, column: str, value: str |
     assert not verdict.ok
     assert (verdict.missing, verdict.extra, verdict.different) == (0, 0, 1)
     (sample,) = verdict.samples
-    assert (sample.key, sample.kind, list(sample.columns)) == ({"id": "1"}, "different", [house.spec.lake_names[column]])
+    assert (sample.key, sample.kind, list(sample.columns)) == (
+        {"id": "1"},
+        "different",
+        [house.spec.lake_names[column]],
+    )
 
 
 def test_missing_and_extra_rows_are_named(house: House) -> None:
     house.write(10, ("c", PLAIN))
     verdict = house.compare(11, NULLS)
     assert (verdict.missing, verdict.extra, verdict.different) == (1, 1, 0)
-    assert {(sample.kind, sample.key["id"]) for sample in verdict.samples} == {("missing", "2"), ("extra", "1")}
+    assert {(sample.kind, sample.key["id"]) for sample in verdict.samples} == {
+        ("missing", "2"),
+        ("extra", "1"),
+    }
 
 
 def test_a_row_that_moves_between_parts_is_compared_as_one(house: House) -> None:

@@ -9,6 +9,6 @@ from .silver import Changes, Silver
 from .verify import ModelVerdict, RowDifference
 
 __all__ = [
-    "Changes", "Gold", "GoldReceipt", "InputPlan", "LintWarning", "Model", "ModelColumn", "ModelVerdict", "Plan", "RowDifference",
-    "Silver", "bind_models", "lint", "load_models", "plan_models", "read_model",
+    "Changes", "Gold", "GoldReceipt", "InputPlan", "LintWarning", "Model", "ModelColumn", "ModelVerdict",
+    "Plan", "RowDifference", "Silver", "bind_models", "lint", "load_models", "plan_models", "read_model",
 ]  # fmt: skip

@@ -28,12 +28,15 @@ _NAMED = re.compile(r'(?:column(?: named)?|with name) "?(?P<name>\w+)"?', re.IGN
 def load_models(folder: Path, specs: Iterable[EntitySpec]) -> tuple[Model, ...]:
     """The models of a folder, inputs before those that read them.
 
-    Every mistake is a `ModelError` with file, line and remedy: unknown tables and columns, columns that are missing,
-    undeclared or of another type, cycles, functions without a repeatable answer, anything but one SELECT.
+    Every mistake is a `ModelError` with file, line and remedy: unknown tables and columns, columns that are
+    missing, undeclared or of another type, cycles, functions without a repeatable answer, anything but one
+    SELECT.
     """
     specs = tuple(specs)
     keyless = frozenset(spec.name for spec in specs if not spec.key)
-    return bind_models([read_model(path) for path in sorted(folder.glob("*.sql"))], silver_schemas(specs), keyless)
+    return bind_models(
+        [read_model(path) for path in sorted(folder.glob("*.sql"))], silver_schemas(specs), keyless
+    )
 
 
 def bind_models(
@@ -46,7 +49,9 @@ def bind_models(
     for model in models:
         if model.name.endswith(CHANGES):
             line = model.lines["model"]
-            raise model.error(f"names that end in {CHANGES} belong to the logs of tables", line, "rename the model")
+            raise model.error(
+                f"names that end in {CHANGES} belong to the logs of tables", line, "rename the model"
+            )
     with duckdb.connect(config={"threads": 1}) as connection:
         open_schemas(connection)
         create_silver(connection, silver)
@@ -89,9 +94,10 @@ def table_name(schema: str, name: str) -> str:
 
 
 def cast_select(model: Model, body: str | None = None) -> str:
-    """The model's SELECT (or `body` in its place) with every column cast to its declared type, in declared order."""
+    """The model's SELECT (or `body` in its place), its columns cast to their types, in declared order."""
     columns = ", ".join(
-        f"CAST({identifier(column.name)} AS {column.type.duckdb}) AS {identifier(column.name)}" for column in model.columns
+        f"CAST({identifier(column.name)} AS {column.type.duckdb}) AS {identifier(column.name)}"
+        for column in model.columns
     )
     return f"SELECT {columns} FROM (\n{body or model.sql}\n)"
 
@@ -104,7 +110,9 @@ def in_order(models: Sequence[Model]) -> tuple[Model, ...]:
     def visit(model: Model, path: tuple[str, ...]) -> None:
         if model.name in path:
             ring = " → ".join([*path[path.index(model.name) :], model.name])
-            raise model.error(f"models read each other in a circle: {ring}", model.lines["sql"], "break the circle")
+            raise model.error(
+                f"models read each other in a circle: {ring}", model.lines["sql"], "break the circle"
+            )
         if model.name in done:
             return
         for name in gold_inputs(model):
@@ -153,7 +161,9 @@ class _Known:
             raise model.error(f"{full} names no table of the lake", use.line, self._meant(use))
         if use.schema == "silver" and use.name in self.keyless:
             raise model.error(
-                f"entity {use.name} has no key, so it has no silver table", use.line, "give the table a primary key"
+                f"entity {use.name} has no key, so it has no silver table",
+                use.line,
+                "give the table a primary key",
             )
         if use.name not in self.tables[use.schema]:
             raise model.error(f"there is no table {full}", use.line, self._meant(use))
@@ -161,7 +171,9 @@ class _Known:
     def _meant(self, use: TableUse) -> str:
         names = sorted(f"{schema}.{name}" for schema, tables in self.tables.items() for name in tables)
         same = [name for name in names if name.split(".")[1] == use.name]
-        near = same or difflib.get_close_matches(f"{use.schema or 'silver'}.{use.name}", names, n=2, cutoff=0.6)
+        near = same or difflib.get_close_matches(
+            f"{use.schema or 'silver'}.{use.name}", names, n=2, cutoff=0.6
+        )
         return f"write {' or '.join(near)}" if near else f"tables are {', '.join(names)}"
 
 
@@ -189,7 +201,9 @@ def check_columns(model: Model, found: Sequence[tuple[str, str]]) -> None:
     types = dict(found)
     names = [name for name, _ in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise model.error(f"the SELECT gives {twice[0]} twice", sql_line, "give each column a name of its own")
+        raise model.error(
+            f"the SELECT gives {twice[0]} twice", sql_line, "give each column a name of its own"
+        )
     for column in model.columns:
         if column.name not in types:
             raise model.error(
@@ -209,5 +223,3 @@ def check_columns(model: Model, found: Sequence[tuple[str, str]]) -> None:
             sql_line,
             "declare it under `-- columns:`, or leave it out",
         )
-
-

@@ -100,7 +100,9 @@ class Block:
 
 def aliases_in(node: exp.Expr | None) -> frozenset[str]:
     """Aliases of the tables whose columns an expression reads."""
-    return frozenset(column.table for column in node.find_all(exp.Column)) if node is not None else frozenset()
+    return (
+        frozenset(column.table for column in node.find_all(exp.Column)) if node is not None else frozenset()
+    )
 
 
 def conjuncts(condition: exp.Expr | None) -> tuple[exp.Expr, ...]:
@@ -147,7 +149,10 @@ def read_block(model: Model, schemas: Schemas) -> Block:
 
 
 def _plain(schemas: Schemas) -> dict[str, object]:
-    return {schema: {table: dict(columns) for table, columns in tables.items()} for schema, tables in schemas.items()}
+    return {
+        schema: {table: dict(columns) for table, columns in tables.items()}
+        for schema, tables in schemas.items()
+    }
 
 
 def _name(table: exp.Table) -> str:
@@ -239,5 +244,7 @@ def _aggregates(node: exp.Expr) -> bool:
 def aggregate_functions() -> frozenset[str]:
     """Names of all aggregates that DuckDB knows; the parser of the planner does not know them all."""
     with duckdb.connect(config={"threads": 1}) as connection:
-        rows = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'")
+        rows = connection.execute(
+            "SELECT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+        )
         return frozenset(name.lower() for (name,) in rows.fetchall())

@@ -1,6 +1,7 @@
 """Two states of some rows compared: what is really different, before and after, side by side.
 
-Arrow's kernels on columns, nothing else: for the few rows of a small commit a query engine would cost more than the work.
+Arrow's kernels on columns, nothing else: for the few rows of a small commit a query engine would cost more
+than the work.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
 @dataclass(frozen=True)
 class Difference:
-    """Rows of a table that differ. `before` and `after` hold the two forms of the same rows, in the same order."""
+    """Rows of a table that differ. `before` and `after` are two forms of the same rows, in one order."""
 
     before: pa.Table
     after: pa.Table
@@ -48,7 +49,7 @@ class Difference:
 
 
 def compare(before: pa.Table, after: pa.Table, key: Sequence[str]) -> Difference:
-    """What differs between two forms of the same part of a table. In each a key stands at most once; NULL is a key."""
+    """What differs between two forms of a part of a table. A key stands at most once in each; NULL is one."""
     before = before.select(after.column_names)
     none = after.slice(0, 0)
     if not before.num_rows or not after.num_rows:
@@ -64,7 +65,7 @@ def compare(before: pa.Table, after: pa.Table, key: Sequence[str]) -> Difference
 
 
 def matching(rows: pa.Table, keys: pa.Table, key: Sequence[str]) -> Column:
-    """Which rows have one of the keys; columns of `keys` stand for those of `key`, in order. NULL is a key."""
+    """Which rows have one of `keys`, whose columns stand for those of `key`, in order. NULL is a key."""
     asked, own = _numbered(keys.rename_columns(list(key)), rows, key)
     return pc.is_in(own, value_set=asked)
 
@@ -84,8 +85,9 @@ def _unequal(old: Column, new: Column) -> Column:
     if old.null_count or new.null_count:
         unequal = pc.or_(pc.fill_null(unequal, False), pc.xor(old.is_null(), new.is_null()))
     if pa.types.is_floating(new.type):
-        both_nan: Any = pc.fill_null(pc.and_(pc.is_nan(old), pc.is_nan(new)), False)
-        unequal = pc.and_not(unequal, both_nan)
+        was_nan: Any = pc.is_nan(old)
+        is_nan: Any = pc.is_nan(new)
+        unequal = pc.and_not(unequal, pc.fill_null(pc.and_(was_nan, is_nan), False))
     mask: Column = unequal
     return mask
 
@@ -93,8 +95,8 @@ def _unequal(old: Column, new: Column) -> Column:
 def _numbered(known: pa.Table, others: pa.Table, key: Sequence[str]) -> tuple[Column, Column]:
     """The keys of both sides as one column each, equal where the keys are equal.
 
-    Several columns become one number: the place of each value among those of `known`. A value that `known` has not
-    makes NULL, which meets nothing there.
+    Several columns become one number: the place of each value among those of `known`. A value that `known`
+    has not makes NULL, which meets nothing there.
     """
     if len(key) == 1:
         return known[key[0]], others[key[0]]

@@ -1,7 +1,7 @@
 """Silver read from disk for gold: the newest committed state of each entity.
 
-Newer than the watermark perhaps: after a crash, rows that silver has committed are not given to gold again, so gold
-must take them from here.
+Newer than the watermark perhaps: after a crash, rows that silver has committed are not given to gold again,
+so gold must take them from here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from .table import APP
 class SilverOnDisk:
     """`Silver` over a lake's folder. Tables that were never written are empty."""
 
-    def __init__(self, root: Path, specs: Iterable[EntitySpec], connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, root: Path, specs: Iterable[EntitySpec], connection: duckdb.DuckDBPyConnection
+    ) -> None:
         self._folder = root / "silver"
         self._keys = {spec.name: spec.lake_key for spec in specs}
         self._connection = connection

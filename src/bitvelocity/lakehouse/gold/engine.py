@@ -1,4 +1,4 @@
-"""DuckDB as gold uses it: one connection, statements prepared once, Arrow tables handed over without a copy."""
+"""DuckDB as gold uses it: one connection, prepared statements, Arrow tables handed over without a copy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pyarrow as pa
 
 THREADS = min(4, os.cpu_count() or 1)
 ROW_GROUP = 8_192
-"""Rows under one zone map. Small ones let a look-up of a few keys skip nearly all; DuckDB's default is 122,880."""
+"""Rows under one zone map. Small ones let a look-up of a few keys skip nearly all; DuckDB's default is
+122,880.
+"""
 
 
 class Cell:
@@ -27,7 +29,9 @@ class Cell:
 
     def put(self, rows: pa.Table) -> None:
         """From now on the cell holds these rows."""
-        self.rows = rows if rows.schema.equals(self.schema) else rows.select(self.schema.names).cast(self.schema)
+        self.rows = (
+            rows if rows.schema.equals(self.schema) else rows.select(self.schema.names).cast(self.schema)
+        )
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
         return self.rows.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
@@ -36,8 +40,8 @@ class Cell:
 class Engine:
     """A DuckDB that spills to `spill` beyond `memory_limit`. UTC, insertion order kept.
 
-    `gather` is for statements that give rows, `run` for those that change them; `name` stands for the statement, and
-    its text is read only the first time.
+    `gather` is for statements that give rows, `run` for those that change them; `name` stands for the
+    statement, and its text is read only the first time.
     """
 
     def __init__(self, *, memory_limit: str, spill: Path | None = None) -> None:
@@ -76,8 +80,8 @@ class Engine:
     def gather(self, name: str, sql: str) -> pa.Table:
         """Rows of a statement, prepared under `name`.
 
-        DuckDB warns that this way copies the rows once more; the way it advises plans the statement twice, which for
-        few rows costs far more.
+        DuckDB warns that this way copies the rows once more; the way it advises plans the statement twice,
+        which for few rows costs far more.
         """
         statement = self._execute(name, sql)
         with warnings.catch_warnings(action="ignore", category=UserWarning):

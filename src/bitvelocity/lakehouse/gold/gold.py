@@ -131,7 +131,7 @@ class Gold:
         stored = {name: table.stored_sql() for name, table in self._tables.items()}
         with self._connect() as connection, self._connect() as reading:
             silver = silver or SilverOnDisk(self._root, self._specs, reading)
-            return tuple(verify_models(connection, self._specs, self._models, silver, stored))
+            return tuple(verify_models(connection, self._specs, self._models, silver=silver, stored=stored))
 
     def versions(self) -> dict[str, int]:
         """Table ("gold/daily_sales") -> newest version, as a watermark names them."""

@@ -54,7 +54,8 @@ class ModelType:
     def accepts(self, found: str) -> bool:
         """Whether a value of DuckDB's type `found` may be cast to this one without being changed silently.
 
-        Overflow raises; losing decimals, a time of day or a time zone would not, so those need a visible CAST.
+        Overflow raises; losing decimals, a time of day or a time zone would not, so those need a visible
+        CAST.
         """
         if found in (self.duckdb, '"NULL"', "NULL"):
             return True
@@ -78,7 +79,9 @@ def parse_type(text: str) -> ModelType:
         return _decimal(text, int(match[1]), int(match[2]))
     remedy = f"types are {', '.join([*_PLAIN, 'decimal(precision,scale)'])}"
     family = name.split("(", maxsplit=1)[0]
-    if meant := _ALIASES.get(family) or ("decimal(18,2), with its digits" if family in ("decimal", "numeric") else None):
+    if meant := _ALIASES.get(family) or (
+        "decimal(18,2), with its digits" if family in ("decimal", "numeric") else None
+    ):
         remedy = f"write {meant}; {remedy}"
     raise UnknownTypeError(text, remedy)
 

@@ -78,7 +78,7 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when the stored rows may: with the SQL, the key or the columns, not with the documentation."""
+        """Changes when the stored rows may: with SQL, key and columns, not with the documentation."""
         facts = [self.sql, *self.key, *(f"{column.name} {column.type.text}" for column in self.columns)]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
@@ -145,7 +145,9 @@ class _Header:
                     raise self.wrong("an indented line belongs to no entry", line.number, _remedy_entries())
                 entries[open_entry].append(_Line(line.number, more["text"].strip()))
             elif line.text.strip("- \t"):
-                raise self.wrong(f"the header does not understand {line.text!r}", line.number, _remedy_entries())
+                raise self.wrong(
+                    f"the header does not understand {line.text!r}", line.number, _remedy_entries()
+                )
         return entries
 
     def _allow(self, name: str, entries: dict[str, list[_Line]], line: _Line) -> None:
@@ -156,11 +158,15 @@ class _Header:
 
     def _name(self, entries: dict[str, list[_Line]]) -> str:
         if "model" not in entries:
-            raise self.wrong("the header names no model", 1, f"begin the file with `-- model: {self.path.stem}`")
+            raise self.wrong(
+                "the header names no model", 1, f"begin the file with `-- model: {self.path.stem}`"
+            )
         line = entries["model"][0]
         if not NAME.fullmatch(line.text):
             raise self.wrong(
-                f"{line.text!r} is no name of a model", line.number, "use small letters, digits and underscores"
+                f"{line.text!r} is no name of a model",
+                line.number,
+                "use small letters, digits and underscores",
             )
         if line.text != self.path.stem:
             raise self.wrong(

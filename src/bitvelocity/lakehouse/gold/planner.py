@@ -1,8 +1,8 @@
 """How a model follows its inputs: `affected` keys only, or in `full`, and why.
 
-The plan needs no before-image of gold. For rows of one input that changed (their old and new form side by side) one
-statement finds the keys of the gold rows that they have part in; the model is then computed again for those keys
-only. `rewrite.py` says what makes this exact.
+The plan needs no before-image of gold. For rows of one input that changed (their old and new form side by
+side) one statement finds the keys of the gold rows that they have part in; the model is then computed again
+for those keys only. `rewrite.py` says what makes this exact.
 """
 
 from __future__ import annotations
@@ -109,8 +109,12 @@ def plan_models(models: Sequence[Model], specs: Iterable[EntitySpec]) -> tuple[P
 def schemas_for(models: Sequence[Model], silver: Mapping[str, pa.Schema]) -> Schemas:
     """DuckDB's types of everything that models may read."""
     return {
-        "silver": {name: {field.name: sql_type(field.type) for field in schema} for name, schema in silver.items()},
-        "gold": {model.name: {column.name: column.type.duckdb for column in model.columns} for model in models},
+        "silver": {
+            name: {field.name: sql_type(field.type) for field in schema} for name, schema in silver.items()
+        },
+        "gold": {
+            model.name: {column.name: column.type.duckdb for column in model.columns} for model in models
+        },
     }
 
 
@@ -166,7 +170,9 @@ def _reason(block: Block, place: Source, *, direct: bool) -> str:
     if hangs_on(block, place):
         return f"keys are found with and without a match in {place.table}"
     others = sorted({block.by_alias[alias].table for alias in block.key_aliases - {place.alias}})
-    return f"keys are found through {', '.join(others)}" if others else f"keys are computed from {place.table}"
+    return (
+        f"keys are found through {', '.join(others)}" if others else f"keys are computed from {place.table}"
+    )
 
 
 def _computed(block: Block) -> tuple[Computed, ...]:
@@ -175,11 +181,18 @@ def _computed(block: Block) -> tuple[Computed, ...]:
     for number, key in enumerate(block.keys):
         aliases = aliases_in(key)
         place = block.by_alias[next(iter(aliases))] if len(aliases) == 1 else None
-        if place is None or place.optional or isinstance(key, exp.Column) or len(block.reading(place.table)) > 1:
+        if (
+            place is None
+            or place.optional
+            or isinstance(key, exp.Column)
+            or len(block.reading(place.table)) > 1
+        ):
             continue
         row = key.copy()
         for column in row.find_all(exp.Column):
             column.set("table", exp.to_identifier("_row", quoted=True))
         name = f"_key {block.model.name} {number}"
-        found.append(Computed(table=place.table, number=number, name=name, sql=row.sql(DIALECT, comments=False)))
+        found.append(
+            Computed(table=place.table, number=number, name=name, sql=row.sql(DIALECT, comments=False))
+        )
     return tuple(found)

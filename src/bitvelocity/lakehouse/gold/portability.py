@@ -60,11 +60,14 @@ def _lint(model: Model, schemas: Schemas) -> Iterator[LintWarning]:
         tree = sqlglot.parse_one(model.sql, read=DIALECT)
         lines = {id(node): _line(node) for node in tree.walk()}
         plain: dict[str, object] = {
-            schema: {table: dict(columns) for table, columns in tables.items()} for schema, tables in schemas.items()
+            schema: {table: dict(columns) for table, columns in tables.items()}
+            for schema, tables in schemas.items()
         }
         tree = annotate_types(qualify(tree, schema=plain, dialect=DIALECT), schema=plain, dialect=DIALECT)
     except SqlglotError:
-        yield LintWarning(model.name, model.lines["sql"], "the SQL cannot be carried to other engines", "write it plainer")
+        yield LintWarning(
+            model.name, model.lines["sql"], "the SQL cannot be carried to other engines", "write it plainer"
+        )
         return
     seen: set[tuple[int, str]] = set()
     for rule in RULES:
@@ -98,13 +101,21 @@ def _rounding(tree: exp.Expr) -> Iterator[Finding]:
         fractional = node.this.is_type(*_DOUBLES, exp.DType.DECIMAL)
         said = isinstance(node.this, (exp.Floor, exp.Ceil, exp.Round, exp.Trunc))
         if node.to.is_type(*_INTEGERS) and fractional and not said:
-            yield node, "a cast to an integer rounds here and cuts off elsewhere", "say floor(), ceil() or round()"
+            yield (
+                node,
+                "a cast to an integer rounds here and cuts off elsewhere",
+                "say floor(), ceil() or round()",
+            )
 
 
 def _float_sums(tree: exp.Expr) -> Iterator[Finding]:
     for node in tree.find_all(exp.Sum):
         if node.this.is_type(*_DOUBLES):
-            yield node, "a sum of doubles depends on the order of the rows", "sum decimals, or accept the last digits"
+            yield (
+                node,
+                "a sum of doubles depends on the order of the rows",
+                "sum decimals, or accept the last digits",
+            )
 
 
 def _months(tree: exp.Expr) -> Iterator[Finding]:
@@ -117,7 +128,11 @@ def _months(tree: exp.Expr) -> Iterator[Finding]:
 def _truncation(tree: exp.Expr) -> Iterator[Finding]:
     for node in tree.find_all(exp.DateTrunc, exp.TimestampTrunc):
         if not isinstance(node.parent, exp.Cast):
-            yield node, "date_trunc gives a timestamp here and a date elsewhere", "cast(date_trunc(...) as date)"
+            yield (
+                node,
+                "date_trunc gives a timestamp here and a date elsewhere",
+                "cast(date_trunc(...) as date)",
+            )
 
 
 def _date_arithmetic(tree: exp.Expr) -> Iterator[Finding]:
@@ -141,7 +156,11 @@ def _from_zero(tree: exp.Expr) -> Iterator[Finding]:
 def _functions(tree: exp.Expr) -> Iterator[Finding]:
     for node in tree.find_all(exp.Func):
         name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
-        alias = {"dayofweek": "dayofweek", "day_of_week": "dayofweek", "percentile_cont": "quantile_cont"}.get(name, name)
+        alias = {
+            "dayofweek": "dayofweek",
+            "day_of_week": "dayofweek",
+            "percentile_cont": "quantile_cont",
+        }.get(name, name)
         if alias in _ELSEWHERE:
             yield node, f"{alias}() differs between engines", _ELSEWHERE[alias]
 

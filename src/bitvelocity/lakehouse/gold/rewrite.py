@@ -2,11 +2,11 @@
 
 What makes the keys complete:
 
-- The other inputs are read as they stand at that moment, and inputs change one after the other: a gold row that
-  loses, or gains, part of several inputs at once is found at the first, or the last, of them.
+- The other inputs are read as they stand at that moment, and inputs change one after the other: a gold row
+  that loses, or gains, part of several inputs at once is found at the first, or the last, of them.
 - More keys than needed do no harm. So joins and conditions that the keys do not need are left away.
-- A row that appears on the optional side of a left join takes away the row that stood there with NULLs, and the other
-  way round: where the key depends on that side, the keys of the unmatched form are asked for too.
+- A row that appears on the optional side of a left join takes away the row that stood there with NULLs, and
+  the other way round: where the key depends on that side, the keys of the unmatched form are asked for too.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def hangs_on(block: Block, source: Source) -> bool:
 def restricted_sql(block: Block, touched_name: str, stand_ins: Mapping[int, str], *, null_safe: bool) -> str:
     """The block for the keys in `touched_name`, each there once, only; its columns are not cast yet.
 
-    The keys are joined right after the last table that they depend on, so that DuckDB starts from them; behind an
-    optional table they only filter, or they would be multiplied with every row first. `stand_ins` are columns kept in
-    the state for keys that are computed, by the number of the key.
+    The keys are joined right after the last table that they depend on, so that DuckDB starts from them;
+    behind an optional table they only filter, or they would be multiplied with every row first. `stand_ins`
+    are columns kept in the state for keys that are computed, by the number of the key.
     """
     select = block.select.copy()
     last = max(number for number, source in enumerate(block.sources) if source.alias in block.key_aliases)
@@ -60,7 +60,7 @@ def restricted_sql(block: Block, touched_name: str, stand_ins: Mapping[int, str]
 
 
 def _keys(block: Block, changed: Source, changed_name: str, *, matched: bool) -> exp.Select:
-    """Keys of the block with `changed` replaced by its changed rows; not `matched`: as if none had matched."""
+    """Keys of the block with changed rows in place of `changed`; not `matched`: as if none had matched."""
     needed = _needed(block, changed, matched=matched)
     columns = [exp.alias_(key.copy(), f"_k{number}", quoted=True) for number, key in enumerate(block.keys)]
     select = exp.Select(expressions=columns).distinct()
@@ -73,7 +73,9 @@ def _keys(block: Block, changed: Source, changed_name: str, *, matched: bool) ->
         elif matched:
             _append(select, _named(changed_name, source.alias), conditions)
         else:
-            _append(select, _named(changed_name, f"{source.alias}_probe"), _for_probe(conditions, source.alias))
+            _append(
+                select, _named(changed_name, f"{source.alias}_probe"), _for_probe(conditions, source.alias)
+            )
             _append(select, _table(source), [exp.false()], optional=True)
     for condition in _sure_conditions(block, needed):
         select.where(condition.copy(), copy=False)
@@ -81,8 +83,10 @@ def _keys(block: Block, changed: Source, changed_name: str, *, matched: bool) ->
 
 
 def _sure_conditions(block: Block, needed: frozenset[str]) -> list[exp.Expr]:
-    """Conditions over tables at hand, without those on optional tables: they may have been NULL before, or after."""
-    unsure = {alias for source in block.sources if source.optional for alias in block.dependents(source.alias)}
+    """Conditions over the tables at hand; not those on optional ones, which may be or have been NULL."""
+    unsure = {
+        alias for source in block.sources if source.optional for alias in block.dependents(source.alias)
+    }
     read = [(condition, aliases_in(condition)) for condition in block.conditions]
     return [condition for condition, aliases in read if aliases and aliases <= needed - unsure]
 
@@ -123,7 +127,9 @@ def _append(
         for condition in conditions:
             select.where(condition, copy=False)
     elif conditions:
-        select.append("joins", exp.Join(this=table, side="LEFT" if optional else None, on=exp.and_(*conditions)))
+        select.append(
+            "joins", exp.Join(this=table, side="LEFT" if optional else None, on=exp.and_(*conditions))
+        )
     else:
         select.append("joins", exp.Join(this=table, kind="CROSS"))
 

@@ -1,4 +1,4 @@
-"""Rows of one lake table kept in the state: replaced by key, looked up by key, never larger than twice what lives."""
+"""Rows of one lake table kept in the state: taken and added by key, never much larger than what lives."""
 
 from __future__ import annotations
 
@@ -22,11 +22,18 @@ SLACK = 200_000
 class Rows:
     """The state's copy of `silver.<entity>` or `gold.<model>`.
 
-    Models read a view of the plain columns; the rows stand in a table beside it that also holds computed keys.
+    Models read a view of the plain columns; the rows stand in a table beside it that also holds computed
+    keys.
     """
 
     def __init__(
-        self, engine: Engine, table: str, schema: pa.Schema, *, key: Sequence[str], computed: Iterable[Computed]
+        self,
+        engine: Engine,
+        table: str,
+        schema: pa.Schema,
+        *,
+        key: Sequence[str],
+        computed: Iterable[Computed],
     ) -> None:
         self.table = table
         self.schema = schema
@@ -42,7 +49,9 @@ class Rows:
         self._columns = columns_sql(schema.names)
         self._filled = ", ".join([self._columns, *keys])
         engine.put(self._added, schema.empty_table())
-        self._add_sql = f"INSERT INTO {self.name} SELECT {self._filled} FROM {identifier(self._added)} AS _row"
+        self._add_sql = (
+            f"INSERT INTO {self.name} SELECT {self._filled} FROM {identifier(self._added)} AS _row"
+        )
         self._take_sql = {null_safe: self._take(null_safe=null_safe) for null_safe in (False, True)}
         shape = f"SELECT {self._filled} FROM {identifier(self._added)} AS _row"
         engine.execute(f"CREATE TABLE {self.name} AS {shape}")
@@ -56,7 +65,9 @@ class Rows:
 
     def fill_from(self, select: str) -> None:
         """Add the rows that a SELECT gives; their keys are not there yet."""
-        self.count += self._engine.number(f"INSERT INTO {self.name} SELECT {self._filled} FROM ({select}) AS _row")
+        self.count += self._engine.number(
+            f"INSERT INTO {self.name} SELECT {self._filled} FROM ({select}) AS _row"
+        )
 
     def add(self, rows: pa.Table) -> None:
         """Add rows whose keys are not there."""
@@ -107,9 +118,11 @@ class Rows:
             self._dead = 0
 
     def _take(self, *, null_safe: bool) -> str:
-        """A join with the keys finds rows from their zone maps; `(a, b) IN (...)` would compare structs row by row."""
+        """A join finds rows by their zone maps; `(a, b) IN (...)` would compare structs row by row."""
         same = "IS NOT DISTINCT FROM" if null_safe else "="
-        pairs = " AND ".join(f"_row.{identifier(name)} {same} _k{number}" for number, name in enumerate(self.key))
+        pairs = " AND ".join(
+            f"_row.{identifier(name)} {same} _k{number}" for number, name in enumerate(self.key)
+        )
         returned = ", ".join(f"_row.{identifier(name)}" for name in self.schema.names)
         return f"DELETE FROM {self.name} AS _row USING {identifier(self._taken)} WHERE {pairs} RETURNING {returned}"
 

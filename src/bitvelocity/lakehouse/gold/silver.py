@@ -1,6 +1,7 @@
 """What gold needs of silver: the schema of each entity, its latest rows, and what a commit changed.
 
-`Silver` and `Changes` are the whole of it; the lake's own classes fit them, and so does a dict of Arrow tables.
+`Silver` and `Changes` are the whole of it; the lake's own classes fit them, and so does a dict of Arrow
+tables.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ SYSTEM_OF_MODELS = tuple((name, kind) for name, kind in SYSTEM_FIELDS if name no
 class Changes(Protocol):
     """What one commit of silver changed in one entity: typed rows, in order of `(_lsn, _ordinal)`.
 
-    `tables` have the entity's lake columns and `_op _lsn _ordinal ...`. Very large commits may leave `tables` empty
-    and name parquet `files` with the same columns instead.
+    `tables` have the entity's lake columns and `_op _lsn _ordinal ...`. Very large commits may leave `tables`
+    empty and name parquet `files` with the same columns instead.
     """
 
     @property
@@ -46,9 +47,11 @@ class Silver(Protocol):
 
 
 def silver_schemas(specs: Iterable[EntitySpec]) -> dict[str, pa.Schema]:
-    """What `silver.<entity>` looks like to a model, for every entity with a key: its columns, then the system's."""
+    """What `silver.<entity>` looks like to a model: its columns, then the system's. Entities with a key only."""
     return {
-        spec.name: pa.schema([*((field.name, field.type) for field in silver_schema(spec)), *SYSTEM_OF_MODELS])
+        spec.name: pa.schema(
+            [*((field.name, field.type) for field in silver_schema(spec)), *SYSTEM_OF_MODELS]
+        )
         for spec in specs
         if spec.key
     }

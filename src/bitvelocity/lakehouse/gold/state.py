@@ -1,4 +1,4 @@
-"""The state behind gold: silver and gold as the last commit left them, in DuckDB, and what a commit changes in it."""
+"""The state behind gold: silver and gold as the last commit left them, and what a commit changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ SMALL = 4_000
 class State:
     """Copies of what the models read, and of what they gave.
 
-    Only the columns that a model reads are kept. Nothing is taken back: after an error a state is thrown away.
+    Only the columns that a model reads are kept. Nothing is taken back: after an error a state is thrown
+    away.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class State:
             self.engine.execute(f"CREATE SCHEMA {schema}")
         read = _columns_read(models, schemas)
         self.silver = {
-            spec.name: self._rows(f"silver.{spec.name}", _narrow(silver[spec.name], read, spec), spec.lake_key)
+            spec.name: self._rows(
+                f"silver.{spec.name}", _narrow(silver[spec.name], read, spec), spec.lake_key
+            )
             for spec in specs
             if f"silver.{spec.name}" in read
         }

@@ -1,4 +1,4 @@
-"""What a model's SQL says before it is bound, as DuckDB's own parser reads it: tables, functions, and where they stand."""
+"""What a model's SQL says, as DuckDB's own parser reads it: tables, functions, and where they stand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _CLOCK_WORDS = frozenset(
         "session_user", "current_role",
     }
 )  # fmt: skip
-_IN_ORDER = frozenset({"first", "last", "list", "array_agg", "string_agg", "group_concat", "listagg", "json_group_array"})
+_IN_ORDER = frozenset(
+    {"first", "last", "list", "array_agg", "string_agg", "group_concat", "listagg", "json_group_array"}
+)
 
 Node = dict[str, Any]
 
@@ -41,7 +43,11 @@ class Syntax:
 
     def tables(self) -> list[TableUse]:
         """Every table read, without the names that the SELECT defines itself (WITH)."""
-        own = {entry["key"].lower() for node in walk(self.node) for entry in (node.get("cte_map") or {}).get("map", ())}
+        own = {
+            entry["key"].lower()
+            for node in walk(self.node)
+            for entry in (node.get("cte_map") or {}).get("map", ())
+        }
         uses = (
             TableUse(node["schema_name"].lower(), node["table_name"].lower(), self.line(node))
             for node in walk(self.node)
@@ -54,7 +60,7 @@ class Syntax:
         return line_at(self.model, node.get("query_location", 0))
 
     def find(self, name: str) -> int:
-        """Line of the first column, function or table called `name`; the SQL's first line when there is none."""
+        """Line of the first column, function or table of that name; the SQL's first line when there is none."""
         for node in walk(self.node):
             named = [*node.get("column_names", ())[-1:], node.get("function_name"), node.get("table_name")]
             if name.lower() in (str(part).lower() for part in named if part):
@@ -111,10 +117,16 @@ def _refuse(syntax: Syntax, node: Node, volatile: frozenset[str]) -> None:
     if kind == "TABLE_FUNCTION":
         name = node["function"]["function_name"]
         if name.lower() not in SAFE_TABLE_FUNCTIONS:
-            raise model.error(f"a model reads tables of the lake only, not {name}()", line, "read silver or gold")
+            raise model.error(
+                f"a model reads tables of the lake only, not {name}()", line, "read silver or gold"
+            )
     if kind == "SHOW_REF":
         raise model.error("the SQL is no SELECT", line, "a model is one SELECT")
-    if kind == "COLUMN_REF" and node["column_names"][-1].lower() in _CLOCK_WORDS and len(node["column_names"]) == 1:
+    if (
+        kind == "COLUMN_REF"
+        and node["column_names"][-1].lower() in _CLOCK_WORDS
+        and len(node["column_names"]) == 1
+    ):
         raise _another_answer(model, node["column_names"][-1].lower(), line)
     name = str(node.get("function_name", "")).lower()
     if name in volatile:

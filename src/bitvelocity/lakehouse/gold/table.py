@@ -23,7 +23,7 @@ from .rows import Rows
 from .small import SmallRows
 
 WHOLE_ROWS = 4_000
-"""Tables up to this size are written whole at each change: one file, nothing to fold, plain to every reader."""
+"""Tables up to this size are written whole at each change: one file, plain to every reader."""
 APP = "bitvelocity"
 _MODEL = "_model.json"
 _LOG_FIELDS = [("_op", pa.string()), ("_lsn", pa.int64()), ("_ordinal", pa.int32())]
@@ -49,11 +49,14 @@ class Staging:
 class GoldTable:
     """The stored rows of one model: a base with the model's columns, and above it a log of `u` and `d`.
 
-    Every commit carries the position up to which its inputs are in. A base written whole makes the log below it void,
-    so one commit is always enough. Rows whose key is NULL are only ever written whole: a log could not name them.
+    Every commit carries the position up to which its inputs are in. A base written whole makes the log below
+    it void, so one commit is always enough. Rows whose key is NULL are only ever written whole: a log could
+    not name them.
     """
 
-    def __init__(self, root: Path, model: Model, *, scratch: Path, sync: bool = True, at: Step = pass_by) -> None:
+    def __init__(
+        self, root: Path, model: Model, *, scratch: Path, sync: bool = True, at: Step = pass_by
+    ) -> None:
         self.model = model
         self._sync = sync
         self._folder = root / "gold" / model.name
@@ -71,7 +74,7 @@ class GoldTable:
         self._pruned = -1
 
     def position(self) -> int:
-        """The position of the newest commit; -1 when there is none, or when another form of the model wrote it."""
+        """The position of the newest commit; -1 when there is none, or another form of the model wrote it."""
         return self._last() if self._written_by() == self.model.fingerprint else -1
 
     def is_new(self) -> bool:
@@ -89,7 +92,11 @@ class GoldTable:
 
     def prepare(self, difference: Difference, rows: Rows | SmallRows) -> Pending:
         """What must be written to bring the stored rows to `rows`, of which `difference` is new."""
-        if rows.count <= WHOLE_ROWS or len(difference) > rows.count // 2 or difference.has_null(self.model.key):
+        if (
+            rows.count <= WHOLE_ROWS
+            or len(difference) > rows.count // 2
+            or difference.has_null(self.model.key)
+        ):
             return self.prepare_all(rows)
         return Pending((_as_log(difference, self.model),), whole=False)
 
@@ -114,7 +121,7 @@ class GoldTable:
         self.commit(self.stage(pending, position))
 
     def claim(self) -> None:
-        """Note that the stored rows are this model's, as it is written now. After the rows: a crash recomputes."""
+        """Note that the stored rows are this form of the model's. Call it after they are written."""
         path = self._folder / _MODEL
         if self._written_by() != self.model.fingerprint:
             path.write_text(json.dumps({"model": self.model.name, "fingerprint": self.model.fingerprint}))
@@ -123,7 +130,7 @@ class GoldTable:
                 sync_path(self._folder)
 
     def maintain(self, background: Executor | None = None) -> None:
-        """Fold, roll up, checkpoint and clean what is due. Log files that the base has made void leave the log."""
+        """Fold, roll up, checkpoint and clean what is due; void files leave the log."""
         self._layers.maintain(background)
         folded = self._layers.base.position()
         if folded > self._pruned:
@@ -154,7 +161,9 @@ def _as_log(difference: Difference, model: Model) -> pa.Table:
     now, gone = difference.now, difference.gone.select(model.key)
     rows = pa.concat_tables([now, gone], promote_options="default") if gone.num_rows else now
     operations = pa.array(["u"] * now.num_rows + ["d"] * gone.num_rows, pa.string())
-    return rows.append_column("_op", operations).append_column("_ordinal", pa.array(range(len(rows)), pa.int32()))
+    return rows.append_column("_op", operations).append_column(
+        "_ordinal", pa.array(range(len(rows)), pa.int32())
+    )
 
 
 def _at(rows: pa.Table, position: int) -> pa.Table:
@@ -162,10 +171,10 @@ def _at(rows: pa.Table, position: int) -> pa.Table:
 
 
 def _fits(folder: Path, schema: pa.Schema) -> bool:
-    """Whether what is stored has the model's columns, in their types: gold is computed anew rather than cast."""
+    """Whether what is stored has the model's columns and types: gold is computed anew rather than cast."""
     if not has_log(folder):
         return True
     stored = TableState.load(folder, APP).schema
-    return {field.name: field.type for field in stored} == {field.name: field.type for field in lake_schema(schema)}
-
-
+    return {field.name: field.type for field in stored} == {
+        field.name: field.type for field in lake_schema(schema)
+    }

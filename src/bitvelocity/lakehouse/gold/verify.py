@@ -22,7 +22,8 @@ CLOSE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """One key whose row differs. `columns`: name -> (stored, computed); empty when the row is on one side only.
+    """One key whose row differs. `columns`: name -> (stored, computed); empty when the row is on one side
+    only.
 
     Values are printed: a table may hold what Python's own types cannot.
     """
@@ -34,7 +35,11 @@ class RowDifference:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"key": self.key, "kind": self.kind, "columns": {name: list(pair) for name, pair in self.columns.items()}}
+        return {
+            "key": self.key,
+            "kind": self.kind,
+            "columns": {name: list(pair) for name, pair in self.columns.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +78,13 @@ def verify_models(
     connection: duckdb.DuckDBPyConnection,
     specs: Sequence[EntitySpec],
     models: Sequence[Model],
+    *,
     silver: Silver,
     stored: Mapping[str, str],
 ) -> Iterator[ModelVerdict]:
-    """Compute all models from silver alone, in an empty `connection`, and compare each with its `stored` SELECT."""
+    """Compute all models from silver alone, in an empty `connection`, and compare each with its `stored`
+    SELECT.
+    """
     open_schemas(connection)
     schemas = silver_schemas(specs)
     for entity in dict.fromkeys(entity for model in models for entity in silver_inputs(model)):
@@ -92,10 +100,13 @@ def verify_models(
         yield compare_rows(connection, model, f"FROM {table}", stored[model.name])
 
 
-def compare_rows(connection: duckdb.DuckDBPyConnection, model: Model, computed: str, stored: str) -> ModelVerdict:
+def compare_rows(
+    connection: duckdb.DuckDBPyConnection, model: Model, computed: str, stored: str
+) -> ModelVerdict:
     """Compare two SELECTs that should both give the rows of a model.
 
-    Rows are matched by key, NULL being a key like any other, and every column is compared exactly (doubles to nine digits).
+    Rows are matched by key, NULL being a key like any other, and every column is compared exactly (doubles to
+    nine digits).
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE _compared AS {_joined(model, computed, stored)}")
     try:
@@ -119,10 +130,12 @@ def compare_rows(connection: duckdb.DuckDBPyConnection, model: Model, computed: 
 
 
 def _joined(model: Model, computed: str, stored: str) -> str:
-    """Both sides by key. A key that stands twice on a side meets itself by number, so that no double can hide."""
+    """Both sides by key. A key that stands twice meets itself by number, so that no double can hide."""
     names = model.column_names
     keys = columns_sql(model.key)
-    same = " AND ".join(f"c.{identifier(name)} IS NOT DISTINCT FROM s.{identifier(name)}" for name in model.key)
+    same = " AND ".join(
+        f"c.{identifier(name)} IS NOT DISTINCT FROM s.{identifier(name)}" for name in model.key
+    )
     differs = " OR ".join(_differs(column) for column in model.columns)
     pairs = ", ".join(
         f"c.{identifier(name)} AS {identifier('c ' + name)}, s.{identifier(name)} AS {identifier('s ' + name)}"
@@ -159,5 +172,9 @@ def _samples(connection: duckdb.DuckDBPyConnection, model: Model) -> Sequence[Ro
 def _sample(row: dict[str, Any], model: Model) -> RowDifference:
     side = "s " if row["_kind"] == "extra" else "c "
     pairs = {name: (row[f"s {name}"], row[f"c {name}"]) for name in model.column_names}
-    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]} if row["_kind"] == "different" else {}
+    changed = (
+        {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        if row["_kind"] == "different"
+        else {}
+    )
     return RowDifference({name: row[side + name] for name in model.key}, row["_kind"], changed)
