@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from bitvelocity.lakehouse.watermark import read_watermark
 from .binding import gold_inputs, in_order, silver_inputs
 from .diff import Difference
 from .disk import SilverOnDisk
+from .latest import in_parts
 from .model import Model
 from .planner import Plan, Strategy
 from .silver import Changes, Silver
@@ -179,8 +181,8 @@ class Gold:
         clock = _Clock()
         work = _Work(state)
         for entity in state.silver:
-            if changes := _sequence(changed.get(entity)):
-                work.note(f"silver.{entity}", state.change(entity, changes))
+            for part in in_parts(_sequence(changed.get(entity))):
+                work.note(f"silver.{entity}", state.change(entity, part))
         clock.lap("silver")
         staging: dict[str, Future[Staging]] = {}
         for model in self._models:
@@ -249,6 +251,7 @@ class _Work:
     def __init__(self, state: State) -> None:
         self._state = state
         self._touched: dict[str, list[pa.Table]] = {}
+        self._seen: Counter[tuple[str, str]] = Counter()
         self._full: dict[str, str] = {}
         self._strategies: dict[str, Strategy] = {}
         self._reasons: dict[str, str] = {}
@@ -270,10 +273,14 @@ class _Work:
                 continue
             if how.strategy == "full":
                 self._full[name] = how.reason
-            elif changed.num_rows > max(FULL_ROWS, FULL_SHARE * self._state.count(table)):
-                self._full[name] = f"{changed.num_rows} rows of {table} changed, so that all is cheaper than each"
+            elif self._many(name, table, changed.num_rows):
+                self._full[name] = f"{self._seen[name, table]} rows of {table} changed, so that all is cheaper than each"
             else:
                 self._touched.setdefault(name, []).append(self._state.touched(how, changed))
+
+    def _many(self, name: str, table: str, rows: int) -> bool:
+        self._seen[name, table] += rows
+        return self._seen[name, table] > max(FULL_ROWS, FULL_SHARE * self._state.count(table))
 
     def compute(self, model: Model) -> Difference | None:
         """Compute a model as far as it was touched, and note what that touches in turn."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from .silver import Changes
-
-_PLACE = ("_lsn", "_ordinal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,45 @@ class LastChanges:
     """The table was truncated: every key that is not `alive` is gone."""
 
 
+def in_parts(changes: Sequence[Changes]) -> Iterator[Sequence[Changes]]:
+    """The same changes, in order, in parts that fit into memory: files one by one, all tables between them at once."""
+    together: list[Changes] = []
+    for change in changes:
+        if change.tables or not change.files:
+            together.append(change)
+            continue
+        if together:
+            yield together
+            together = []
+        yield from ([OneFile(path)] for path in change.files)
+    if together:
+        yield together
+
+
+@dataclass(frozen=True, slots=True)
+class OneFile:
+    """One file of a very large commit."""
+
+    path: Path | str
+
+    @property
+    def tables(self) -> Sequence[pa.Table]:
+        return ()
+
+    @property
+    def files(self) -> Sequence[Path | str]:
+        return (self.path,)
+
+
 def last_changes(changes: Sequence[Changes], schema: pa.Schema, key: Sequence[str]) -> LastChanges:
     """The last change of each key, in the columns of `schema`."""
     rows = _read(changes, [*schema.names, "_op"])
     cuts = pc.indices_nonzero(pc.equal(rows["_op"], pa.scalar("t")))
     if len(cuts):
         rows = rows.slice(cuts[-1].as_py() + 1)
+    for name in key:
+        if rows[name].null_count:
+            rows = rows.filter(rows[name].is_valid())  # a key that no type can hold: not among silver's latest either
     rows = _last_of_each(rows, list(key))
     buried = pc.equal(rows["_op"], pa.scalar("d"))
     alive = rows.filter(pc.invert(buried)) if pc.any(buried).as_py() else rows
@@ -44,8 +77,7 @@ def _read(changes: Sequence[Changes], names: list[str]) -> pa.Table:
 def _parts(change: Changes, names: list[str]) -> list[pa.Table]:
     if change.tables:
         return [_plain(table.select(names)) for table in change.tables]
-    files = [pl.scan_parquet(str(path)).select(list(dict.fromkeys((*names, *_PLACE)))) for path in change.files]
-    return [pl.concat(files).sort(_PLACE, maintain_order=True).select(names).collect().to_arrow()] if files else []
+    return [pq.read_table(path, columns=names, partitioning=None) for path in change.files]
 
 
 def _plain(rows: pa.Table) -> pa.Table:
