@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..oltp import EmbeddedPostgres, Server, attach
+from ..oltp import EmbeddedPostgres, Server, attach, connect
 from .project import Project
 
 
@@ -28,8 +28,9 @@ class Database:
 
 @contextmanager
 def source_database(project: Project) -> Iterator[Database]:
-    """The configured database; or the embedded server: started and stopped here, or joined where it runs already."""
+    """The configured database, which must answer; or the embedded server: started and stopped here, or joined."""
     if not project.embedded:
+        connect(project.settings.database.dsn).close()  # the error that says most about a DSN
         yield Database(project.settings.database.dsn)
         return
     port = project.settings.database.port

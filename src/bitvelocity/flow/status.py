@@ -30,7 +30,7 @@ class Status:
     @property
     def level(self) -> bool:
         """All that the source has committed is in the lake."""
-        return bool(self.watermark and self.slot and self.slot.lag_bytes == 0)
+        return bool(self.watermark and self.slot and self.slot.exists and self.slot.lag_bytes == 0)
 
     @property
     def freshness_seconds(self) -> float | None:

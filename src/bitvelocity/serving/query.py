@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from sqlglot import exp
 
 from ..errors import QueryError
 
+EXPLAIN = re.compile(r"\s*explain\s*(?:analyze\b|\([^()]*\))?", re.IGNORECASE)
 READ_ONLY = "Queries read; rows are changed in the source database, and models are files in models/."
 
 
@@ -67,10 +69,14 @@ def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
         raise QueryError(_first_line(error), remedy="Correct the SQL; it is DuckDB's dialect.") from error
-    if len(statements) != 1:
+    if not statements:
+        raise QueryError("There is nothing to run.", remedy="Write one SELECT.")
+    if len(statements) > 1:
         raise QueryError(f"One statement at a time, please; this has {len(statements)}.", remedy="Split it.")
     kind = statements[0].type
-    if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+    if kind == duckdb.StatementType.EXPLAIN:
+        _check(connection, EXPLAIN.sub("", sql, count=1))  # EXPLAIN ANALYZE runs what it explains
+    elif kind != duckdb.StatementType.SELECT:
         raise QueryError(f"This statement is not a query: {kind.name}.", safe="Nothing was changed.", remedy=READ_ONLY)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...capture import SlotHealth
 from ...changes import format_lsn
 from ...flow import Status, open_project, status
 from ..output import json_option, print_json, project_option, say
@@ -29,14 +30,8 @@ def _show(found: Status) -> None:
         say(f"running   pid {beat['pid']}, {beat['rows']:,} changes since start, {beat['rows_per_second']:,.0f}/s now")
     else:
         say("running   no (bitvelocity up starts it)")
-    if found.slot and found.slot.exists:
-        colour = {"ok": None, "warn": "yellow", "bad": "red"}[found.slot.state]
-        kept = f"{found.slot.lag_bytes:,} bytes behind, {found.slot.retained_bytes >> 20:,} MB of WAL kept"
-        say(f"slot      {found.slot.slot}: {kept}", fg=colour)
-        for finding in found.slot.findings:
-            say(f"          {finding}", fg=colour)
-        if found.slot.remedy:
-            say(f"          Remedy: {found.slot.remedy}")
+    if found.slot and (found.slot.exists or found.watermark):
+        _show_slot(found.slot)
     if found.watermark:
         say(f"lake      at {format_lsn(found.watermark.position)}, {_age(found)}")
     for table in found.tables:
@@ -45,11 +40,21 @@ def _show(found: Status) -> None:
         say(f"note      {note}", dim=True)
 
 
+def _show_slot(slot: SlotHealth) -> None:
+    colour = {"ok": None, "warn": "yellow", "bad": "red"}[slot.state]
+    kept = f"{slot.lag_bytes:,} bytes behind, {slot.retained_bytes >> 20:,} MB of WAL kept" if slot.exists else "missing"
+    say(f"slot      {slot.slot}: {kept}", fg=colour)
+    for finding in slot.findings:
+        say(f"          {finding}", fg=colour)
+    if slot.remedy:
+        say(f"          Remedy: {slot.remedy}")
+
+
 def _age(found: Status) -> str:
     fresh = found.freshness_seconds
     if fresh is None:
         return "of unknown age"
     if found.level:
         return "level with the source"
-    behind = "" if found.slot else " (whether the source has more is not known)"
+    behind = "" if found.slot and found.slot.exists else " (whether the source has more is not known)"
     return f"its last commit is {fresh:,.1f} s old{behind}"
