@@ -10,6 +10,7 @@ import click
 
 from .. import __version__
 from ..errors import BitVelocityError
+from .lean import leave_pandas_out
 from .output import print_error
 
 COMMANDS: dict[str, str] = {
@@ -50,6 +51,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; errors are sentences with a remedy, and exit codes say 1 (failed) or 2 (used wrongly)."""
+    leave_pandas_out()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = cli.main(words, prog_name="bitvelocity", standalone_mode=False)

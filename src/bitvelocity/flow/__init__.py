@@ -1,20 +1,51 @@
-"""Who feeds whom: the project, its pipeline, and what people ask of both."""
+"""Who feeds whom: the project, its pipeline, and what people ask of both.
 
-from .adopt import adopt_database
-from .beat import Heartbeat, read_beat
-from .database import Database, running_database, source_database
-from .doctor import diagnose
-from .prepare import prepare
-from .project import Project, open_project
-from .reading import open_reader
-from .reconcile import Verdict, prove, reconcile
-from .run import Pipeline, Step
-from .status import Status, status
-from .supervise import supervise
-from .waiting import flowing, wait_until
+Names are loaded when they are first used: a query needs nothing of what writes to databases.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .adopt import adopt_database
+    from .beat import Heartbeat, read_beat
+    from .database import Database, running_database, source_database
+    from .doctor import diagnose
+    from .prepare import prepare
+    from .project import Project, open_project
+    from .reading import open_reader
+    from .reconcile import Verdict, prove, reconcile
+    from .run import Pipeline, Step
+    from .status import Status, status
+    from .supervise import supervise
+    from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "Heartbeat", "Pipeline", "Project", "Status", "Step", "Verdict", "adopt_database",
-    "diagnose", "flowing", "open_project", "open_reader", "prepare", "prove", "read_beat", "reconcile", "running_database",
-    "source_database", "status", "supervise", "wait_until",
+    "Database", "Heartbeat", "Pipeline", "Project", "Status", "Step", "Verdict", "adopt_database", "diagnose", "flowing",
+    "open_project", "open_reader", "prepare", "prove", "read_beat", "reconcile", "running_database", "source_database",
+    "status", "supervise", "wait_until",
 ]  # fmt: skip
+
+_HOMES = {
+    "adopt": ("adopt_database",),
+    "beat": ("Heartbeat", "read_beat"),
+    "database": ("Database", "running_database", "source_database"),
+    "doctor": ("diagnose",),
+    "prepare": ("prepare",),
+    "project": ("Project", "open_project"),
+    "reading": ("open_reader",),
+    "reconcile": ("Verdict", "prove", "reconcile"),
+    "run": ("Pipeline", "Step"),
+    "status": ("Status", "status"),
+    "supervise": ("supervise",),
+    "waiting": ("flowing", "wait_until"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value  # `reconcile`, `status`, ... are also the names of their modules: keep the function
+    return value

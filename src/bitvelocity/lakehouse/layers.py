@@ -13,6 +13,7 @@ import pyarrow as pa
 from bitvelocity.errors import LakeError
 
 from .delta import LocalTable
+from .duck import open_duckdb
 from .latest import latest
 from .names import scan
 from .parquet import Shape, plain, write
@@ -119,11 +120,9 @@ def overlay_sql(
 
 def connect(scratch: Path, *, threads: int) -> duckdb.DuckDBPyConnection:
     """An engine with bounded memory that spills into `scratch`, in UTC."""
-    connection = duckdb.connect(
-        config={"threads": threads, "memory_limit": MEMORY, "temp_directory": str(scratch), "preserve_insertion_order": False}
+    return open_duckdb(
+        {"threads": threads, "memory_limit": MEMORY, "temp_directory": str(scratch), "preserve_insertion_order": False}
     )
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 def _rewrite(query: str, folder: Path, shape: Shape, *, scratch: Path, sync: bool) -> Iterator[Staged]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import duckdb
 import pyarrow as pa
 
 from bitvelocity.changes import SYSTEM_FIELDS
@@ -20,6 +19,7 @@ from bitvelocity.errors import LakeError
 
 from .bronze import bronze_schema
 from .deltalog import APP, TableState
+from .duck import open_duckdb
 from .layers import above
 from .names import scan
 from .typed import log_schema
@@ -53,7 +53,7 @@ class GoldTable(Protocol):
 
 class LakeReader:
     """Views over a lake: `bronze.<entity>`, `silver.<entity>`, `silver.<entity>_changes`, `silver.<entity>_history`,
-    `gold.<model>`. They move only in `refresh`; other threads use `connection.cursor()` and see the same views.
+    `gold.<model>`. They stand at the newest watermark and move only in `refresh`; other threads use `connection.cursor()` and see the same views.
     """
 
     def __init__(self, root: Path, specs: Sequence[EntitySpec], models: Sequence[GoldTable] = ()) -> None:
@@ -66,7 +66,7 @@ class LakeReader:
         self._shown: dict[str, tuple[object, ...]] = {}
         self._seen: tuple[int, int] | None = None
         self.watermark: Watermark | None = None
-        self.connection = duckdb.connect()
+        self.connection = open_duckdb()
         self._set_up()
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class LakeReader:
             except LakeError:
                 if left == 0 or read_watermark(self._root) == watermark:
                     raise
-        self._show(changed)
+        self._show(changed if self._shown else list(self._wanted))
         self.watermark, self._seen = watermark, seen
         return watermark
 
@@ -119,11 +119,11 @@ class LakeReader:
 
     def _set_up(self) -> None:
         run = self.connection.execute
-        run("SET GLOBAL TimeZone = 'UTC'")
         for schema in (FILES, "bronze", "silver", "gold"):
             run(f"CREATE SCHEMA {schema}")
         run(EVENT_ID_MACRO)
-        self._show(list(self._wanted))
+        if self.refresh() is None:
+            self._show(list(self._wanted))
 
     def _news(self, watermark: Watermark) -> list[str]:
         """The tables of ours that the watermark has at another version than we know; now we know."""

@@ -41,9 +41,7 @@ def _on_rollback_savepoint(connection: sa.Connection, _name: str | quoted_name, 
         connection.info[STALE] = True
 
 
-def _on_statement(
-    connection: sa.Connection, _cursor: DBAPICursor, statement: str, _values: Any, _context: Any, _many: Any, /
-) -> None:
+def _on_statement(connection: sa.Connection, _cursor: DBAPICursor, statement: str, *_: Any) -> None:
     if connection.info.get(STALE) and not statement.startswith("ROLLBACK TO"):
         del connection.info[STALE]
         if contexts := CURRENT.get():

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import ModelError
+from bitvelocity.lakehouse.duck import open_duckdb
 from bitvelocity.lakehouse.names import identifier
 
 from .model import Model, read_model
@@ -52,7 +53,7 @@ def bind_models(
             raise model.error(
                 f"names that end in {CHANGES} belong to the logs of tables", line, "rename the model"
             )
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with open_duckdb({"threads": 1}) as connection:
         open_schemas(connection)
         create_silver(connection, silver)
         known = _Known(frozenset(silver), keyless, frozenset(model.name for model in models))
@@ -69,7 +70,6 @@ def bind_models(
 
 def open_schemas(connection: duckdb.DuckDBPyConnection) -> None:
     """An empty lake: UTC, the schemas `silver` and `gold`."""
-    connection.execute("SET TimeZone = 'UTC'")
     connection.execute("CREATE SCHEMA silver")
     connection.execute("CREATE SCHEMA gold")
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-import duckdb
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.merge_subqueries import merge_subqueries
 from sqlglot.optimizer.qualify import qualify
+
+from bitvelocity.lakehouse.duck import open_duckdb
 
 from .model import Model
 
@@ -243,7 +244,7 @@ def _aggregates(node: exp.Expr) -> bool:
 @cache
 def aggregate_functions() -> frozenset[str]:
     """Names of all aggregates that DuckDB knows; the parser of the planner does not know them all."""
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with open_duckdb({"threads": 1}) as connection:
         rows = connection.execute(
             "SELECT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
         )

@@ -7,8 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+
+from bitvelocity.lakehouse.duck import open_duckdb
 
 THREADS = min(4, os.cpu_count() or 1)
 ROW_GROUP = 8_192
@@ -48,8 +49,7 @@ class Engine:
         config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit}
         if spill is not None:
             config["temp_directory"] = str(spill)
-        self.connection = duckdb.connect(config=config)
-        self.execute("SET TimeZone = 'UTC'")
+        self.connection = open_duckdb(config)
         self.execute(f"ATTACH ':memory:' AS state (ROW_GROUP_SIZE {ROW_GROUP})")
         self.execute("USE state")
         self._cells: dict[str, Cell] = {}

@@ -16,6 +16,7 @@ import pyarrow as pa
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import LakeError
 from bitvelocity.lakehouse.delta import Step, pass_by
+from bitvelocity.lakehouse.duck import open_duckdb
 from bitvelocity.lakehouse.watermark import read_watermark
 
 from .binding import gold_inputs, in_order, silver_inputs
@@ -208,11 +209,8 @@ class Gold:
         }
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        connection = duckdb.connect(
-            config={"memory_limit": self._memory_limit, "temp_directory": str(self._root / SCRATCH), "threads": 2}
-        )
-        connection.execute("SET TimeZone = 'UTC'")
-        return connection
+        scratch = str(self._root / SCRATCH)
+        return open_duckdb({"memory_limit": self._memory_limit, "temp_directory": scratch, "threads": 2})
 
     def _newest(self, model: Model, positions: Mapping[str, int]) -> int:
         """Position of the last change of anything that the model reads, itself or through other models."""
