@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,32 +85,42 @@ def fails() -> Fails:
     """Run a command that must fail, for a person and with `--json`; the error as data, when both say it well.
 
     Exit code 1, a sentence and a remedy; no traceback, no secret, and on standard output nothing but the document.
-    What a person sees comes from a process of its own; the document from this one, which spares a second start.
+    `alone`: the person's command is a process of its own, as in life; else, for speed, it runs in this one.
     """
 
-    def run(*words: str, cwd: Path, env: dict[str, str] | None = None) -> dict[str, Any]:
-        person = subprocess.Popen(
-            [sys.executable, "-m", "bitvelocity", *words],
-            cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        code, document, noise = _here([*words, "--json"], cwd, env or {})
-        out, err = person.communicate()
-        told = f"{out}{err}{document}{noise}"
-        assert (person.returncode, code) == (1, 1), told
+    def run(*words: str, cwd: Path, env: dict[str, str] | None = None, alone: bool = False) -> dict[str, Any]:
+        person = (_alone if alone else _here)([*words], cwd, env or {})
+        program = _here([*words, "--json"], cwd, env or {})
+        told = f"{person}{program}"
+        assert (person.code, program.code) == (1, 1), told
         assert "Traceback" not in told, told
         assert SECRET not in told, told
-        error: dict[str, Any] = json.loads(document)
+        error: dict[str, Any] = json.loads(program.out)
         assert error["what"].strip()
         assert error["remedy"], error
-        assert err.startswith("error: "), err
-        assert "Remedy: " in err, err
+        assert person.err.startswith("error: "), person.err
+        assert "Remedy: " in person.err, person.err
         return error
 
     return run
 
 
-def _here(words: list[str], cwd: Path, env: dict[str, str]) -> tuple[object, str, str]:
-    """The command in this process: exit code, standard output and error."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended and what it said."""
+
+    code: object
+    out: str
+    err: str
+
+
+def _alone(words: list[str], cwd: Path, env: dict[str, str]) -> Ended:
+    command = [sys.executable, "-m", "bitvelocity", *words]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def _here(words: list[str], cwd: Path, env: dict[str, str]) -> Ended:
     out, err, handlers = io.StringIO(), io.StringIO(), {number: signal.getsignal(number) for number in SIGNALS}
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(cwd)
@@ -119,4 +130,4 @@ def _here(words: list[str], cwd: Path, env: dict[str, str]) -> tuple[object, str
             main(words)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    return left.value.code, out.getvalue(), err.getvalue()
+    return Ended(left.value.code, out.getvalue(), err.getvalue())

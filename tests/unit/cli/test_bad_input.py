@@ -26,7 +26,7 @@ MakeProject = Callable[..., Path]
 
 
 def test_no_project(fails: Fails, tmp_path: Path) -> None:
-    error = fails("status", cwd=tmp_path)
+    error = fails("status", cwd=tmp_path, alone=True)
     assert "There is no bitvelocity.toml" in error["what"]
     assert "bitvelocity init" in error["remedy"]
 
@@ -111,7 +111,7 @@ def test_models(fails: Fails, make_project: MakeProject, old: str, new: str, wha
 def test_init_into_a_folder_with_files(fails: Fails, tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "mine.txt").write_text("kept")
-    error = fails("init", "shop", cwd=tmp_path)
+    error = fails("init", "shop", cwd=tmp_path, alone=True)
     assert "shop is not an empty folder" in error["what"]
     assert [file.name for file in (tmp_path / "shop").iterdir()] == ["mine.txt"]
 
@@ -134,7 +134,7 @@ def test_adopt_without_a_database(fails: Fails, tmp_path: Path) -> None:
 
 
 def test_adopt_what_is_no_dsn(fails: Fails, tmp_path: Path) -> None:
-    error = fails("adopt", f"postgresql//ada:{SECRET}@somewhere", cwd=tmp_path)
+    error = fails("adopt", f"postgresql//ada:{SECRET}@somewhere", cwd=tmp_path, alone=True)
     assert "DSN" in error["what"]
     assert not list(tmp_path.iterdir())
 
@@ -153,7 +153,7 @@ def test_lake_that_cannot_be_written(fails: Fails, make_project: MakeProject, da
 def test_lake_has_one_writer(fails: Fails, make_project: MakeProject, database: str, up: Up) -> None:
     folder = make_project(database)
     process, _ = up(folder)
-    error = fails("up", cwd=folder)
+    error = fails("up", cwd=folder, alone=True)
     assert str(process.pid) in error["what"]
     assert process.poll() is None, "the first one goes on"
 
@@ -199,7 +199,7 @@ def clerk(database: str) -> Iterator[str]:
 
 def test_no_replication_privilege(fails: Fails, make_project: MakeProject, clerk: str) -> None:
     folder = make_project("${THE_DSN}")
-    error = fails("up", cwd=folder, env={"THE_DSN": clerk})
+    error = fails("up", cwd=folder, env={"THE_DSN": clerk}, alone=True)
     assert error["error"] == "MissingPrivilege"
     assert "may not read the change stream" in error["what"]
     assert "replication" in error["remedy"]
@@ -229,7 +229,7 @@ def test_slot_gone(fails: Fails, make_project: MakeProject, database: str, up: U
         admin.execute("insert into things values (1, 'never seen')")
         admin.execute("select pg_drop_replication_slot(%s)", [slot])
     mark = (folder / ".bitvelocity" / "lake" / "watermark.json").read_text()
-    error = fails("up", cwd=folder)
+    error = fails("up", cwd=folder, alone=True)
     assert error["error"] == "SlotGone"
     assert slot in error["what"]
     assert "fresh snapshot" in error["remedy"]
@@ -249,7 +249,7 @@ def test_port_taken(fails: Fails, make_project: MakeProject) -> None:
         folder = make_project()
         settings = (folder / "bitvelocity.toml").read_text()
         (folder / "bitvelocity.toml").write_text(settings.replace("[database]", f"[database]\nport = {port}"))
-        error = fails("up", cwd=folder)
+        error = fails("up", cwd=folder, alone=True)
     assert error["error"] == "PortTaken"
     assert f"Port {port}" in error["what"]
     assert "[database] port" in error["remedy"]
@@ -263,7 +263,7 @@ def test_entity_and_database_disagree(fails: Fails, make_project: MakeProject, d
         admin.execute("insert into things values (1, 'kept')")
         admin.execute("alter table things alter column name type bytea using name::bytea")
     for command in ("apply", "up"):
-        error = fails(command, cwd=folder)
+        error = fails(command, cwd=folder, alone=True)
         assert error["error"] == "Disagreement"
         assert error["entity"] == "things"
         assert "name" in error["what"]
@@ -274,7 +274,7 @@ def test_entity_and_database_disagree(fails: Fails, make_project: MakeProject, d
 def test_adopted_table_is_gone(fails: Fails, make_project: MakeProject, database: str) -> None:
     folder = make_project(database)
     edit(folder / "entities.py", "audit=False", "audit=False, managed=False")
-    error = fails("up", cwd=folder)
+    error = fails("up", cwd=folder, alone=True)
     assert "public.things is not in the database" in error["what"]
     assert error["entity"] == "things"
 
@@ -284,7 +284,7 @@ def test_adopted_table_is_gone(fails: Fails, make_project: MakeProject, database
 
 @pytest.mark.parametrize("words", [("query", "select 1"), ("trace", "things", "1")], ids=lambda words: str(words[0]))
 def test_nothing_is_there_yet(fails: Fails, make_project: MakeProject, words: tuple[str, ...]) -> None:
-    error = fails(*words, cwd=make_project())
+    error = fails(*words, cwd=make_project(), alone=True)
     assert "has nothing yet" in error["what"]
     assert "bitvelocity up" in error["remedy"]
 
