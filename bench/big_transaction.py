@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import resource
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from shop import Shop, open_shop, run
 
 from bitvelocity.changes import parse_lsn
-from bitvelocity.flow import Pipeline, Step
+from bitvelocity.flow import Project
+from bitvelocity.lakehouse import read_watermark
 
 
 def main() -> None:
@@ -40,24 +43,45 @@ def main() -> None:
 
 
 def measure(shop: Shop, rows: int) -> dict[str, Any]:
-    context = multiprocessing.get_context("spawn")
     project = shop.project("big", "lake")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=follow, args=(theirs, str(project.root), shop.dsn))
-    process.start()
-    idle = ours.recv()
-    writing, committed, end = write(shop, rows)
-    ours.send(parse_lsn(end))
-    done, peak, streamed = ours.recv()
-    process.join()
+    with subprocess.Popen(
+        [sys.executable, "-m", "bitvelocity", "up", "--json", "--project", str(project.root)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as up:
+        assert up.stdout is not None
+        up.stdout.readline()  # it says that it is ready
+        idle = memory(up.pid, "VmRSS")
+        writing, committed, end = write(shop, rows)
+        gold = wait(project, parse_lsn(end))
+        peak = memory(up.pid, "VmHWM")
+        up.send_signal(signal.SIGINT)
+    streamed = shop.sql("select stream_txns from pg_stat_replication_slots where slot_name = 'lake'")[0][0]
     return {
         "writing": writing,
-        "to_gold": done - committed,
+        "to_gold": gold - committed,
         "rss_mb": peak,
         "idle_mb": idle,
         "streamed": streamed,
         "peer": peer(shop, end),
     }
+
+
+def wait(project: Project, lsn: int) -> float:
+    """The moment when a published watermark has passed `lsn`, gold included."""
+    while True:
+        mark = read_watermark(project.lake)
+        if mark and max(mark.position, mark.seen) >= lsn and mark.gold_position >= mark.position > 0:
+            return mark.published_at / 1e6
+        time.sleep(0.01)
+
+
+def memory(pid: int, field: str) -> float:
+    """MB that a process holds (VmRSS), or held at most (VmHWM)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def write(shop: Shop, rows: int) -> tuple[float, float, str]:
@@ -67,29 +91,6 @@ def write(shop: Shop, rows: int) -> tuple[float, float, str]:
         connection.commit()
         committed = time.time()
     return committed - began, committed, shop.end()
-
-
-def follow(pipe: Any, root: str, dsn: str) -> None:
-    from pathlib import Path
-
-    from bitvelocity.flow import open_project
-
-    steps: list[Step] = []
-    with Pipeline(open_project(Path(root)), steps.append) as line:
-        line.connect(dsn)
-        line.start()
-        line.step(0.5)
-        pipe.send(resident())
-        goal = None
-        while goal is None or not steps or steps[-1].gold is None:
-            line.step(0.2)
-            if goal is None and pipe.poll():
-                goal = pipe.recv()
-        pipe.send((time.time(), resident(), line.streamed))
-
-
-def resident() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def peer(shop: Shop, end: str) -> float:

@@ -76,8 +76,7 @@ def measure(shop: Shop, rate: int, seconds: int, cycle: int) -> dict[str, float]
     stop.set()
     thread.join()
     rows = committed(project)
-    marks = np.array([lsn for lsn, _ in published])
-    times = np.array([at for _, at in published])
+    marks, times = np.array([lsn for lsn, _ in published]), np.array([at for _, at in published])
     lag = times[np.searchsorted(marks, rows["_lsn"])] - rows["at"] / 1e6
     p50, p99, top = np.percentile(lag, [50, 99, 100]) * 1e3
     return {

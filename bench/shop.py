@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,6 +137,9 @@ class Shop:
         self.sql(f"select pg_copy_logical_replication_slot('{source}', '{name}')")
 
     def drop_slot(self, name: str) -> None:
+        """Drop it as soon as its last reader is gone."""
+        while self.sql(f"select active from pg_replication_slots where slot_name = '{name}'")[0][0]:
+            time.sleep(0.02)
         self.sql(f"select pg_drop_replication_slot('{name}')")
 
     def end(self) -> str:

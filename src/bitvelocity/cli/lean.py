@@ -15,7 +15,7 @@ from types import ModuleType
 
 class _NoPandas(MetaPathFinder):
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname == "pandas":
             raise ModuleNotFoundError("the bitvelocity command does without pandas", name=fullname)
