@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -35,7 +36,24 @@ def say(text: str = "", **style: Any) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(value, default=plain, ensure_ascii=False))
+    try:
+        text = json.dumps(value, default=plain, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # numbers that JSON has no word for
+        text = json.dumps(_said(value), default=plain, ensure_ascii=False)
+    click.echo(text)
+
+
+def _said(value: Any) -> Any:
+    """The value with NaN and the infinities as text, spelled as PostgreSQL and JSON's readers know them."""
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {key: _said(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_said(part) for part in value]
+        case _:
+            return value
 
 
 def print_error(error: BitVelocityError, *, as_json: bool) -> None:

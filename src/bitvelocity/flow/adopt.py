@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from ..settings import FILE_NAME
 
 TOML = '''# Made by `bitvelocity adopt`. The database stays as it is: nothing here alters its tables.
 [project]
-name = "{name}"
+name = {name}
 
 [database]
-dsn = "{dsn}"{note}
+dsn = {dsn}{note}
 '''
 
 
@@ -31,9 +32,14 @@ def adopt_database(dsn: str, folder: Path, schemas: Sequence[str] | None) -> Ado
     (folder / "entities.py").write_text(render_entities(adoption.specs), encoding="utf-8")
     secret = has_password(dsn)
     text = TOML.format(
-        name=folder.resolve().name,
-        dsn="${BITVELOCITY_DSN}" if secret else dsn,
+        name=_quoted(folder.resolve().name),
+        dsn=_quoted("${BITVELOCITY_DSN}" if secret else dsn),
         note="  # it holds a password, so it stays in the environment" if secret else "",
     )
     (folder / FILE_NAME).write_text(text, encoding="utf-8")
     return adoption
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML: for what stands in names and DSNs, JSON's escapes are its own."""
+    return json.dumps(text, ensure_ascii=False)

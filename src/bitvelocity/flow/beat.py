@@ -63,6 +63,7 @@ class Heartbeat:
         window = min(WINDOW_SECONDS, max(1.0, now - self._started))
         beat = {
             "pid": os.getpid(),
+            "born": _born(os.getpid()),
             "started_at": self._started,
             "at": now,
             "rows": self._rows,
@@ -84,9 +85,19 @@ def read_beat(project: Project) -> dict[str, Any] | None:
     try:
         beat: dict[str, Any] = json.loads(_file(project).read_text())
         os.kill(int(beat["pid"]), 0)
+        same = _born(int(beat["pid"])) == beat["born"]
     except (OSError, ValueError, KeyError):
         return None
-    return beat
+    return beat if same else None
+
+
+def _born(pid: int) -> str | None:
+    """When a living process began, where /proc can tell: ids are used again, and a zombie keeps its own."""
+    try:
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else facts[18]
 
 
 def _file(project: Project) -> Path:

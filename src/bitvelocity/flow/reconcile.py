@@ -27,6 +27,8 @@ class Verdict:
     entities: tuple[EntityVerdict, ...]
     models: tuple[ModelVerdict, ...]
     seconds: float
+    uncompared: tuple[str, ...] = ()
+    """Entities without a key: bronze has their changes, but no row of them can be told from another."""
 
     @property
     def ok(self) -> bool:
@@ -38,6 +40,7 @@ class Verdict:
             "position": format_lsn(self.lsn),
             "entities": [entity.as_dict() for entity in self.entities],
             "models": [model.as_dict() for model in self.models],
+            "uncompared": self.uncompared,
             "seconds": round(self.seconds, 3),
         }
 
@@ -52,6 +55,7 @@ def prove(project: Project, database: Database, check: Check, say: Say = lambda 
     """Copy the source at one position, let the lake pass it, and compare; the source goes on being written to."""
     began = time.monotonic()
     keyed = [spec for spec in project.specs if spec.key]
+    keyless = tuple(spec.name for spec in project.specs if not spec.key)
     folder = project.settings.state_folder / "reconcile"
     try:
         wait_until(project, 0, check)  # a first snapshot that came after the copy would look as if all were missing
@@ -62,7 +66,7 @@ def prove(project: Project, database: Database, check: Check, say: Say = lambda 
         entities, models = _compare(project, export, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Verdict(export.lsn, entities, models, time.monotonic() - began)
+    return Verdict(export.lsn, entities, models, time.monotonic() - began, keyless)
 
 
 def _compare(

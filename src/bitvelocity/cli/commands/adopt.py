@@ -36,4 +36,4 @@ def command(dsn: str, folder: Path, schemas: tuple[str, ...], as_json: bool) -> 
     for problem in made.problems:
         say(f"\n  {problem.table}: {problem.reason}", fg="yellow")
         say(f"    Remedy: {problem.remedy}")
-    say(f"\nNext: cd {folder} && bitvelocity doctor && bitvelocity up")
+    say(f"\nNext: cd {folder} && bitvelocity up")

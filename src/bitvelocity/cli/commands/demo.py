@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..demo.run import DemoOptions, run_demo
+from ..lean import give_memory_back
 from ..output import json_option, print_json
 
 
@@ -40,6 +41,7 @@ def command(
         picture=picture,
         quiet=as_json,
     )
+    give_memory_back()
     summary = run_demo(options)
     if as_json:
         print_json(summary)

@@ -38,6 +38,8 @@ def print_verdict(verdict: Verdict) -> None:
         _line(entity.ok, f"silver.{entity.entity}", entity_sentence(entity))
     for model in verdict.models:
         _line(model.ok, f"gold.{model.model}", model_sentence(model))
+    for name in verdict.uncompared:
+        say(f"  --    bronze.{name:<28} has no key, so it has no silver to compare", dim=True)
     colour = "green" if verdict.ok else "red"
     word = "Reconcile OK" if verdict.ok else "Reconcile FAILED"
     say(f"{word} at {format_lsn(verdict.lsn)} ({verdict.seconds:.1f} s).", fg=colour, bold=True)

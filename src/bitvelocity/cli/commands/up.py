@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from ...errors import BitVelocityError
-from ...flow import Heartbeat, open_project, prepare, source_database, supervise
+from ...flow import Heartbeat, Project, open_project, prepare, source_database, supervise
+from ..lean import give_memory_back
 from ..output import json_option, print_error, print_json, project_option, say
 
 
@@ -23,6 +24,7 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
     Starts the embedded PostgreSQL when no DSN is configured. Applies what the entities add (never anything
     destructive). Safe to kill at any moment: the next start goes on where the lake stands.
     """
+    give_memory_back()
     project = open_project(folder)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,7 +38,7 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
             stop,
             listener=beat.note,
             trouble=_trouble,
-            ready=lambda _: _ready(beat, as_json=as_json),
+            ready=lambda _: _ready(project, beat, as_json=as_json),
         )
         beat.clear()
     if not as_json:
@@ -48,7 +50,7 @@ def _trouble(error: BitVelocityError, pause: float) -> None:
     say(f"  Trying again in {pause:.1f} s.", err=True)
 
 
-def _ready(beat: Heartbeat, *, as_json: bool) -> None:
+def _ready(project: Project, beat: Heartbeat, *, as_json: bool) -> None:
     beat.begin()
     served = beat.served()
     if as_json:
@@ -57,4 +59,5 @@ def _ready(beat: Heartbeat, *, as_json: bool) -> None:
     say("BitVelocity is up.", bold=True)
     for name, value in served.items():
         say(f"  {name:<12} {value}")
-    say("\nTry: bitvelocity query \"select * from gold.daily_sales order by 1 desc limit 5\"   (Ctrl-C stops)")
+    tables = [model.table for model in project.models] + [f"bronze.{spec.name}" for spec in project.specs]
+    say(f'\nTry: bitvelocity query "select * from {tables[0]} limit 5"   (Ctrl-C stops)')
