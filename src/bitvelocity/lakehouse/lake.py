@@ -101,7 +101,8 @@ class Lake:
         self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
         self._position = max(self._position, mark.lsn)
         between = time.perf_counter()
-        self._maintain()
+        if not any(changed.files for changed in self.last_changes.values()):
+            self._maintain()  # after a very large commit it waits for the next one: memory is needed for gold now
         self._seconds["commit"] = between - began
         self._seconds["maintain"] = time.perf_counter() - between
         receipt = Receipt(

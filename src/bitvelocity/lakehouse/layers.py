@@ -22,10 +22,10 @@ from .table import DataFile, Staged
 FOLD_ROWS = 200_000
 FOLD_SHARE = 0.1
 """A base is folded when the log above it has more rows than the first, and more than this share of the base."""
-PIECE = 131_072
+PIECE = 32_768
 BASE_FILE = 1_000_000
 """Rows of a file of the base."""
-MEMORY = "1GB"
+MEMORY = "160MB"
 
 
 @dataclass(frozen=True, slots=True)
