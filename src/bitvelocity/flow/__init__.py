@@ -1,6 +1,7 @@
 """Who feeds whom: the project, its pipeline, and what people ask of both.
 
-Names are loaded when they are first used: a query needs nothing of what writes to databases.
+Names are loaded when they are first used: a query needs nothing of what writes to databases. So no file here has the
+name of what it exports: the file, once loaded, would stand where the function should.
 """
 
 from importlib import import_module
@@ -11,13 +12,13 @@ if TYPE_CHECKING:
     from .beat import Heartbeat, read_beat
     from .database import Database, running_database, source_database
     from .doctor import diagnose
-    from .prepare import prepare
+    from .preparation import prepare
     from .project import Project, open_project
+    from .proof import Verdict, prove, reconcile
     from .reading import open_reader
-    from .reconcile import Verdict, prove, reconcile
     from .run import Pipeline, Step
-    from .status import Status, status
-    from .supervise import supervise
+    from .standing import Status, status
+    from .supervisor import supervise
     from .waiting import flowing, wait_until
 
 __all__ = [
@@ -31,13 +32,13 @@ _HOMES = {
     "beat": ("Heartbeat", "read_beat"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
-    "prepare": ("prepare",),
+    "preparation": ("prepare",),
     "project": ("Project", "open_project"),
     "reading": ("open_reader",),
-    "reconcile": ("Verdict", "prove", "reconcile"),
+    "proof": ("Verdict", "prove", "reconcile"),
     "run": ("Pipeline", "Step"),
-    "status": ("Status", "status"),
-    "supervise": ("supervise",),
+    "standing": ("Status", "status"),
+    "supervisor": ("supervise",),
     "waiting": ("flowing", "wait_until"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -47,5 +48,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value  # `reconcile`, `status`, ... are also the names of their modules: keep the function
+    globals()[name] = value
     return value

@@ -14,7 +14,7 @@ from .beat import read_beat
 from .database import Database
 from .project import Project
 from .run import Listener
-from .supervise import supervise
+from .supervisor import supervise
 
 Check = Callable[[], None]
 
