@@ -16,7 +16,7 @@ from .frames import Frames
 from .pgoutput import EPOCH, Carry, Piece, Relations, decode
 from .spill import Spilled
 
-PIECE = 12 << 20
+PIECE = 8 << 20
 """Bytes of frames that are decoded at once: what fits the caches (48 MB at once take half as long again)."""
 
 
