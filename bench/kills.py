@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import os
 import random
 import select
@@ -90,6 +91,7 @@ class Outcome:
 
 
 def main() -> None:
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # lost connections are what this is about
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="kills of up")
     parser.add_argument("--postgres", type=int, default=5, help="kills of PostgreSQL")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -92,7 +92,7 @@ def gold_equals_the_books(project: Project, replay: Replay) -> None:
 
 def bronze_has_each_event_once(project: Project, database: Database) -> None:
     with connect(database.dsn) as connection:
-        witnessed = dict(connection.execute(WITNESSED).fetchall())
+        witnessed: dict[str, int] = dict(connection.execute(WITNESSED).fetchall())
     assert witnessed.keys() == {spec.table for spec in project.specs}
     everything = []
     for spec in project.specs:

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -68,7 +69,7 @@ def print_error(error: BitVelocityError, *, as_json: bool) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can say it: money as text, time as ISO 8601."""
+    """A value as JSON can say it: money as text, time as ISO 8601, our own data as an object."""
     match value:
         case Decimal() | UUID() | Path():
             return str(value)
@@ -76,6 +77,8 @@ def plain(value: Any) -> Any:
             return value.isoformat()
         case bytes():
             return value.hex()
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return asdict(value)
         case _:
             return str(value)
 

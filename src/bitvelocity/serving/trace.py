@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ..changes import Position
-from ..contracts import EntitySpec
+from ..contracts import EntitySpec, Type
 from ..errors import QueryError
 from ..lakehouse.gold import Model, Plan, plan_models
 from .query import Reader
@@ -94,7 +94,11 @@ def _find(specs: Sequence[EntitySpec], entity: str) -> EntitySpec:
     for spec in specs:
         if entity in (spec.name, spec.table, spec.qualified):
             if not spec.key:
-                raise QueryError(f"{spec.name} has no key, so no row of it can be followed.", entity=spec.name)
+                raise QueryError(
+                    f"{spec.name} has no key, so no row of it can be followed.",
+                    entity=spec.name,
+                    remedy=f'See all its changes: bitvelocity query "select * from bronze.{spec.name}"',
+                )
             return spec
     raise QueryError(f"There is no entity {entity!r}.", remedy=f"There is: {', '.join(s.name for s in specs)}.")
 
@@ -111,13 +115,21 @@ def _rows(reader: Reader, spec: EntitySpec, view: str, key: Sequence[str], *, or
         query = query.where(exp.EQ(this=exp.column(name, quoted=True), expression=exp.Placeholder()))
     if order:
         query = query.order_by("_lsn", "_ordinal", exp.column("_op", quoted=True).eq("d").desc())
+    values = [_as_printed(spec.by_name[name].type, value) for name, value in zip(spec.key, key, strict=False)]
     try:
-        rows: pa.Table = reader.connection.sql(query.sql("duckdb"), params=list(key)).to_arrow_table()
+        rows: pa.Table = reader.connection.sql(query.sql("duckdb"), params=values).to_arrow_table()
     except duckdb.ConversionException as error:
         raise QueryError(
             str(error).split("\n", maxsplit=1)[0], entity=spec.name, remedy="Give the key as the table has it."
         ) from error
     return rows
+
+
+def _as_printed(kind: Type, value: str) -> str:
+    """A key as PostgreSQL prints it, where it takes other spellings for equal."""
+    if kind.kind == "char":
+        return value.ljust(kind.length or 1)
+    return value.strip("{}").lower() if kind.kind == "uuid" else value
 
 
 def _changes(spec: EntitySpec, rows: Iterable[Mapping[str, Any]]) -> Iterable[TracedChange]:
