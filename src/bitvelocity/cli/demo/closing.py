@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ...changes import format_lsn
 from ...flow import Database, Project, Verdict, open_reader
 from ...serving import ask, trace
@@ -42,18 +44,24 @@ def _show_proof(screen: Screen, verdict: Verdict) -> None:
         screen.line(f"  {_mark(model.ok)} gold.{model.model:<20} {model_sentence(model)}")
 
 
+def _near(path: Path) -> Path:
+    """As short as it can be typed from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _mark(ok: bool) -> str:  # noqa: FBT001
     return "[green]✓[/]" if ok else "[red]✗[/]"
 
 
 def _show_places(screen: Screen, project: Project, database: Database, written: Written) -> None:
     screen.heading("Where it lies")
-    screen.line(f"  project     {project.root}")
-    screen.line(f"  lake        {project.lake}  (open Delta tables: bronze, silver, gold)")
+    screen.line(f"  project     {_near(project.root)}")
+    screen.line(f"  lake        {_near(project.lake)}  (open Delta tables: bronze, silver, gold)")
     if database.server:
-        screen.line(f"  PostgreSQL  {database.server.data}")
+        screen.line(f"  PostgreSQL  {_near(database.server.data)}")
     screen.heading("Next")
-    screen.line(f"  cd {project.root}")
+    screen.line(f"  cd {_near(project.root)}")
     for words in (
         "bitvelocity up",
         "bitvelocity status",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ...flow import Step
 
 LINE_EVERY_SECONDS = 5.0
 WIDTH = 100
+FONTS_FROM_AFAR = re.compile(r"@font-face\s*{[^}]*}")
+"""A picture that loads nothing from anywhere: the reader's own monospace font will do."""
 
 
 @dataclass(slots=True)
@@ -63,7 +66,8 @@ class Screen:
         """Write the picture, when one was asked for."""
         if self._picture:
             self._picture.parent.mkdir(parents=True, exist_ok=True)
-            self.console.save_svg(str(self._picture), title="bitvelocity demo")
+            picture = self.console.export_svg(title="bitvelocity demo")
+            self._picture.write_text(FONTS_FROM_AFAR.sub("", picture), encoding="utf-8")
 
 
 class Bar:
