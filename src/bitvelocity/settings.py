@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -19,6 +19,7 @@ from .errors import SettingsError
 
 FILE_NAME = "bitvelocity.toml"
 SNAPSHOTS = ("initial", "never")
+SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ def load_settings(start: Path, environment: Mapping[str, str] = os.environ) -> S
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: {error}", remedy="Correct the file; it is TOML.") from error
     sections = _sections(raw, file, environment)
-    _check_snapshot(sections["capture"], file)
     settings = Settings(root=file.parent, **sections)
+    _check_values(settings, file)
     if dsn := environment.get("BITVELOCITY_DSN"):
         database = DatabaseSettings(dsn=dsn, port=settings.database.port)
         settings = Settings(root=file.parent, **{**sections, "database": database})
@@ -110,11 +111,22 @@ def find_project(start: Path) -> Path:
     )
 
 
-def _check_snapshot(capture: CaptureSettings, file: Path) -> None:
-    if capture.snapshot not in SNAPSHOTS:
-        raise SettingsError(
-            f"{file}: [capture] snapshot is {capture.snapshot!r}.", remedy=f"Write one of: {', '.join(SNAPSHOTS)}."
-        )
+def _check_values(settings: Settings, file: Path) -> None:
+    """Refuse here what could only fail later and elsewhere."""
+    database, capture = settings.database, settings.capture
+    checks: dict[str, tuple[Any, Callable[[Any], object], str]] = {
+        "[project] entities": (settings.project.entities, bool, "Name the file that declares the entities."),
+        "[project] models": (settings.project.models, bool, "Name the folder of the models."),
+        "[database] port": (database.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),
+        "[capture] slot": (capture.slot, SLOT_NAME.fullmatch, "Use 1 to 63 small letters, digits and underscores."),
+        "[capture] publication": (capture.publication, bool, "Give it a name."),
+        "[capture] cycle_ms": (capture.cycle_ms, range(60_001).__contains__, "Give milliseconds, from 0 to 60000."),
+        "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, f"Write one of: {', '.join(SNAPSHOTS)}."),
+        "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
+    }  # fmt: skip
+    for path, (value, fits, remedy) in checks.items():
+        if not fits(value):
+            raise SettingsError(f"{file}: {path} is {value!r}.", remedy=remedy)
 
 
 def _sections(raw: dict[str, Any], file: Path, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ READINGS = """
 insert into device_telemetry select gen_random_uuid(), 'door', timestamptz '2024-01-01 00:00+00' + n * interval '1 s', n / 3.0
   from generate_series(1, %s) as n
 """
-MOMENTS = ("lake", "lake/bronze/device_telemetry/_delta_log", "lake/silver/device_telemetry_changes/*.parquet", "lake/watermark.json")
+MOMENTS = ("lake/bronze/device_telemetry/*.parquet", "lake/silver/device_telemetry_changes/*.parquet", "lake/watermark.json")
 """Files whose coming says how far the first snapshot is."""
 
 
@@ -70,4 +71,5 @@ def kill_when(folder: Path, moment: str) -> None:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as up:
         while not any((folder / ".bitvelocity").glob(moment)):
             assert up.poll() is None, up.stderr and up.stderr.read()
+            time.sleep(0.005)
         up.send_signal(signal.SIGKILL)
