@@ -10,11 +10,21 @@ from ..capture import SlotHealth, slot_health
 from ..changes import format_lsn
 from ..errors import BitVelocityError
 from ..lakehouse import Watermark, read_watermark
+from ..lakehouse.gold import plan_models
 from ..serving import TableSize, table_sizes
 from .beat import read_beat
 from .database import running_database
 from .project import Project
 from .reading import open_reader
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How a model follows its inputs, and why so."""
+
+    model: str
+    strategy: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,7 @@ class Status:
     slot: SlotHealth | None
     watermark: Watermark | None
     tables: tuple[TableSize, ...]
+    kept: tuple[Kept, ...]
     notes: tuple[str, ...]
 
     @property
@@ -48,6 +59,7 @@ class Status:
             "gold_level": mark.gold_position == mark.position if mark else None,
             "freshness_seconds": self.freshness_seconds,
             "tables": [asdict(table) for table in self.tables],
+            "models": [asdict(kept) for kept in self.kept],
             "notes": self.notes,
         }
 
@@ -62,7 +74,12 @@ def status(project: Project) -> Status:
         notes.append("The lake has nothing yet: bitvelocity up")
     else:
         tables = _tables(project)
-    return Status(read_beat(project), slot, mark, tables, tuple(notes))
+    return Status(read_beat(project), slot, mark, tables, _kept(project), tuple(notes))
+
+
+def _kept(project: Project) -> tuple[Kept, ...]:
+    plans = plan_models(project.models, project.specs)
+    return tuple(Kept(plan.model.name, plan.strategy, plan.reason) for plan in plans)
 
 
 def _slot(project: Project, notes: list[str]) -> SlotHealth | None:

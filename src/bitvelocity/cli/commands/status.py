@@ -36,6 +36,8 @@ def _show(found: Status) -> None:
         say(f"lake      at {format_lsn(found.watermark.position)}, {_age(found)}")
     for table in found.tables:
         say(f"  {table.layer:<7} {table.name:<24} {table.rows:>14,} rows")
+    for kept in found.kept:
+        say(f"model     {kept.model}: {kept.reason}")
     for note in found.notes:
         say(f"note      {note}", dim=True)
 
