@@ -37,16 +37,14 @@ def diagnose(start: Path) -> list[Check]:
 
 def _disk(project: Project) -> Check:
     folder = next(path for path in (project.lake, *project.lake.parents) if path.exists())
-    if not os.access(folder, os.W_OK):
-        return Check(
-            "lake", ok=False, what=f"{folder} cannot be written",
-            remedy="Make it writable, or set [lake] path in bitvelocity.toml.",
-        )  # fmt: skip
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        what = "cannot be written" if folder.is_dir() else "is no folder"
+        mend = "Make it a folder that this user can write, or set [lake] path in bitvelocity.toml."
+        return Check("lake", ok=False, what=f"{folder} {what}", remedy=mend)
     free = shutil.disk_usage(folder).free
-    return Check(
-        "lake", ok=free > ENOUGH_DISK, what=f"{project.lake}: {free >> 30} GB free",
-        remedy="Free some room, or set [lake] path to another disk.",
-    )  # fmt: skip
+    enough = free > ENOUGH_DISK
+    remedy = None if enough else "Free some room, or set [lake] path to another disk."
+    return Check("lake", ok=enough, what=f"{project.lake}: {free >> 30} GB free", remedy=remedy)
 
 
 def _programs() -> Check:

@@ -1,0 +1,163 @@
+"""What is asked without starting or changing anything, at every stage of a project's life."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from psycopg import conninfo
+
+from bitvelocity.flow import (
+    Database,
+    Heartbeat,
+    Project,
+    diagnose,
+    flowing,
+    prepare,
+    read_beat,
+    reconcile,
+    running_database,
+    status,
+    wait_until,
+)
+from bitvelocity.oltp import connect
+
+MakeProject = Callable[..., Project]
+
+
+def verdicts(start: Path) -> dict[str, bool]:
+    return {check.name: check.ok for check in diagnose(start)}
+
+
+def test_before_anything(make_project: MakeProject) -> None:
+    project = make_project()
+    found = status(project)
+    assert (found.running, found.slot, found.watermark, found.tables) == (None, None, None, ())
+    assert not found.level
+    assert found.freshness_seconds is None
+    assert all("bitvelocity up" in note for note in found.notes)
+    assert json.dumps(found.as_dict())
+    assert running_database(project) is None
+    assert verdicts(project.root) == {"project": True, "lake": True, "programs": True, "source": True}
+    assert sorted(path.name for path in project.root.iterdir()) == ["bitvelocity.toml", "entities.py", "models"]
+
+
+def test_a_source_that_does_not_answer(make_project: MakeProject) -> None:
+    project = make_project("host=127.0.0.1 port=1 dbname=x connect_timeout=3")
+    found = status(project)
+    assert found.slot is None
+    assert "refused" in found.notes[0]
+    checks = {check.name: check for check in diagnose(project.root)}
+    assert not checks["connection"].ok
+    assert checks["connection"].remedy
+
+
+def test_prepared_not_started(make_project: MakeProject, database: str) -> None:
+    project = make_project(database)
+    assert verdicts(project.root)["publication"] is False
+    prepare(project, database)
+    found = status(project)
+    assert found.slot
+    assert not found.slot.exists
+    assert not found.level, "nothing is level where nothing is"
+    told = verdicts(project.root)
+    assert told["publication"]
+    assert told["slot"], "there is none yet, and that is as it should be"
+
+
+def test_with_a_lake(make_project: MakeProject, database: str) -> None:
+    project = make_project(database)
+    prepare(project, database)
+    with connect(database, autocommit=True) as connection:
+        connection.execute("insert into things values (1, 'a'), (2, 'b')")
+    assert reconcile(project, Database(database)).ok
+    found = status(project)
+    assert {(table.layer, table.name): table.rows for table in found.tables} == {
+        ("bronze", "things"): 2, ("silver", "things"): 2, ("gold", "counted"): 2,
+    }  # fmt: skip
+    assert found.slot
+    assert found.slot.exists
+    assert found.watermark
+    assert all(verdicts(project.root).values())
+    with connect(database, autocommit=True) as connection:
+        connection.execute("select pg_drop_replication_slot(%s)", [project.settings.capture.slot])
+    assert not status(project).level
+    lost = {check.name: check for check in diagnose(project.root)}["slot"]
+    assert not lost.ok
+    assert lost.remedy
+
+
+def test_reconcile_may_be_the_first_command(make_project: MakeProject, database: str) -> None:
+    """The lake's own first snapshot must not count as later than the copy that it is compared with."""
+    project = make_project(database)
+    prepare(project, database)
+    with connect(database, autocommit=True) as connection:
+        connection.execute("insert into things select n, null from generate_series(1, 500) as n")
+    verdict = reconcile(project, Database(database))
+    assert verdict.ok, verdict.as_dict()
+    assert verdict.entities[0].silver == 500
+
+
+def test_a_wrong_project_is_one_finding(tmp_path: Path, make_project: MakeProject) -> None:
+    assert verdicts(tmp_path) == {"project": False}
+    project = make_project()
+    (project.root / "entities.py").write_text("x =")
+    checks = diagnose(project.root)
+    assert [(check.name, check.ok) for check in checks] == [("project", False)]
+    assert checks[0].remedy
+
+
+def test_a_lake_in_the_way(make_project: MakeProject) -> None:
+    project = make_project()
+    (project.root / ".bitvelocity").mkdir()
+    (project.root / ".bitvelocity" / "lake").write_text("a file")
+    checks = {check.name: check for check in diagnose(project.root)}
+    assert not checks["lake"].ok
+    assert "[lake] path" in str(checks["lake"].remedy)
+
+
+def test_a_pipeline_that_cannot_go_on_says_why(make_project: MakeProject, database: str) -> None:
+    project = make_project(database)  # not prepared: there is no publication
+    with pytest.raises(Exception, match="publication"), flowing(project, Database(database)) as check:
+        wait_until(project, 0, check)
+
+
+def test_a_beat_of_the_living(make_project: MakeProject) -> None:
+    project = make_project()
+    assert read_beat(project) is None
+    beat = Heartbeat(project, Database(""))
+    beat.begin()
+    found = read_beat(project)
+    assert found
+    assert found["pid"] == os.getpid()
+    beat.clear()
+    assert read_beat(project) is None
+
+
+def test_a_beat_of_the_dead(make_project: MakeProject) -> None:
+    """A killed `up` leaves its beat behind; its process id may be a zombie's, or somebody else's by now."""
+    project = make_project()
+    Heartbeat(project, Database("")).begin()
+    file = project.settings.state_folder / "up.json"
+    written = json.loads(file.read_text())
+    with subprocess.Popen(["sleep", "600"]) as other:
+        file.write_text(json.dumps({**written, "pid": other.pid}))
+        assert read_beat(project) is None, "another process"
+        born = json.loads(file.read_text()) | {"born": None}
+        other.kill()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        file.write_text(json.dumps(born | {"born": "0"}))
+        assert read_beat(project) is None, "a zombie"
+    assert read_beat(project) is None, "nobody"
+    file.write_text("{")
+    assert read_beat(project) is None, "cut off"
+
+
+def test_what_is_served_holds_no_secret(make_project: MakeProject, database: str) -> None:
+    secret = conninfo.make_conninfo(database, password="s3cret")
+    served = Heartbeat(make_project(secret), Database(secret)).served()
+    assert "s3cret" not in json.dumps(served)
