@@ -137,13 +137,21 @@ def adopted(foreign: str, open_folder: Path, bitvelocity: Run) -> Path:
     assert sorted(made["entities"]) == names
     assert {spec.name for spec in load_specs(folder / "entities.py")} == set(names)
     problems = {problem["table"]: problem for problem in made["problems"]}
-    assert problems.keys() == {"sales.journal", "sales.sessions", "sales.slots", "sales.rich", "sales.by_mood"}
+    told = {"sales.journal", "sales.sessions", "sales.slots", "sales.rich", "sales.by_mood"}
+    if major(foreign) < 18:
+        told.add("sales.orders")  # its generated column is published from 18 on
+    assert problems.keys() == told
     assert "no primary key" in problems["sales.journal"]["reason"]
     assert "alter table sales.journal replica identity full" in problems["sales.journal"]["remedy"]
     assert "alter table sales.sessions set logged" in problems["sales.sessions"]["remedy"]
     assert "deferrable" in problems["sales.slots"]["reason"]
     assert "a view" in problems["sales.rich"]["reason"]
     return folder
+
+
+def major(dsn: str) -> int:
+    with connect(dsn) as connection:
+        return connection.info.server_version // 10_000
 
 
 def bronze_has_what_silver_cannot_hold(project: Project) -> None:
