@@ -26,7 +26,7 @@ from ..errors import DatabaseError
 from .account import Account, server_account
 from .binaries import Binaries
 from .cluster import Cluster, choose_binaries, existing_clusters, prepare_cluster, socket_folder
-from .process import Server, alive, answering, failure, free_port, listening, server_pid
+from .process import Server, alive, answering, end_orphans, failure, free_port, listening, server_pid
 
 PATIENCE = 300.0
 """Seconds for a server to become ready: recovery after a crash may take its time."""
@@ -202,7 +202,8 @@ class EmbeddedPostgres:
         if "Address already in use" in said and not self._port:
             cluster.forget_port()
         elif "still in use" in said and time.monotonic() < deadline:
-            time.sleep(0.2)  # children of a killed server are still on their way out
+            end_orphans(cluster.data)  # a killed server's children: one at work in a long statement would not notice
+            time.sleep(0.2)
         else:
             raise failure(said, port=port, log=cluster.log)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass, replace
@@ -71,6 +74,14 @@ def alive(pid: int, data: Path) -> bool:
             return False
     done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return str(data) in done.stdout
+
+
+def end_orphans(data: Path) -> None:
+    """End what a killed server left behind, at once; its work is undone by recovery. Only when no server is alive."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        if alive(int(folder.name), data):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(folder.name), signal.SIGQUIT)
 
 
 def answering(server: Server) -> Server | None:
