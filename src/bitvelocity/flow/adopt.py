@@ -21,14 +21,25 @@ dsn = {dsn}{note}
 
 
 def adopt_database(dsn: str, folder: Path, schemas: Sequence[str] | None) -> Adoption:
-    """Read the database and write `folder`: entities.py and bitvelocity.toml. An existing project is refused."""
-    if (folder / FILE_NAME).exists():
+    """Read the database and write `folder`, new or empty: entities.py and bitvelocity.toml."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "a project already" if (folder / FILE_NAME).exists() else "not an empty folder"
         raise SettingsError(
-            f"{folder} is a project already.", remedy="Choose another folder with --into, or remove that one."
+            f"{folder} is {what}.", safe="Nothing was written.", remedy="Choose another folder with --into."
         )
     adoption = adopt(dsn, schemas=schemas)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "models").mkdir(exist_ok=True)
+    try:
+        _write(folder, dsn, adoption)
+    except OSError as error:
+        raise SettingsError(
+            f"{error.filename or folder} cannot be written: {error.strerror}.",
+            remedy="Choose a folder with --into that you may write to.",
+        ) from error
+    return adoption
+
+
+def _write(folder: Path, dsn: str, adoption: Adoption) -> None:
+    (folder / "models").mkdir(parents=True)
     (folder / "entities.py").write_text(render_entities(adoption.specs), encoding="utf-8")
     secret = has_password(dsn)
     text = TOML.format(
@@ -37,7 +48,6 @@ def adopt_database(dsn: str, folder: Path, schemas: Sequence[str] | None) -> Ado
         note="  # it holds a password, so it stays in the environment" if secret else "",
     )
     (folder / FILE_NAME).write_text(text, encoding="utf-8")
-    return adoption
 
 
 def _quoted(text: str) -> str:

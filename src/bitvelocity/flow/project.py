@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..contracts import EntitySpec, load_specs
+from ..errors import SettingsError
 from ..lakehouse.gold import Model, load_models
-from ..settings import Settings, load_settings
+from ..settings import ProjectSettings, Settings, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +44,14 @@ def open_project(start: Path) -> Project:
     """Load the project that holds `start`: every wrong setting, entity or model is found here."""
     settings = load_settings(start)
     specs = load_specs(settings.entities_file)
-    models = load_models(settings.models_folder, specs) if settings.models_folder.is_dir() else ()
-    return Project(settings, specs, models)
+    return Project(settings, specs, load_models(settings.models_folder, specs) if _has_models(settings) else ())
+
+
+def _has_models(settings: Settings) -> bool:
+    """The folder of the models is there; only when nobody named one may it be missing."""
+    folder = settings.models_folder
+    if not folder.is_dir() and (folder.exists() or settings.project.models != ProjectSettings().models):
+        raise SettingsError(
+            f"[project] models: {folder} is no folder.", remedy="Make the folder, or name the one that has the models."
+        )
+    return folder.is_dir()

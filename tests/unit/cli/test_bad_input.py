@@ -129,6 +129,25 @@ def test_adopt_into_a_project(fails: Fails, make_project: MakeProject, database:
     assert (folder / "entities.py").read_text() == before
 
 
+def test_adopt_into_a_folder_with_files(fails: Fails, tmp_path: Path, database: str) -> None:
+    (tmp_path / "entities.py").write_text("mine")
+    error = fails("adopt", database, "--into", ".", cwd=tmp_path)
+    assert "is not an empty folder" in error["what"]
+    assert (tmp_path / "entities.py").read_text() == "mine"
+
+
+def test_adopt_where_nothing_can_be_made(fails: Fails, tmp_path: Path, database: str) -> None:
+    assert "cannot be written" in fails("adopt", database, "--into", "/proc/adopted", cwd=tmp_path)["what"]
+
+
+@pytest.mark.parametrize("models", ["modles", "entities.py"])
+def test_no_models_folder(fails: Fails, make_project: MakeProject, models: str) -> None:
+    """A name that leads nowhere must not mean: no models, all is well."""
+    error = fails("apply", cwd=make_project(more=f"[project]\nmodels = '{models}'"))
+    assert "[project] models" in error["what"]
+    assert "is no folder" in error["what"]
+
+
 def test_adopt_without_a_database(fails: Fails, tmp_path: Path) -> None:
     assert "bitvelocity adopt postgresql://" in fails("adopt", cwd=tmp_path, env={"BITVELOCITY_DSN": ""})["remedy"]
 

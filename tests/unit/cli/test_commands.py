@@ -48,7 +48,7 @@ def test_help_of_each(command: str) -> None:
 
 
 def test_used_wrongly(bitvelocity: Run) -> None:
-    for words in (["upp"], ["up", "--jsno"], ["query"], ["demo", "--lines", "0"]):
+    for words in (["upp"], ["up", "--jsno"], ["query"], ["demo", "--lines", "0"], ["query", "select 1", "--limit", "-1"]):
         done = bitvelocity(*words)
         assert done.returncode == 2, words
         assert done.stderr.startswith("Usage: ")

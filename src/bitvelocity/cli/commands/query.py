@@ -14,7 +14,7 @@ from ..tables import print_table
 
 @click.command(short_help="SQL over bronze, silver and gold.")
 @click.argument("sql")
-@click.option("--limit", default=100, show_default=True, help="Rows to show at most; 0 shows all.")
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Rows to show at most; 0 shows all.")
 @project_option
 @json_option
 def command(sql: str, limit: int, folder: Path, as_json: bool) -> None:
