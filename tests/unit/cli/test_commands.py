@@ -87,8 +87,15 @@ def test_from_plan_to_proof(
     assert proof["ok"] is True
     assert [entity["source"] for entity in proof["entities"]] == [3]
 
+    assert ask_json("status", cwd=folder)["running"]["pid"] == process.pid
+    what_is_asked_is_answered(folder, ask_json, bitvelocity)
+    process.terminate()
+    assert process.wait() == 0
+    assert bitvelocity("reconcile", cwd=folder).stdout.splitlines()[-1].startswith("Reconcile OK at ")
+
+
+def what_is_asked_is_answered(folder: Path, ask_json: Callable[..., Any], bitvelocity: Run) -> None:
     found = ask_json("status", cwd=folder)
-    assert found["running"]["pid"] == process.pid
     assert found["slot"]["active_pid"]
     assert {(table["layer"], table["name"]): table["rows"] for table in found["tables"]} == {
         ("bronze", "things"): 4, ("silver", "things"): 3, ("gold", "counted"): 3,
@@ -108,10 +115,6 @@ def test_from_plan_to_proof(
     assert life["changes"][1]["changed"] == {"name": ["spoon", "fork"]}
     assert life["gold"] == [{"model": "gold.counted", "through": "silver.things", "rows": [{"name": "fork", "n": 1}]}]
     assert "name spoon → fork" in bitvelocity("trace", "things", "2", cwd=folder).stdout
-
-    process.terminate()
-    assert process.wait() == 0
-    assert bitvelocity("reconcile", cwd=folder).stdout.splitlines()[-1].startswith("Reconcile OK at ")
 
 
 def test_what_differs_is_told(bitvelocity: Run, make_project: MakeProject, database: str) -> None:
