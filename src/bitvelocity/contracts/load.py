@@ -64,7 +64,8 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module  # annotations are resolved through it
     with _beside(path), _told(str(path)):
         try:
-            spec.loader.exec_module(module)
+            with _leaving_no_trace():
+                spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
@@ -122,3 +123,13 @@ def _place(error: BaseException, source: str) -> str:
         if not frame.filename.startswith(others):
             return f"{frame.filename}:{frame.lineno}"
     return source
+
+
+@contextmanager
+def _leaving_no_trace() -> Iterator[None]:
+    """Reading a project writes nothing into its folder, compiled files neither."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
