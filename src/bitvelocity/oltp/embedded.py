@@ -105,11 +105,13 @@ class EmbeddedPostgres:
         raise DatabaseError(f"PostgreSQL (process {server.pid}) does not end.", remedy=f"See {server.log}.")
 
     def _gone(self, server: Server, patience: float) -> bool:
+        """It has ended. Of our own child the exit status tells: a process that is ending is no longer `alive`, but
+        cannot be waited for yet, and would be left as a zombie."""
+        child = self._process if self._process and self._process.pid == server.pid else None
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            if self._process and self._process.pid == server.pid:
-                self._process.poll()  # takes its exit status, so that it is no zombie
-            if not alive(server.pid, server.data):
+            ended = child.poll() is not None if child else not alive(server.pid, server.data)
+            if ended:
                 return True
             time.sleep(0.02)
         return False

@@ -169,6 +169,19 @@ def test_killed_with_clients_at_work(open_folder: Path) -> None:
         engine.stop()
 
 
+def test_stop_waits_for_the_exit_status_of_a_server_that_is_ending(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is ending shows no working folder any more, so `alive` denies it before it can be waited for."""
+    engine = embedded(open_folder)
+    server = engine.start()
+    monkeypatch.setattr("bitvelocity.oltp.embedded.alive", lambda pid, data: False)
+    os.kill(server.pid, signal.SIGINT)
+    engine.stop()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(server.pid, os.WNOHANG)
+
+
 def test_taken_port_is_a_clear_error(open_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
