@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from struct import pack
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import BitVelocityError, ConnectionLostError
 
 from .connection import Wire
@@ -53,9 +54,16 @@ class Receiver:
     """Reads one replication stream from `start` to `close`. `take` and `confirm` belong to the consumer."""
 
     def __init__(
-        self, wire: Wire, spill: SpillFolder, place: Place, *, limit: int, report_every: float
+        self,
+        wire: Wire,
+        spill: SpillFolder,
+        place: Place,
+        *,
+        limit: int,
+        report_every: float,
+        at: Passing = pass_by,
     ) -> None:
-        self._wire, self._spill, self._place = wire, spill, place
+        self._wire, self._spill, self._place, self._at = wire, spill, place, at
         self._limit, self._report_every = limit, report_every
         self._changed = threading.Condition()
         self._splitter = Splitter()
@@ -138,6 +146,7 @@ class Receiver:
         chunk = self._wire.receive()
         if chunk:
             self._take_in(chunk)
+            self._at("received")
         self._hold_back()
         self._report_if_due()
         self.cpu = time.thread_time()
@@ -202,6 +211,7 @@ class Receiver:
         lsn = self._confirmed
         self._wire.send(pack(">cQQQQB", b"r", lsn, lsn, lsn, 0, 0))
         self._reported, self._reported_at, self._asked = lsn, time.monotonic(), False
+        self._at("reported")
 
 
 def begin_stream(wire: Wire, statement: bytes, place: Place) -> bytearray:

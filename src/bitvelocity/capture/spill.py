@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import CaptureError
 
 from .failures import KEPT
@@ -50,8 +51,8 @@ class Spilled:
 class SpillFolder:
     """The files of transactions in progress, of one slot. What a crash left there is removed at once."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, at: Passing = pass_by) -> None:
+        self.path, self._at = path, at
         self.bytes = 0
         self._open: dict[int, FileIO] = {}
         self._aborted: dict[int, set[int]] = {}
@@ -71,16 +72,19 @@ class SpillFolder:
             while left:
                 left = left[file.write(left) :]
         self.bytes += len(segment.data)
+        self._at("spilled")
 
     def abort(self, event: StreamAbort) -> None:
         """Forget the transaction, or remember which of its savepoints was rolled back."""
         if event.subxid != event.xid:
             self._aborted.setdefault(event.xid, set()).add(event.subxid)
+            self._at("savepoint aborted")
             return
         self._aborted.pop(event.xid, None)
         if (file := self._open.pop(event.xid, None)) is not None:
             file.close()
             self._file(event.xid).unlink(missing_ok=True)
+            self._at("stream aborted")
 
     def commit(self, event: StreamCommit) -> Spilled:
         """Hand the transaction over. Its file gets a name of its own, as ids may come round again."""
@@ -92,6 +96,7 @@ class SpillFolder:
                 self._file(event.xid).rename(path)
             else:
                 path.touch()
+        self._at("stream committed")
         return Spilled(path, event.xid, event.commit, frozenset(self._aborted.pop(event.xid, ())))
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from bitvelocity.changes import ChangeSet
+from bitvelocity.changes import ChangeSet, Passing, pass_by
 from bitvelocity.errors import CaptureError
 
 from .connection import Connection, Wire, connect, open_wire, our_errors
@@ -46,6 +46,7 @@ class Tuning:
     - `failover`: make the slot one that follows to a standby (PostgreSQL 17 or newer).
     - `patience`: seconds to wait for the slot's last reader to be gone.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
+    - `at`: told of each step that could be the last one of a process that is killed.
     """
 
     limit: int = 48 << 20
@@ -53,6 +54,7 @@ class Tuning:
     failover: bool = False
     patience: float = 10.0
     report_every: float = 10.0
+    at: Passing = pass_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,7 @@ class WalSource:
             check_ours(connection, slot, self._place)
             wait_until_free(connection, self._place, self._tuning.patience)
             drop_slot(connection, self._place)
+            self._tuning.at("slot dropped")
         self._disconnect()
 
     def _take_snapshot(self) -> SnapshotSet:
@@ -182,8 +185,10 @@ class WalSource:
             self._drop_old_slot()
             keeper = self._connect(replication=True)  # the snapshot lives while this connection is left alone
             slot = create_slot(keeper, self._place, failover=self._tuning.failover)
+            self._tuning.at("slot made")
             reader = self._connect()
             snapshot = SnapshotSet(reader, self._wire(reader), slot=slot, place=self._place)
+            self._tuning.at("tables locked")
             if not (rewritten := snapshot.rewritten()):
                 return snapshot
             self._disconnect()
@@ -217,9 +222,9 @@ class WalSource:
             wire = self._wire(self._connect(replication=True))
             start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
             received = begin_stream(wire, start_statement(self._place, start), self._place)
-        self._spill = SpillFolder(self._spill_path)
-        limit = self._tuning.limit
-        self._receiver = Receiver(wire, self._spill, self._place, limit=limit, report_every=pause)
+        limit, at = self._tuning.limit, self._tuning.at
+        self._spill = SpillFolder(self._spill_path, at)
+        self._receiver = Receiver(wire, self._spill, self._place, limit=limit, report_every=pause, at=at)
         self._receiver.confirm(self._confirmed)
         self._receiver.start(received)
         return self._receiver

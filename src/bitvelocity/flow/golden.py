@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..changes import Mark
+from ..changes import Mark, Passing, pass_by
 from ..errors import ModelError
 from ..lakehouse import Changed, Gold, GoldReceipt
 from .project import Project
@@ -44,8 +44,9 @@ class GoldFollower:
     far gold is, and gold is built again every half minute until the model is mended (in its data, or by a new start).
     """
 
-    def __init__(self, project: Project) -> None:
-        self._gold = Gold(project.lake, project.specs, project.models, sync=project.settings.lake.sync)
+    def __init__(self, project: Project, *, at: Passing = pass_by) -> None:
+        sync = project.settings.lake.sync
+        self._gold = Gold(project.lake, project.specs, project.models, sync=sync, at=at)
         self._pending = _Pending()
         self._at = self._cost = 0.0
         self.lsn = -1

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..capture import WalSource
-from ..changes import ChangeSet, Mark, Receipt
+from ..capture import Tuning, WalSource
+from ..changes import ChangeSet, Mark, Passing, Receipt, pass_by, within
 from ..errors import CaptureError, ModelError
-from ..lakehouse import GoldReceipt, Lake, Watermark, publish
+from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
 from .golden import GoldFollower
 from .project import Project
 
@@ -45,11 +45,21 @@ class Pipeline:
     A crash between any two of them repeats from the last confirmed point, and every table drops what it has.
     """
 
-    def __init__(self, project: Project, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        listener: Listener | None = None,
+        *,
+        care: Care | None = None,
+        at: Passing = pass_by,
+    ) -> None:
         self._project = project
+        self._at = at
         self._listener = listener or (lambda _: None)
-        self._lake = Lake(project.lake, project.specs, sync=project.settings.lake.sync)
-        self._gold = GoldFollower(project)
+        self._lake = Lake(
+            project.lake, project.specs, sync=project.settings.lake.sync, care=care or Care(), at=at
+        )
+        self._gold = GoldFollower(project, at=within(at, "gold"))
         self._last = self._lake.watermark
         self._published_at = 0.0
         self._open: WalSource | None = None
@@ -94,6 +104,7 @@ class Pipeline:
             spill=self._project.lake / ".spill",
             has_position=self._last is not None or settings.snapshot == "never",
             start_lsn=max(self._last.position, 0) if self._last else 0,
+            tuning=Tuning(at=within(self._at, "capture")),
         )
 
     def _disconnect(self) -> None:
@@ -139,10 +150,14 @@ class Pipeline:
 
     def _apply(self, change_set: ChangeSet, *, snapshot: bool = False) -> int:
         began = time.monotonic()
+        self._at("set taken")
         for batch in change_set:
+            self._at("batch decoded")
             self._lake.stage(batch)
         mark = change_set.mark
+        self._at("set staged")
         receipt = self._lake.commit(mark)
+        self._at("lake committed")
         if mark.lsn < self._lake.horizon:  # a repeat after a crash, and not at its end yet
             self._gold.note(self._lake.last_changes, mark.rows)
             return mark.rows
@@ -150,11 +165,13 @@ class Pipeline:
         if not snapshot:
             self._gold.note(self._lake.last_changes, mark.rows)
             gold = self._gold.follow(mark.lsn) if self._gold.is_due(mark) else None
+            self._at("gold level")
         self._publish(mark, max(mark.resume, self._source.seen))
         if snapshot:
             gold = self._gold.build(mark.lsn)
             self._publish(mark, mark.resume)
         self._source.confirm(mark.resume)
+        self._at("confirmed")
         self._listener(Step(mark, receipt, gold, time.monotonic() - began, snapshot))
         return mark.rows
 
@@ -168,8 +185,9 @@ class Pipeline:
             tables={**self._lake.versions(), **self._gold.versions},
             gold_position=self._gold.lsn,
         )
-        publish(self._project.lake, self._last, sync=self._project.settings.lake.sync)
+        publish(self._project.lake, self._last, sync=self._project.settings.lake.sync, at=self._at)
         self._published_at = time.monotonic()
+        self._at("published")
 
     def _idle(self, rows: int) -> None:
         """Gold catches up when the stream falls silent; readers learn how far the silence reaches."""

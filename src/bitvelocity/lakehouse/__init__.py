@@ -9,11 +9,12 @@ from .reading import LakeReader
 from .reconcile import EntityVerdict, compare_gold, compare_silver
 from .silver import Changed
 from .table import DataFile, Staged, Table
+from .upkeep import Care
 from .views import event_id
 from .watermark import Watermark, publish, read_watermark
 
 __all__ = [
-    "Changed", "DataFile", "EntityVerdict", "Gold", "GoldReceipt", "Lake", "LakeReader", "Layers", "LocalTable", "Model",
+    "Care", "Changed", "DataFile", "EntityVerdict", "Gold", "GoldReceipt", "Lake", "LakeReader", "Layers", "LocalTable", "Model",
     "ModelVerdict", "Staged", "Table", "Watermark", "compare_gold", "compare_silver", "event_id", "load_models", "publish",
     "read_watermark",
 ]  # fmt: skip

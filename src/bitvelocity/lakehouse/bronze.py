@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, Batch
+from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, Batch, Passing, pass_by
 from bitvelocity.contracts import Column, EntitySpec, Type
 
 from .columns import SYSTEM, frame
-from .delta import LocalTable, Step, pass_by
+from .delta import LocalTable
 from .parquet import SMALL
 from .table import Staged
 
@@ -27,7 +27,7 @@ FEW = 0.05
 class Bronze:
     """The bronze table of one entity. Columns that the spec does not know yet are kept too."""
 
-    def __init__(self, root: Path, spec: EntitySpec, *, sync: bool = True, at: Step = pass_by) -> None:
+    def __init__(self, root: Path, spec: EntitySpec, *, sync: bool = True, at: Passing = pass_by) -> None:
         self._spec = spec
         self._staged: list[Staged] = []
         self.table = LocalTable.open(

@@ -17,13 +17,14 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
 
 from . import deltalog as log
 from .deltalog import Action, TableState
 from .parquet import Shape, conform, sync_path, write
 from .table import DataFile, Staged
-from .upkeep import Upkeep
+from .upkeep import Care, Upkeep
 
 KEEP_IN_MEMORY = 256 << 10
 """Bytes of buffers up to which staged rows are kept for a roll-up; a view into a large piece of WAL pins all of it."""
@@ -38,23 +39,17 @@ CONFIGURATION = {
 
 NO_INFO: Mapping[str, str] = MappingProxyType({})
 
-Step = Callable[[str], None]
-
-
-def pass_by(step: str) -> None:
-    """Called at each step of a commit; tests put a fault here."""
-
 
 class LocalTable:
     """A table of one writer. A commit is one log entry: remark, position, files in, files out."""
 
-    def __init__(self, state: TableState, shape: Shape, *, app: str, sync: bool, at: Step = pass_by) -> None:
+    def __init__(self, state: TableState, shape: Shape, *, app: str, sync: bool, at: Passing = pass_by) -> None:
         self._state = state
         self._shape = shape
         self._app = app
         self._sync = sync
         self._at = at
-        self.upkeep = Upkeep(self)
+        self.upkeep = Upkeep(self, at)
 
     @classmethod
     def open(
@@ -66,7 +61,7 @@ class LocalTable:
         dictionary: Sequence[str] = (),
         statistics: Sequence[str] = ("_lsn",),
         sync: bool = True,
-        at: Step = pass_by,
+        at: Passing = pass_by,
     ) -> LocalTable:
         """The table at `path`, made when there is none, widened when `schema` has new columns.
 
@@ -202,7 +197,7 @@ class LocalTable:
         Call it after commits. Without `background` the work is done here. `keep`: seconds for which replaced files
         and old log entries live on, so that readers of older versions never miss one.
         """
-        self.upkeep.run(background, roll_up=roll_up, checkpoint_every=checkpoint_every, keep=keep)
+        self.upkeep.run(background, Care(roll_up=roll_up, checkpoint_every=checkpoint_every, keep=keep))
 
     def _check(self, position: int, *, replace: bool) -> None:
         last = self.position()

@@ -12,14 +12,15 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from bitvelocity.changes import Batch, Mark, Receipt
+from bitvelocity.changes import Batch, Mark, Passing, Receipt, pass_by, within
 from bitvelocity.contracts import EntitySpec
 
 from .bronze import Bronze, repeating
-from .delta import LocalTable, Step, pass_by
-from .layers import FOLD_ROWS, connect
+from .delta import LocalTable
+from .layers import connect
 from .lease import Lease
 from .silver import SCRATCH, Changed, Silver
+from .upkeep import CARE, Care
 from .watermark import Watermark, read_watermark
 
 
@@ -38,17 +39,15 @@ class Lake:
         specs: Sequence[EntitySpec],
         *,
         sync: bool = True,
-        fold_rows: int = FOLD_ROWS,
-        keep: float = 600.0,
-        at: Step = pass_by,
+        care: Care = CARE,
+        at: Passing = pass_by,
     ) -> None:
         self._root = Path(root).absolute()
-        self._fold_rows = fold_rows
-        self._keep = keep
+        self._care = care
         self._lease = Lease.take(self._root)
         try:
             self.watermark: Watermark | None = read_watermark(self._root)
-            self._bronze = {spec.name: Bronze(self._root, spec, sync=sync, at=at) for spec in specs}
+            self._bronze = {spec.name: Bronze(self._root, spec, sync=sync, at=within(at, "bronze")) for spec in specs}
             self._silver = {
                 spec.name: Silver(self._root, spec, lambda: self._engine, sync=sync, at=at)
                 for spec in specs
@@ -164,9 +163,9 @@ class Lake:
 
     def _maintain(self) -> None:
         for bronze in self._bronze.values():
-            bronze.table.maintain(self._background, keep=self._keep)
+            bronze.table.upkeep.run(self._background, self._care)
         for silver in self._silver.values():
-            silver.layers.maintain(self._background, fold_rows=self._fold_rows, keep=self._keep)
+            silver.layers.maintain(self._background, self._care)
 
     def _measure(self, entity: str, batch: Batch) -> None:
         """Once per run and entity, on the first batch that is large enough: which columns repeat."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
 
 from .delta import LocalTable
@@ -18,10 +19,10 @@ from .latest import latest
 from .names import scan
 from .parquet import Shape, plain, write
 from .table import DataFile, Staged
+from .upkeep import CARE, Care
 
-FOLD_ROWS = 200_000
 FOLD_SHARE = 0.1
-"""A base is folded when the log above it has more rows than the first, and more than this share of the base."""
+"""A base is folded when the log above it has more than this share of its rows, and more than `Care.fold_rows`."""
 PIECE = 32_768
 BASE_FILE = 1_000_000
 """Rows of a file of the base."""
@@ -39,11 +40,20 @@ class Folded:
 class Layers:
     """The base and the log of one keyed table, both with the same columns."""
 
-    def __init__(self, base: LocalTable, log: LocalTable, *, key: Sequence[str], scratch: Path) -> None:
+    def __init__(
+        self,
+        base: LocalTable,
+        log: LocalTable,
+        *,
+        key: Sequence[str],
+        scratch: Path,
+        at: Passing = pass_by,
+    ) -> None:
         self.base = base
         self.log = log
         self.key = tuple(key)
         self._scratch = scratch
+        self._at = at
         self._fold: Future[Folded] | None = None
 
     def latest_sql(self, columns: Sequence[str], staged: Sequence[Staged] = ()) -> str:
@@ -52,17 +62,15 @@ class Layers:
         files = [*above(self.log.files(), position), *(piece.file for piece in staged)]
         return overlay_sql(self.base, self.log, files, position=position, key=self.key, columns=columns)
 
-    def maintain(
-        self, background: Executor | None = None, *, fold_rows: int = FOLD_ROWS, keep: float = 600.0
-    ) -> None:
+    def maintain(self, background: Executor | None = None, care: Care = CARE) -> None:
         """Keep both tables quick, and the log above the base short. What `background` finishes lands at a later call."""
         if self._fold is not None:  # it reads the files that stood when it began: touch none of them
             if self._fold.done():
                 self.settle()
             return
-        self.log.maintain(background, keep=keep)
-        self.base.maintain(background, keep=keep)
-        if self._is_due(fold_rows) and not (self.log.upkeep.busy or self.base.upkeep.busy):
+        self.log.upkeep.run(background, care)
+        self.base.upkeep.run(background, care)
+        if self._is_due(care.fold_rows) and not (self.log.upkeep.busy or self.base.upkeep.busy):
             self.fold(background)
 
     def fold(self, background: Executor | None = None) -> None:
@@ -73,7 +81,9 @@ class Layers:
         scratch = self._scratch
 
         def job() -> Folded:
-            return Folded(tuple(_rewrite(query, folder, shape, scratch=scratch, sync=sync)), position)
+            staged = tuple(_rewrite(query, folder, shape, scratch=scratch, sync=sync))
+            self._at("folded")
+            return Folded(staged, position)
 
         if background is None:
             self._land(job())

@@ -15,14 +15,14 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from bitvelocity.changes import Batch
+from bitvelocity.changes import Batch, Passing, pass_by, within
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.contracts.arrow import silver_schema
 
 from .absent import filled
 from .bronze import REPEATING, unseen
 from .columns import frame, rows_of, viewed
-from .delta import LocalTable, Step, pass_by
+from .delta import LocalTable
 from .layers import Layers
 from .names import columns_sql
 from .table import Staged
@@ -53,18 +53,18 @@ class Silver:
         engine: Callable[[], duckdb.DuckDBPyConnection],
         *,
         sync: bool = True,
-        at: Step = pass_by,
+        at: Passing = pass_by,
     ) -> None:
         self._spec = spec
         self._target = silver_schema(spec)
         self._engine = engine
         log, base = (
             LocalTable.open(
-                root / "silver" / name, log_schema(spec), dictionary=REPEATING, sync=sync, at=at
+                root / "silver" / name, log_schema(spec), dictionary=REPEATING, sync=sync, at=within(at, place)
             )
-            for name in (f"{spec.name}_changes", spec.name)
+            for name, place in ((f"{spec.name}_changes", "silver"), (spec.name, "base"))
         )
-        self.layers = Layers(base, log, key=spec.lake_key, scratch=root / SCRATCH)
+        self.layers = Layers(base, log, key=spec.lake_key, scratch=root / SCRATCH, at=within(at, "base"))
         self._staged: list[Staged] = []
         self._kept: list[pa.Table] = []
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
 
 from . import deltalog as log
@@ -37,6 +39,26 @@ LARGEST = 64 << 20
 AT_ONCE = 100
 """Dead files removed per run, so that no commit waits for a long clean-up."""
 
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """When the tables of a lake are tended.
+
+    - `fold_rows`: rows of a log above its base from which on they are folded into it.
+    - `roll_up`: live files from which on small ones are rolled into larger ones.
+    - `checkpoint_every`: versions between two checkpoints.
+    - `keep`: seconds for which replaced files and old log entries live on, so that readers of older versions never
+      miss one.
+    """
+
+    fold_rows: int = 200_000
+    roll_up: int = 40
+    checkpoint_every: int = 300
+    keep: float = 600.0
+
+
+CARE = Care()
 Landing = Callable[[], None]
 """What is left to do on the writer's thread when a job has run."""
 
@@ -44,8 +66,9 @@ Landing = Callable[[], None]
 class Upkeep:
     """The maintenance of one table."""
 
-    def __init__(self, table: LocalTable) -> None:
+    def __init__(self, table: LocalTable, at: Passing = pass_by) -> None:
         self._table = table
+        self._at = at
         self._recent: dict[str, pa.Table] = {}
         self._dead: deque[tuple[float, str]] = deque()
         self._job: Future[Landing] | None = None
@@ -68,14 +91,14 @@ class Upkeep:
                 self._dead.append((time.time(), body["path"]))
                 self._recent.pop(body["path"], None)
 
-    def run(self, background: Executor | None, *, roll_up: int, checkpoint_every: int, keep: float) -> None:
-        """Land the finished job, start the next one that is due, remove what is dead for longer than `keep`."""
-        self._remove_dead(keep)
+    def run(self, background: Executor | None, care: Care) -> None:
+        """Land the finished job, start the next one that is due, remove what is dead for longer than `care.keep`."""
+        self._remove_dead(care.keep)
         if self._job is not None:
             if not self._job.done():
                 return
             self.settle()
-        job = self._due(roll_up, checkpoint_every, keep)
+        job = self._due(care)
         if job is None:
             return
         if background is None:
@@ -114,18 +137,18 @@ class Upkeep:
                 remedy="see that the disk has room, then start again",
             ) from error
 
-    def _due(self, roll_up: int, checkpoint_every: int, keep: float) -> Callable[[], Landing] | None:
+    def _due(self, care: Care) -> Callable[[], Landing] | None:
         if self._idle:
             idle, self._idle = self._idle, {}
             return lambda: self._sort_out(idle)
-        if len(self._table.files()) >= roll_up:
+        if len(self._table.files()) >= care.roll_up:
             for low, high in TIERS:
                 tier = [file for file in self._table.files() if low <= file.bytes < high]
-                if len(tier) >= roll_up:
+                if len(tier) >= care.roll_up:
                     return self._roll_up(_up_to(tier, LARGEST))
-        if self._table.version() - self._checkpointed >= checkpoint_every:
+        if self._table.version() - self._checkpointed >= care.checkpoint_every:
             self._checkpointed = self._table.version()
-            return lambda: self._checkpoint(keep)
+            return lambda: self._checkpoint(care.keep)
         return None
 
     def _sort_out(self, idle: Mapping[str, float]) -> Landing:
@@ -139,6 +162,7 @@ class Upkeep:
         orphans = {name for name, written in idle.items() if written > since and name not in text}
         for name in orphans:
             (folder / name).unlink()
+        self._at("orphans removed")
         replaced = [(time.time(), name) for name in idle if name not in orphans]
         return lambda: self._dead.extend(replaced)
 
@@ -158,6 +182,7 @@ class Upkeep:
 
         def job() -> Landing:
             staged = Staged(write(table.path, shape, pieces(), sync=table.synced))
+            self._at("rolled up")
             return lambda: _done(table.swap(files, (staged,)))
 
         return job
@@ -165,12 +190,14 @@ class Upkeep:
     def _checkpoint(self, keep: float) -> Landing:
         folder = self._table.path / log.LOG
         DeltaTable(self._table.path).create_checkpoint()
+        self._at("checkpointed")
         pointer = folder / "_last_checkpoint"
         version = json.loads(pointer.read_text())["version"]
         if self._table.synced:
             for path in (*folder.glob(f"{version:020}.checkpoint*.parquet"), pointer, folder):
                 sync_path(path)
         _forget_entries(folder, time.time() - keep)
+        self._at("entries forgotten")
         return _nothing
 
     def _remove_dead(self, keep: float) -> None:
@@ -180,6 +207,7 @@ class Upkeep:
                 return
             _, path = self._dead.popleft()
             (self._table.path / path).unlink(missing_ok=True)
+            self._at("dead file removed")
 
 
 def _up_to(files: Sequence[DataFile], most: int) -> list[DataFile]:

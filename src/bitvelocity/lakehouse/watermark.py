@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
 
 from .parquet import sync_path
@@ -49,7 +50,7 @@ def read_watermark(root: Path) -> Watermark | None:
         ) from error
 
 
-def publish(root: Path, watermark: Watermark, *, sync: bool = True) -> None:
+def publish(root: Path, watermark: Watermark, *, sync: bool = True, at: Passing = pass_by) -> None:
     """Let readers see it: at once, as a whole, and (with `sync`) after a power cut too."""
     new = root / f".{NAME}.new"
     with new.open("w") as file:
@@ -57,6 +58,8 @@ def publish(root: Path, watermark: Watermark, *, sync: bool = True) -> None:
         file.flush()
         if sync:
             os.fsync(file.fileno())
+    at("watermark written")
     new.replace(root / NAME)
+    at("watermark replaced")
     if sync:
         sync_path(root)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bitvelocity.changes import Batch, Mark
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import LakeError
-from bitvelocity.lakehouse import Lake, LakeReader
+from bitvelocity.lakehouse import Care, Lake, LakeReader
 
 Make = Callable[..., Batch]
 Change = Callable[..., dict[str, Any]]
@@ -223,7 +223,7 @@ def test_a_broken_watermark_is_an_error_with_a_remedy(tmp_path: Path, spec: Enti
 def test_folds_and_roll_ups_run_beside_the_commits(
     tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change
 ) -> None:
-    lake = Lake(tmp_path, [spec], sync=False, fold_rows=50, keep=0)
+    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=50, keep=0))
     for lsn in range(1, 151):
         op = "c" if lsn <= 20 else "u"
         lake.stage(batch_of(change(op, (lsn, 0), after=image(lsn % 20)), change("u", (lsn, 1), after=image(lsn % 20))))

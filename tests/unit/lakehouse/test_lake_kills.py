@@ -20,7 +20,7 @@ import os, pickle, random, sys
 from pathlib import Path
 import pyarrow as pa
 from bitvelocity.changes import SYSTEM_FIELDS, Batch, Mark
-from bitvelocity.lakehouse import Lake, Watermark, publish
+from bitvelocity.lakehouse import Care, Lake, Watermark, publish
 
 root, spec, dice = Path(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2])), random.Random(sys.argv[3])
 last, left = int(sys.argv[4]), dice.randint(5, 150)
@@ -42,7 +42,7 @@ def batch(relation, lsns):
         data["before_" + name] = text([None] * len(rows))
     return Batch(relation, tuple(spec.by_name), pa.table(data))
 
-lake = Lake(root, [spec], fold_rows=20, keep=0, at=fault)
+lake = Lake(root, [spec], care=Care(fold_rows=20, keep=0), at=fault)
 position = max(lake.position(), 0)
 while position < last:
     end = min(last, position + dice.randint(1, 4))

@@ -16,7 +16,16 @@ import pytest
 
 from bitvelocity.changes import Batch, Mark, Position
 from bitvelocity.contracts import EntitySpec
-from bitvelocity.lakehouse import Lake, LakeReader, LocalTable, Watermark, event_id, publish, read_watermark
+from bitvelocity.lakehouse import (
+    Care,
+    Lake,
+    LakeReader,
+    LocalTable,
+    Watermark,
+    event_id,
+    publish,
+    read_watermark,
+)
 
 Make = Callable[..., Batch]
 Change = Callable[..., dict[str, Any]]
@@ -215,7 +224,7 @@ def test_a_reader_beside_a_busy_writer_never_errs(
     tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change, published: Publish
 ) -> None:
     """Commits, roll-ups, folds and checkpoints; the reader opens exactly what is published, each time."""
-    lake = Lake(tmp_path, [spec], sync=False, fold_rows=20)
+    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=20))
     command = [sys.executable, "-c", READER, str(tmp_path), pickle.dumps(spec).hex()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as beside:
         assert beside.stdout is not None

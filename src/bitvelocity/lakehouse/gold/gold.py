@@ -13,9 +13,9 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
+from bitvelocity.changes import Passing, pass_by
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import LakeError
-from bitvelocity.lakehouse.delta import Step, pass_by
 from bitvelocity.lakehouse.duck import open_duckdb
 from bitvelocity.lakehouse.watermark import read_watermark
 
@@ -73,7 +73,7 @@ class Gold:
         *,
         sync: bool = True,
         memory_limit: str = "1GB",
-        at: Step = pass_by,
+        at: Passing = pass_by,
     ) -> None:
         self._root = Path(root).absolute()
         self._specs = tuple(specs)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from bitvelocity.lakehouse.delta import LocalTable, Step, has_log, pass_by
+from bitvelocity.changes import Passing, pass_by
+from bitvelocity.lakehouse.delta import LocalTable, has_log
 from bitvelocity.lakehouse.deltalog import TableState, lake_schema
 from bitvelocity.lakehouse.layers import Layers, above
 from bitvelocity.lakehouse.parquet import sync_path
@@ -55,7 +56,7 @@ class GoldTable:
     """
 
     def __init__(
-        self, root: Path, model: Model, *, scratch: Path, sync: bool = True, at: Step = pass_by
+        self, root: Path, model: Model, *, scratch: Path, sync: bool = True, at: Passing = pass_by
     ) -> None:
         self.model = model
         self._sync = sync
