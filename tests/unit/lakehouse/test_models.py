@@ -166,6 +166,7 @@ SQL = [
         "current_date gives another",
         "column",
     ),
+    ("count(*)", "count(age(o.placed_at))", 13, "age() gives another answer", "column"),
     ("count(*)", "cast(random() as bigint)", 13, "random() gives another answer", "column"),
     (
         "count(*)",
