@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import TypeVar, get_args
 
 from .problems import Problem, Wrong
-from .spec import Column, EntitySpec, Identity, Index, OnDelete, Step
+from .spec import AuditContext, Column, EntitySpec, Identity, Index, OnDelete, Step
 from .terms import parse_term, unknown_column
 from .values import comparable, has_order, literal_text
 
@@ -135,6 +135,10 @@ def _empty_range(column: Column) -> Iterator[Problem]:
 def _settings(spec: EntitySpec) -> Iterator[Problem]:
     if spec.retention is not None and not _RETENTION.fullmatch(spec.retention):
         yield Problem(f"the retention {spec.retention!r} is no interval", 'write it as in "90 days" or "7 years"')
+    if spec.audit_context not in get_args(AuditContext):
+        yield Problem(f"audit_context {spec.audit_context!r} is unknown", f"use one of {_listed(get_args(AuditContext))}")
+    elif spec.audit_context != "off" and not spec.managed:
+        yield Problem("audit_context is kept by a trigger, and this table is never altered", 'leave it out, or managed=True')
     if spec.replica_identity not in get_args(Identity):
         yield Problem(f"replica_identity {spec.replica_identity!r} is unknown", f"use one of {_listed(get_args(Identity))}")
 

@@ -17,7 +17,7 @@ from .fields import MISSING, UNKNOWN, Field, Written, read_field, source_name
 from .hints import Hint, is_column, resolve, take_apart, written_fields
 from .markers import Ref
 from .problems import Problem, Problems, Wrong
-from .spec import Column, EntitySpec, Identity, Index, Partition, Reference
+from .spec import AuditContext, Column, EntitySpec, Identity, Index, Partition, Reference
 
 
 class EntityKeywords(TypedDict, total=False):
@@ -39,6 +39,8 @@ class EntityKeywords(TypedDict, total=False):
     partition: Partition | None
     audit: bool
     """False leaves the standard audit columns out."""
+    audit_context: AuditContext
+    """ "strict": a write without `bv.audit(...)` fails; "fallback": it is told of the session; "off": let be."""
     replica_identity: Identity
     managed: bool
     """False: the table is somebody else's, and `apply` never alters it."""
@@ -108,7 +110,7 @@ def _declare(cls: type, keywords: Mapping[str, Any]) -> EntitySpec:
 
 _KEYWORD_TYPES: dict[str, tuple[type, ...]] = {
     "table": (str,), "schema": (str,), "name": (str,), "key": (tuple, list), "references": (tuple, list),
-    "unique": (tuple, list), "indexes": (tuple, list), "partition": (Partition, type(None)), "audit": (bool,),
+    "unique": (tuple, list), "indexes": (tuple, list), "partition": (Partition, type(None)), "audit": (bool,), "audit_context": (str,),
     "replica_identity": (str,), "managed": (bool,), "retention": (str, type(None)), "owner": (str, type(None)),
     "doc": (str,),
 }  # fmt: skip
@@ -218,6 +220,7 @@ def _assemble(cls: type, said: dict[str, Any], fields: list[Field], *, problems:
         indexes=tuple(said.get("indexes", ())),
         partition=partition,
         audit=audit,
+        audit_context=said.get("audit_context", "off"),
         replica_identity=said.get("replica_identity", "full"),
         managed=said.get("managed", True),
         retention=said.get("retention"),

@@ -187,6 +187,8 @@ def _keywords(spec: EntitySpec, *, key_in_fields: bool, references: int, uniques
         yield listed("indexes", [call(index, indent=8) for index in spec.indexes])
     if spec.partition is not None:
         yield f"partition={call(spec.partition, indent=4)}"
+    if spec.audit_context != "off":
+        yield f"audit_context={text(spec.audit_context)}"
     if spec.replica_identity != "full":
         yield f"replica_identity={text(spec.replica_identity)}"
     yield from (f"{name}=False" for name in ("audit", "managed") if not getattr(spec, name))

@@ -13,6 +13,7 @@ from .types import Type
 Step = Literal["day", "week", "month", "year"]
 Identity = Literal["full", "default"]
 OnDelete = Literal["restrict", "cascade", "set null", "no action"]
+AuditContext = Literal["strict", "fallback", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class EntitySpec:
     partition: Partition | None = None
     audit: bool = True
     """It has the standard audit columns, stamped by our trigger."""
+    audit_context: AuditContext = "off"
+    """What happens to a write whose transaction does not say who acts: refused, told of the session, let be."""
     replica_identity: Identity = "full"
     managed: bool = True
     """We own its DDL. False: it was adopted, and `apply` never alters it."""

@@ -23,8 +23,11 @@ from ..errors import DatabaseError
 
 EMIT = (
     "select set_config('bv.operation_user', %s, true), set_config('bv.correlation_id', %s, true),"
-    " set_config('bv.source', %s, true), pg_logical_emit_message(true, 'bv.audit', %s)"
+    " set_config('bv.source', %s, true), set_config('bv.context', 'given', true),"
+    " pg_logical_emit_message(true, 'bv.audit', %s)"
 )
+FALLBACK = "fallback:"
+"""What the source of a context begins with that the database wrote itself, for a transaction that gave none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,9 @@ def audit(
     """
     if not user:
         raise DatabaseError("audit() needs to know who does it.", remedy='Name the person or program: user="alice".')
+    if source and source.startswith(FALLBACK):
+        what = f"The source {source!r} would look like a context that nobody gave."
+        raise DatabaseError(what, remedy=f"Choose one that does not begin with {FALLBACK}")
     return Audit(connection, Context(user, str(correlation_id or uuid.uuid4()), source))
 
 

@@ -22,6 +22,8 @@ SIGNATURES = {
     "stamp_new": "()",
     "stamp_change": "()",
     "stamp_guard": "()",
+    "context_strict": "()",
+    "context_fallback": "()",
     "uuid7_floor": "(timestamptz)",
     "uuidv7": "()",
     "ensure_partitions": "(regclass, text, timestamptz, timestamptz)",
@@ -123,7 +125,7 @@ def _schemas(state: State, specs: Sequence[EntitySpec]) -> Iterator[Step]:
 
 
 def _functions(state: State) -> list[Statement]:
-    return [s for s in load("schema").values() if s.name != "uuidv7" or state.major < HAS_UUIDV7]
+    return [s for s in (*load("schema").values(), *load("context").values()) if s.name != "uuidv7" or state.major < HAS_UUIDV7]
 
 
 def _enums(state: State, specs: Sequence[EntitySpec]) -> Iterator[Step | Refused]:

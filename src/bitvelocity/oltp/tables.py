@@ -20,6 +20,7 @@ from psycopg import sql
 from ..contracts.spec import EntitySpec
 from .catalog import Catalog, FoundColumn, FoundTable
 from .ddl import literal, qualified, quote, rendered
+from .enforce import context_trigger
 from .partitions import default_partition_sql, ensure_sql, missing_partitions
 from .shadow import Wanted, create_table_sql
 from .steps import Refused, Step
@@ -78,10 +79,9 @@ def new_tables(wanted: Sequence[Wanted]) -> Iterator[Step]:
             yield _full_identity(target, spec)
         if spec.audit:
             yield from _stamp_triggers(spec, {})
+        yield from context_trigger(spec, target, {})
         if spec.partition:
-            yield Step(sql=default_partition_sql(spec), reason="Rows outside all ranges go here.", entity=spec.name)
-            if spec.replica_identity == "full":
-                yield _full_identity(qualified(spec.schema, f"{spec.table}_default"), spec)
+            yield from _default_partition(spec)
             yield Step(sql=ensure_sql(spec), reason="Partitions around now.", entity=spec.name)
     for want in wanted:
         for key in want.table.foreign_key_constraints:
@@ -91,6 +91,14 @@ def new_tables(wanted: Sequence[Wanted]) -> Iterator[Step]:
                     reason="A reference that closes a cycle.",
                     entity=want.spec.name,
                 )
+
+
+def _default_partition(spec: EntitySpec) -> Iterator[Step]:
+    name = qualified(spec.schema, f"{spec.table}_default")
+    yield Step(sql=default_partition_sql(spec), reason="Rows outside all ranges go here.", entity=spec.name)
+    if spec.replica_identity == "full":
+        yield _full_identity(name, spec)
+    yield from context_trigger(spec, name, {})
 
 
 def table_steps(
@@ -248,13 +256,15 @@ def _triggers(table: _Table) -> Iterator[Step]:
         for name in table.found.triggers:
             if name.startswith("bv_stamp"):
                 yield table.step(f"drop trigger {quote(name)} on {table.name}", "The entity has no audit columns.")
+    for part in (table.found, *table.leaves):
+        yield from context_trigger(table.spec, qualified(part.schema, part.name), part.triggers)
 
 
 def _partitions(table: _Table) -> Iterator[Step]:
     if table.spec.partition is None:
         return
     if not any(leaf.is_default for leaf in table.leaves):
-        yield table.step(default_partition_sql(table.spec), "Rows outside all ranges go here.")
+        yield from _default_partition(table.spec)
     if missing_partitions(table.connection, table.spec):
         yield table.step(ensure_sql(table.spec), "Partitions around now.")
 

@@ -82,6 +82,6 @@ select i.indrelid, x.relname, i.indisvalid, i.indisunique, i.indisreplident, m.a
 
 -- name: triggers
 -- Triggers of ours and what each does.
-select t.tgrelid, t.tgname, pg_get_triggerdef(t.oid) as definition, t.tgenabled::text
+select t.tgrelid, t.tgname, case when t.tgenabled in ('O', 'A') then pg_get_triggerdef(t.oid) else 'disabled' end as definition
   from pg_trigger t
  where t.tgrelid = any(%(tables)s) and not t.tgisinternal and t.tgname like 'bv\_%%';

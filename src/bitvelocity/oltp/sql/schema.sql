@@ -53,6 +53,7 @@ $uuid$;
 
 -- name: ensure_partitions
 -- Make the range partitions of one step that are missing from `since` to `until`; gives the names of new ones.
+-- Statement triggers do not come with ATTACH, so a leaf gets the root's: writes may name it.
 -- A new leaf is made beside and attached, so the table is locked only against other DDL, and only for a moment.
 -- A range that has rows in the default partition already is left out with a warning: its rows stay where they are.
 create or replace function bv.ensure_partitions(parent regclass, step text, since timestamptz, until timestamptz)
@@ -60,7 +61,7 @@ returns setof text language plpgsql as $ensure$
 declare
   form text := case step when 'year' then 'YYYY' when 'month' then 'YYYY_MM' else 'YYYY_MM_DD' end;
   ns name; rel name; identity "char"; key name; by_uuid boolean; fallback regclass;
-  lo timestamp := date_trunc(step, since at time zone 'UTC'); hi timestamp; low text; high text; leaf text; taken boolean;
+  lo timestamp := date_trunc(step, since at time zone 'UTC'); hi timestamp; low text; high text; leaf text; taken boolean; fires text;
 begin
   perform pg_advisory_xact_lock(hashtext('bv.ensure_partitions'), parent::oid::int);
   select n.nspname, c.relname, c.relreplident, a.attname, a.atttypid = 'uuid'::regtype, nullif(p.partdefid, 0)
@@ -90,6 +91,12 @@ begin
           execute format('alter table %I.%I replica identity full', ns, leaf);
         end if;
         execute format('alter table %s attach partition %I.%I for values from (%L) to (%L)', parent, ns, leaf, low, high);
+        for fires in select replace(pg_get_triggerdef(oid), format(' ON %I.%I ', ns, rel), format(' ON %I.%I ', ns, leaf))
+                       from pg_trigger where tgrelid = parent and tgname like 'bv\_%' and tgtype & 1 = 0
+                        and tgname <> 'bv_trail_truncate'
+        loop
+          execute fires;
+        end loop;
         return next leaf;
       end if;
     end if;
