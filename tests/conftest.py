@@ -89,6 +89,13 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def database(postgres: Server) -> Iterator[str]:
     """DSN of an empty database; dropped after the test, its replication slots first."""
+    with fresh_database(postgres) as dsn:
+        yield dsn
+
+
+@contextmanager
+def fresh_database(postgres: Server) -> Iterator[str]:
+    """An empty database, dropped afterwards with its replication slots."""
     name = f"test_{next(_numbers)}"
     with connect(postgres.dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))

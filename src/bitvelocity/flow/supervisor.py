@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from ..changes import Passing, pass_by
 from ..errors import BitVelocityError, ModelError
+from ..lakehouse import Care
 from .database import Database
 from .golden import RETRY_SECONDS
 from .project import Project
@@ -28,13 +30,15 @@ def supervise(
     listener: Listener | None = None,
     trouble: Trouble | None = None,
     ready: Callable[[Pipeline], None] | None = None,
+    care: Care | None = None,
+    at: Passing = pass_by,
 ) -> None:
     """Run until `stop` is set; raise only what a person must mend.
 
     A lost connection (or an embedded server that died, which is started again) is retried with growing pauses;
     the lake stays open, so nothing is read again that is already durable.
     """
-    with Pipeline(project, listener) as pipeline:
+    with Pipeline(project, listener, care=care, at=at) as pipeline:
         trouble = trouble or (lambda *_: None)
         runner = _Runner(pipeline, database, stop, trouble)
         tender = Tender(project, trouble)

@@ -1,0 +1,131 @@
+"""A project on a real database, its pipeline in a process that dies on demand, writers, and the judge."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.crash.judge import Finding, Witness, judge
+from tests.crash.victim import Moment, Victim
+from tests.crash.workload import ENTITIES, MODELS, Workload, make_tables
+
+from bitvelocity.capture import slot_health
+from bitvelocity.flow import Project, open_project, prepare, wait_until
+from bitvelocity.oltp import connect
+
+MOST_ACTS = 12
+
+
+class Arena:
+    """From an empty database to a verdict. `dsn` is for the writers and the judge, `seen_as` for the pipeline."""
+
+    def __init__(self, folder: Path, dsn: str, *, seen_as: str | None = None, settings: str = "") -> None:
+        self.dsn = dsn
+        self._folder = folder
+        self._name = folder.name.lower().replace("-", "_")[-40:]
+        make_tables(dsn)
+        self.project = self._make_project(seen_as or dsn, settings)
+        prepare(self.project, dsn)
+        self.witness = Witness(dsn, f"witness_{self._name}")
+        self.workload = Workload(dsn)
+        self.victim: Victim | None = None
+        self.spoiled = False
+        """A verdict was bad: what comes later would be bad too."""
+
+    def begin(self) -> None:
+        """The witness listens, and the pipeline has its first snapshot."""
+        self.witness.begin()
+        self.run()
+
+    @contextmanager
+    def stained(self) -> Iterator[None]:
+        """Whatever fails in here spoils the arena."""
+        try:
+            yield
+        except BaseException:
+            self.spoiled = True
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.victim is not None:
+            self.victim.kill()
+        self.workload.close()
+
+    def _make_project(self, dsn: str, settings: str) -> Project:
+        root = self._folder / "project"
+        root.mkdir()
+        (root / "entities.py").write_text(ENTITIES)
+        (root / "models").mkdir()
+        for name, text in MODELS.items():
+            (root / "models" / f"{name}.sql").write_text(text)
+        toml = f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "bv_{self._name}"\n{settings}\n[lake]\nsync = false\n'
+        (root / "bitvelocity.toml").write_text(toml)
+        return open_project(root)
+
+    @property
+    def slot(self) -> str:
+        return self.project.settings.capture.slot
+
+    def start(self, *, moment: Moment | None = None, file_limit: int | None = None) -> Victim:
+        """A new process of the pipeline."""
+        self.victim = Victim(self.project.root, moment=moment, file_limit=file_limit)
+        return self.victim
+
+    def run(self) -> Victim:
+        """A process that has come up and is not armed: the one that runs, or a new one."""
+        if self.victim is None:
+            self.start().wait_ready()
+        assert self.victim
+        return self.victim
+
+    def strike(self, moment: Moment, act: Callable[[], object]) -> None:
+        """Arm the pipeline, act until it dies at that moment: some steps come only with many commits."""
+        victim = self.run()
+        victim.arm(moment)
+        for _ in range(MOST_ACTS):
+            act()
+            if self._level_or_dead(victim):
+                break
+        self.await_death(moment)
+
+    def strike_at_start(self, moment: Moment) -> None:
+        """See a process die that is armed from its start."""
+        assert self.victim is None
+        self.start(moment=moment)
+        self.await_death(moment)
+
+    def await_death(self, moment: Moment) -> None:
+        """It ends at the moment that it was armed for, and in no other way."""
+        assert self.victim
+        victim, self.victim = self.victim, None
+        status = victim.await_end()
+        victim.kill()
+        assert status == -signal.SIGKILL, f"{moment} was never passed: exit {status}, {victim.said}"
+
+    def _level_or_dead(self, victim: Victim) -> bool:
+        """Wait until it is dead (True), or the lake has all that was written."""
+        with connect(self.dsn, autocommit=True) as connection:
+            row = connection.execute("select pg_logical_emit_message(true, 'level', '') - '0/0'::pg_lsn").fetchone()
+        assert row
+        try:
+            wait_until(self.project, int(row[0]), victim.check)
+        except AssertionError:
+            return True
+        return False
+
+    def judge(self) -> Finding:
+        """Come level and compare everything."""
+        return judge(self.project, self.witness, self.run().check)
+
+    def streamed(self) -> int:
+        """Transactions that the server streamed before their commit, by its own count."""
+        return slot_health(self.dsn, self.slot).streamed_transactions

@@ -1,0 +1,89 @@
+"""The moments at which a process is killed: every step, and of some the first and a later passage."""
+
+from __future__ import annotations
+
+from tests.crash.victim import Moment
+
+
+def each(step: str, *passages: int) -> list[Moment]:
+    return [Moment(step, passage) for passage in passages or (1,)]
+
+
+RECEIVING = (
+    *each("capture received", 1, 3),
+    *each("capture spilled", 1, 4),
+    *each("capture savepoint aborted"),
+    *each("capture stream aborted"),
+    *each("capture stream committed"),
+    *each("capture reported"),
+)
+WRITING = (
+    *each("set taken", 1, 3),
+    *each("batch decoded", 1, 5),
+    *each("bronze staged", 1, 3),
+    *each("silver staged", 2),
+    *each("set staged"),
+    *each("bronze written"),
+    *each("bronze linked"),
+    *each("bronze committed", 1, 3),
+    *each("silver written"),
+    *each("silver linked"),
+    *each("silver committed", 1, 2),
+    *each("lake committed", 1, 2),
+)
+PUBLISHING = (
+    *each("gold staged"),
+    *each("gold written"),
+    *each("gold linked"),
+    *each("gold committed", 1, 2),
+    *each("gold level"),
+    *each("watermark written"),
+    *each("watermark replaced"),
+    *each("published"),
+    *each("confirmed", 1, 2),
+)
+TENDING = (
+    *each("bronze rolled up"),
+    *each("silver rolled up"),
+    *each("base folded"),
+    *each("base written"),
+    *each("base linked"),
+    *each("base committed"),
+    *each("bronze dead file removed"),
+    *each("silver dead file removed"),
+    *each("base dead file removed"),
+    *each("bronze checkpointed"),
+    *each("silver checkpointed"),
+    *each("bronze entries forgotten"),
+    *each("silver entries forgotten"),
+)
+AT_WORK = (*RECEIVING, *WRITING, *PUBLISHING, *TENDING)
+AGAIN = (
+    (Moment("capture spilled", 4), Moment("capture spilled", 2)),
+    (Moment("bronze committed", 2), Moment("bronze committed", 1)),
+    (Moment("bronze committed", 1), Moment("silver committed", 1)),
+    (Moment("silver committed", 1), Moment("watermark written", 1)),
+    (Moment("lake committed", 1), Moment("set staged", 1)),
+    (Moment("published", 1), Moment("batch decoded", 1)),
+)
+"""Killed at the first moment, and the process that goes on from there at the second."""
+
+IN_SNAPSHOT = (
+    *each("capture slot made"),
+    *each("capture slot dropped"),
+    *each("capture tables locked"),
+    *each("batch decoded", 2),
+    *each("bronze staged", 1),
+    *each("silver staged", 1),
+    *each("set staged"),
+    *each("bronze committed", 2),
+    *each("silver committed", 1),
+    *each("lake committed"),
+    *each("watermark written"),
+    *each("published"),  # from here on there is a position
+    *each("gold committed", 1),
+    *each("watermark replaced", 1),
+)
+UNREACHED = frozenset(("base rolled up", "base checkpointed", "base entries forgotten", "bronze orphans removed",
+                       "silver orphans removed", "base orphans removed"))  # fmt: skip
+"""Steps that are done only sometimes in so short a run; the moments that could be are in `bench/crash_matrix.py`."""

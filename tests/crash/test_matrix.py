@@ -1,0 +1,69 @@
+"""kill -9 at every step's boundary, over everything that a transaction can be: nothing lost, doubled or invented.
+
+One round of all workloads for each moment. The wider matrix (every moment with every workload by itself, also on other
+servers) is `bench/crash_matrix.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.crash.arena import Arena
+from tests.crash.moments import AGAIN, AT_WORK, IN_SNAPSHOT, UNREACHED
+from tests.crash.victim import Moment
+
+Shared = Callable[[], Arena]
+
+
+@pytest.mark.parametrize("moment", AT_WORK, ids=str)
+def test_killed_at_work(shared_arena: Shared, moment: Moment) -> None:
+    arena = shared_arena()
+    with arena.stained():
+        arena.strike(moment, arena.workload.round)
+        finding = arena.judge()
+        assert finding.ok, str(finding)
+
+
+@pytest.mark.parametrize(("first", "second"), AGAIN, ids=str)
+def test_killed_again_while_it_comes_up(shared_arena: Shared, first: Moment, second: Moment) -> None:
+    arena = shared_arena()
+    with arena.stained():
+        arena.strike(first, arena.workload.round)
+        arena.strike_at_start(second)
+        finding = arena.judge()
+        assert finding.ok, str(finding)
+
+
+def test_the_server_streamed(shared_arena: Shared) -> None:
+    """Without that, the matrix would not have reached transactions in progress."""
+    arena = shared_arena()
+    arena.workload.flood()
+    assert arena.judge().ok
+    assert arena.streamed() > 0
+
+
+def test_killed_in_the_first_snapshot_until_it_succeeds(arena: Arena) -> None:
+    """Each start before the first watermark begins anew, while applications write on."""
+    arena.workload.round()
+    arena.witness.begin()
+    for moment in IN_SNAPSHOT:
+        arena.strike_at_start(moment)
+        arena.workload.round()
+    finding = arena.judge()
+    assert finding.ok, str(finding)
+    arena.workload.round()
+    assert arena.judge().ok
+
+
+def test_every_step_is_in_the_matrix(arena: Arena) -> None:
+    """A step that somebody adds must find its place here."""
+    arena.begin()
+    for _ in range(5):
+        arena.workload.round()
+        arena.judge()
+    victim = arena.run()
+    assert victim.stop() == 0
+    passed = {step for steps in victim.heard("seen") for step in steps}
+    told = {moment.step for moment in (*AT_WORK, *IN_SNAPSHOT)} | UNREACHED
+    assert not (passed - told), "steps that no moment strikes at"
