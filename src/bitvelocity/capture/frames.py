@@ -36,15 +36,25 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Whole transactions as they came: `starts` are the offsets in `data` at which their frames begin."""
+    """Whole transactions, and messages between them where those are kept, as they came.
+
+    `starts` are the offsets in `data` at which their frames begin.
+    """
 
     data: bytearray
     starts: array[int]
     transactions: int
 
     def last_commit(self) -> Commit:
-        """The commit of the last transaction; `end_lsn` may be confirmed once it is durable."""
-        return Commit(*_COMMIT(self.data, self.starts[-1] + PAYLOAD + 2))
+        """The commit of the last transaction; `end_lsn` may be confirmed once it is durable.
+
+        A message that stands alone ends itself, at no known time.
+        """
+        at = self.starts[-1] + PAYLOAD
+        if self.data[at] == _MESSAGE:
+            lsn = _U64(self.data, at + 2)[0]
+            return Commit(lsn, lsn + 1, 0)
+        return Commit(*_COMMIT(self.data, at + 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,8 @@ class Splitter:
     Events come in the stream's order, and at a `StreamCommit` only the transactions before it can be cut.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_messages: bool = False) -> None:
+        self._keep_messages = keep_messages
         self._data = bytearray()
         self._starts: array[int] = array("q")
         self._at = 0  # the first byte that was not looked at
@@ -114,7 +125,7 @@ class Splitter:
         self._xid: int | None = None  # of the streamed segment that we are in
         self.frames = 0
         self.stray_messages = 0
-        """Messages outside of any transaction; they carry no rows and are dropped."""
+        """Messages outside of any transaction that were dropped, as nobody asked for messages."""
 
     def __len__(self) -> int:
         return len(self._data)
@@ -173,6 +184,9 @@ class Splitter:
                     event = self._turn(kind, at)
                 elif len(self._starts) > self._whole:
                     keep(at)
+                elif self._keep_messages:
+                    keep(at)
+                    self._whole = len(self._starts)
                 else:
                     self.stray_messages += 1
             else:

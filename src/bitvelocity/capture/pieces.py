@@ -13,7 +13,7 @@ from bitvelocity.changes import Batch, Mark, format_lsn
 from bitvelocity.errors import CaptureError
 
 from .frames import Frames
-from .pgoutput import EPOCH, Carry, Piece, Relations, decode
+from .pgoutput import EPOCH, NOTHING, Carry, Piece, Relations, Wants, decode, end_streamed
 from .spill import Spilled
 
 PIECE = 8 << 20
@@ -41,10 +41,11 @@ class StreamSet:
         mark: Mark,
         totals: Totals,
         has_rows: bool = True,
+        wants: Wants = NOTHING,
     ) -> None:
-        self._mark, self._totals = mark, totals
+        self._mark, self._totals, self._wants = mark, totals, wants
         self.has_rows = has_rows
-        """False: there is nothing in it for any table."""
+        """False: there is nothing in it that anybody asked for."""
         self._rows = 0
         self._done = False
         self._batches = self._decode(pieces, carry, relations)
@@ -71,25 +72,30 @@ class StreamSet:
 
     def _decode(self, pieces: Iterable[Piece], carry: Carry, relations: Relations) -> Iterator[Batch]:
         for piece in pieces:
-            decoded = decode(piece, carry, relations)
+            decoded = decode(piece, carry, relations, self._wants)
             carry = decoded.carry
             self._rows += decoded.rows
             self._totals.rows += decoded.rows
             self._totals.ignored_messages += decoded.ignored_messages
             yield from decoded.batches
+        if self._wants.detail and carry.streamed:
+            yield end_streamed(carry, self._mark.resume)
         self._totals.transactions += self._mark.transactions
         self._done = True
 
 
-def plain_set(items: Sequence[Frames], relations: Relations, totals: Totals) -> StreamSet:
+def plain_set(
+    items: Sequence[Frames], relations: Relations, totals: Totals, wants: Wants = NOTHING
+) -> StreamSet:
     """Whole transactions in memory as one change set."""
     commit = items[-1].last_commit()
-    mark = Mark(
-        commit.lsn, commit.end_lsn, commit.committed_at + EPOCH, sum(item.transactions for item in items)
-    )
+    count = sum(item.transactions for item in items)
+    mark = Mark(commit.lsn, commit.end_lsn, commit.committed_at + EPOCH if commit.committed_at else 0, count)
     pieces = deque(piece for item in items for piece in cut_pieces(item))
-    has_rows = any(piece.has_rows() for piece in pieces)
-    return StreamSet(_drain(pieces), Carry(), relations, mark=mark, totals=totals, has_rows=has_rows)
+    has_rows = any(piece.has(wants) for piece in pieces)
+    return StreamSet(
+        _drain(pieces), Carry(), relations, mark=mark, totals=totals, has_rows=has_rows, wants=wants
+    )
 
 
 def _drain(pieces: deque[Piece]) -> Iterator[Piece]:
@@ -114,13 +120,13 @@ def cut_pieces(frames: Frames, size: int = PIECE) -> Iterator[Piece]:
         first = last
 
 
-def streamed_set(item: Spilled, relations: Relations, totals: Totals) -> StreamSet:
+def streamed_set(item: Spilled, relations: Relations, totals: Totals, wants: Wants = NOTHING) -> StreamSet:
     """A spilled transaction as one change set; its file goes when it has been read."""
     commit = item.commit
     mark = Mark(commit.lsn, commit.end_lsn, commit.committed_at + EPOCH, 1)
     carry = Carry(commit.lsn, mark.committed_at, item.xid, streamed=True, aborted=item.aborted)
     known = dict(relations)
-    return StreamSet(_read(item, known, relations), carry, known, mark=mark, totals=totals)
+    return StreamSet(_read(item, known, relations), carry, known, mark=mark, totals=totals, wants=wants)
 
 
 def _read(item: Spilled, known: Relations, relations: Relations) -> Iterator[Piece]:

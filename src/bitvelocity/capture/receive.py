@@ -62,11 +62,12 @@ class Receiver:
         limit: int,
         report_every: float,
         at: Passing = pass_by,
+        keep_messages: bool = False,
     ) -> None:
         self._wire, self._spill, self._place, self._at = wire, spill, place, at
         self._limit, self._report_every = limit, report_every
         self._changed = threading.Condition()
-        self._splitter = Splitter()
+        self._splitter = Splitter(keep_messages=keep_messages)
         self._ready: list[Frames | Spilled] = []
         self._pending = 0  # bytes in `_ready` that are in memory
         self._sent = self._confirmed = self._reported = 0

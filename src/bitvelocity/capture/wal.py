@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from bitvelocity.errors import CaptureError
 from .connection import Connection, Wire, connect, open_wire, our_errors
 from .failures import Place, slot_gone
 from .frames import Frames
-from .pgoutput import Relations
+from .pgoutput import Relations, Wants
 from .pieces import StreamSet, Totals, plain_set, streamed_set
 from .receive import Receiver, begin_stream
 from .slot import (
@@ -47,6 +47,7 @@ class Tuning:
     - `patience`: seconds to wait for the slot's last reader to be gone.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
     - `at`: told of each step that could be the last one of a process that is killed.
+    - `detail`: give batches the columns of `DETAIL_FIELDS`, and the transactions themselves.
     """
 
     limit: int = 48 << 20
@@ -55,6 +56,7 @@ class Tuning:
     patience: float = 10.0
     report_every: float = 10.0
     at: Passing = pass_by
+    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ class SourceStats:
     """Transactions that came ahead of their commit, through the spill folder."""
     spilled_bytes: int = 0
     ignored_messages: int = 0
-    """Logical messages that were no audit context."""
+    """Logical messages that were no audit context and that nobody asked for."""
     receive_cpu: float = 0.0
     """CPU seconds of the receiving thread."""
     held_back: float = 0.0
@@ -83,6 +85,8 @@ class WalSource:
       fresh slot (an old one of that name comes from a start that died before its first commit) and yields the
       tables as they are. If so, the slot must be there: otherwise changes were lost, and that is an error.
     - `start_lsn`: commit LSN up to which every sink has everything; transactions up to it are not sent again.
+    - `messages`: prefixes of the logical messages that are wanted, as batches of the relation `MESSAGES`; `*` is
+      all. A set may then hold nothing but messages, also such as stand outside of any transaction.
     - `spill`: folder for large transactions in progress; each slot has its own subfolder.
 
     A lost connection is a `ConnectionLostError`: make a new `WalSource`. All other errors are for a person.
@@ -97,11 +101,13 @@ class WalSource:
         start_lsn: int = 0,
         slot: str = "bitvelocity",
         publication: str = "bitvelocity",
+        messages: Sequence[str] = (),
         tuning: Tuning | None = None,
     ) -> None:
         self._dsn, self._has_position, self._start_lsn = dsn, has_position, start_lsn
         self._place = Place(slot, publication)
         self._tuning = tuning or Tuning()
+        self._wants = Wants(tuple(messages), self._tuning.detail)
         self._spill_path = spill / re.sub(r"[^a-z0-9_]", "_", slot)
         self._receiver: Receiver | None = None
         self._spill: SpillFolder | None = None
@@ -132,7 +138,7 @@ class WalSource:
         """Change sets as they commit: all that is complete at once, so that they grow under load.
 
         A transaction that was streamed ahead of its commit is a change set of its own. Transactions without
-        rows (heartbeats, watermarks) only move `seen`.
+        rows or wanted messages only move `seen`.
         """
         receiver = self._receiver or self._start()
         deadline = time.monotonic() + timeout
@@ -224,7 +230,15 @@ class WalSource:
             received = begin_stream(wire, start_statement(self._place, start), self._place)
         limit, at = self._tuning.limit, self._tuning.at
         self._spill = SpillFolder(self._spill_path, at)
-        self._receiver = Receiver(wire, self._spill, self._place, limit=limit, report_every=pause, at=at)
+        self._receiver = Receiver(
+            wire,
+            self._spill,
+            self._place,
+            limit=limit,
+            report_every=pause,
+            keep_messages=bool(self._wants.messages),
+            at=at,
+        )
         self._receiver.confirm(self._confirmed)
         self._receiver.start(received)
         return self._receiver
@@ -234,13 +248,13 @@ class WalSource:
         if not self._queue:
             return None
         if isinstance(first := self._queue.popleft(), Spilled):
-            self._current = streamed_set(first, self._relations, self._totals)
+            self._current = streamed_set(first, self._relations, self._totals, self._wants)
         else:
             frames = [first]
             while self._queue and isinstance(follower := self._queue[0], Frames):
                 frames.append(follower)
                 self._queue.popleft()
-            self._current = plain_set(frames, self._relations, self._totals)
+            self._current = plain_set(frames, self._relations, self._totals, self._wants)
         return self._current
 
     def _finish_set(self) -> None:

@@ -3,12 +3,17 @@
 from .batch import (
     AFTER,
     BEFORE,
+    DETAIL_FIELDS,
+    MESSAGES,
     SYSTEM_COLUMNS,
     SYSTEM_FIELDS,
+    TRANSACTIONS,
     Batch,
     ChangeSet,
     Mark,
     MemoryChangeSet,
+    Shape,
+    is_table,
 )
 from .passing import Passing, pass_by, within
 from .position import Position, format_lsn, parse_lsn
@@ -16,6 +21,7 @@ from .sink import Receipt, Sink
 from .source import Source
 
 __all__ = [
-    "AFTER", "BEFORE", "SYSTEM_COLUMNS", "SYSTEM_FIELDS", "Batch", "ChangeSet", "Mark", "MemoryChangeSet",
-    "Passing", "Position", "Receipt", "Sink", "Source", "format_lsn", "parse_lsn", "pass_by", "within",
+    "AFTER", "BEFORE", "DETAIL_FIELDS", "MESSAGES", "SYSTEM_COLUMNS", "SYSTEM_FIELDS", "TRANSACTIONS", "Batch",
+    "ChangeSet", "Mark", "MemoryChangeSet", "Passing", "Position", "Receipt", "Shape", "Sink", "Source", "format_lsn",
+    "is_table", "parse_lsn", "pass_by", "within",
 ]  # fmt: skip

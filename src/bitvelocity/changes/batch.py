@@ -17,13 +17,27 @@ Columns of a batch, in this order:
 "string" is `string` or `string_view`. Rows are in order of `(_lsn, _ordinal)`; a batch has one shape of row (one
 version of the source table), so a table altered in mid-stream gives more than one batch.
 An update that changes the key has the old key in `before_`, whatever the replica identity.
+
+A source that was asked for *detail* puts `DETAIL_FIELDS` after the system columns:
+
+| column | Arrow type | meaning |
+|---|---|---|
+| `_row_lsn` | int64 | LSN of the row's own record in the WAL |
+| `_old` | string | what the source sent of the row before: `K` its key, `O` all of it, NULL nothing |
+
+Two relations are no tables; sinks that keep tables pass them by (`is_table`):
+
+| relation | `_op` | columns | a row is |
+|---|---|---|---|
+| `MESSAGES` | `m` | `prefix`, `content` (as bytea prints), `transactional` (`t`, `f`) | a logical message that the source was asked for. `_ordinal` is that of the next row change: messages take none. Outside a transaction `_lsn` is the message's own, `_xid` 0, `_committed_at` NULL |
+| `TRANSACTIONS` | `x` | `end_lsn`, `begin_lsn` (numbers) | a transaction, after its rows; with detail only. `_ordinal` is 0 |
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pyarrow as pa
 
@@ -43,6 +57,32 @@ SYSTEM_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
 )
 SYSTEM_COLUMNS: tuple[str, ...] = tuple(name for name, _ in SYSTEM_FIELDS)
 
+DETAIL_FIELDS: tuple[tuple[str, pa.DataType], ...] = (("_row_lsn", pa.int64()), ("_old", pa.string()))
+
+MESSAGES = "pg_logical_message"
+TRANSACTIONS = "pg_transaction"
+"""Relations that are no tables; a table's name has a dot."""
+
+
+def is_table(relation: str) -> bool:
+    """Whether the rows of `relation` are changes of a table."""
+    return relation not in (MESSAGES, TRANSACTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the source says of a table's columns, one item each in their order.
+
+    `types` are type OIDs, `modifiers` their typmods, `key` tells which belong to the replica identity, and `identity`
+    which kind that is, by PostgreSQL's letters: default, nothing, full, index.
+    """
+
+    oid: int
+    types: tuple[int, ...]
+    modifiers: tuple[int, ...]
+    key: tuple[bool, ...]
+    identity: Literal["d", "n", "f", "i"]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -52,6 +92,8 @@ class Batch:
     columns: tuple[str, ...]
     """Source column names, in the source's order; `data` has `after_` and `before_` of each."""
     data: pa.Table
+    shape: Shape | None = None
+    """Known of rows from the stream."""
 
 
 @dataclass(frozen=True, slots=True)

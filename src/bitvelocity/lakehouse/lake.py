@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from bitvelocity.changes import Batch, Mark, Passing, Receipt, pass_by, within
+from bitvelocity.changes import Batch, Mark, Passing, Receipt, is_table, pass_by, within
 from bitvelocity.contracts import EntitySpec
 
 from .bronze import Bronze, repeating
@@ -75,6 +75,8 @@ class Lake:
     def stage(self, batch: Batch) -> None:
         """Write a batch to files that nobody sees. A relation without a spec is counted, not kept."""
         entity = self._by_relation.get(batch.relation)
+        if entity is None and not is_table(batch.relation):
+            return
         if entity is None:
             self._refused[batch.relation] += batch.data.num_rows
             return

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bitvelocity.changes import Batch, Mark
+from bitvelocity.changes import MESSAGES, TRANSACTIONS, Batch, Mark
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import LakeError
 from bitvelocity.lakehouse import Care, Lake, LakeReader
@@ -143,6 +143,8 @@ def test_a_receipt_counts_rows_and_what_was_refused(
     lake = Lake(tmp_path, [spec], sync=False)
     lake.stage(batch_of(change("c", (1, 0), after=image(1)), change("c", (1, 1), after=image(2))))
     lake.stage(batch_of(change("c", (1, 2), after=image(1)), relation="public.other"))
+    for no_table in (MESSAGES, TRANSACTIONS):
+        lake.stage(batch_of(change("m", (1, 3), after=image(1)), relation=no_table))
     receipt = lake.commit(Mark(1, 1))
     assert receipt.rows_in == {"items": 2}
     assert receipt.rows_refused == {"public.other": 1}

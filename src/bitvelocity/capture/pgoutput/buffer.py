@@ -129,9 +129,9 @@ def strings(views: Views, valid: Flags | None, data: pa.Buffer | None) -> String
     )
 
 
-def letters(codes: npt.NDArray[np.uint8]) -> Strings:
-    """An Arrow array of one-letter strings."""
+def letters(codes: npt.NDArray[np.uint8], valid: Flags | None = None) -> Strings:
+    """An Arrow array of one-letter strings; NULL where not `valid`."""
     views = np.zeros((len(codes), 4), np.uint32)
-    views[:, 0] = 1
+    views[:, 0] = 1 if valid is None else valid
     views[:, 1] = codes
-    return strings(views, None, None)
+    return strings(views, valid, None)

@@ -21,6 +21,7 @@ from bitvelocity.errors import CaptureError
 from ..frames import PAYLOAD
 from .buffer import TAIL, Buffer, Flags, Offsets, Strings, letters
 from .context import NOBODY, Context, Contexts, is_context
+from .extras import Stand, Wants, message_batch, old_kinds, row_lsns, transaction_batch, wanted
 from .images import Image, absent_names, fill_unchanged, read_images
 from .relation import Relation, parse_relation
 
@@ -29,7 +30,7 @@ EPOCH = 946_684_800_000_000
 _MAX_COLUMNS = 1664
 _PAD = b"n" * _MAX_COLUMNS + b"\0" * TAIL
 """A tuple of nothing but NULLs: where rows without an image are read from."""
-_BEGIN, _RELATION, _MESSAGE = b"BRM"
+_BEGIN, _COMMIT, _RELATION, _MESSAGE = b"BCRM"
 _INSERT, _UPDATE, _DELETE, _TRUNCATE = b"IUDT"
 _NEW = ord("N")
 
@@ -50,6 +51,8 @@ class Carry:
     xid: int = 0
     ordinal: int = 0
     context: Context = NOBODY
+    begin_lsn: int = 0
+    """Where its first record stands; kept with detail only."""
     streamed: bool = False
     """Its messages each carry the id of their (sub)transaction."""
     aborted: frozenset[int] = frozenset()
@@ -71,6 +74,13 @@ class Piece:
         """Whether there is any row change in it."""
         return bool(_IS_ROW[self.kinds].any())
 
+    def has(self, wants: Wants) -> bool:
+        """Whether there is anything in it for a reader who wants that; only for transactions sent whole."""
+        if self.has_rows() or (wants.detail and bool((self.kinds == _COMMIT).any())):
+            return True
+        flags_at = self.at[self.kinds == _MESSAGE] + 1
+        return bool(wants.messages) and bool(wanted(self.buffer, flags_at, wants.messages).any())
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -81,6 +91,27 @@ class Decoded:
     ignored_messages: int
     """Logical messages that are none of ours."""
     carry: Carry
+
+
+@dataclass(frozen=True, slots=True)
+class _Transactions:
+    """The transactions of a piece; number 0 is the one carried over."""
+
+    begins: Index
+    """Frames of their BEGINs, from number 1 on."""
+    of_frame: Index
+    lsn: Index
+    committed_at: Index
+    xid: Index
+    first: Index
+    """Number of their first row among the rows of the piece."""
+    begin_lsn: int
+    """Of the carried one."""
+
+    def stand(self, at: Offsets, of: Index, row: Index | None = None) -> Stand:
+        """Things of the transactions `of`; `row`: numbers of the rows that they stand before."""
+        ordinal = np.zeros(len(of), np.int64) if row is None else row - self.first[of]
+        return Stand(at, self.lsn[of], ordinal, self.xid[of], self.committed_at[of])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +136,39 @@ class _Rows:
         return _Rows(*(getattr(self, name)[which] for name in self.__slots__))
 
 
-def decode(piece: Piece, carry: Carry, relations: Relations) -> Decoded:
-    """The row changes of a piece as batches, in the order of their first rows."""
+NOTHING = Wants()
+
+
+def decode(piece: Piece, carry: Carry, relations: Relations, wants: Wants = NOTHING) -> Decoded:
+    """The row changes of a piece as batches, in the order of their first rows.
+
+    Messages that are wanted stand before them, transactions that ended in the piece after them.
+    """
     wide = 4 if carry.streamed else 0  # the (sub)transaction id that stands before all other fields
     alive = ~np.isin(piece.buffer.u32(piece.at + 1), list(carry.aborted)) if carry.aborted else np.True_
     messages = np.flatnonzero((piece.kinds == _MESSAGE) & alive)
-    ours = messages[is_context(piece.buffer, piece.at[messages] + 1 + wide)]
-    rows, carry, contexts = _rows(piece, _changes(piece, wide, alive), ours, carry)
+    is_ours = is_context(piece.buffer, piece.at[messages] + 1 + wide)
+    changes = _changes(piece, wide, alive)
+    transactions = _transactions(piece, changes[0], carry)
+    rows, context, contexts = _rows(piece, changes, transactions, messages=messages[is_ours], carry=carry)
     groups = _by_relation(rows, _shapes(piece, wide, relations))
-    batches = [_batch(piece, relation, part, contexts) for relation, part in groups]
-    return Decoded(batches, len(rows), len(messages) - len(ours), carry)
+    batches = [_batch(piece, relation, part, contexts, detail=wants.detail) for relation, part in groups]
+    if wants.messages and len(messages):
+        is_wanted = wanted(piece.buffer, piece.at[messages] + 1 + wide, wants.messages)
+        batches[:0] = _messages(piece, wide, transactions, messages=messages[is_wanted], rows=rows.frame)
+        is_ours |= is_wanted
+    carry = _carry(carry, transactions, len(rows), context)
+    if wants.detail:
+        batches += _ended(piece, transactions)
+        carry = _begun(carry, piece, np.append(changes[0][:1], messages[:1]))
+    return Decoded(batches, len(rows), int(np.count_nonzero(~is_ours)), carry)
+
+
+def end_streamed(carry: Carry, end_lsn: int) -> Batch:
+    """The transaction that was sent ahead of its commit, now that all of it was decoded with detail."""
+    of = np.zeros(1, np.int64)
+    stand = Stand(of + carry.begin_lsn, of + carry.lsn, of, of + carry.xid, of + carry.committed_at)
+    return transaction_batch(stand, of + end_lsn)
 
 
 def _changes(piece: Piece, wide: int, alive: Flags | np.bool_) -> tuple[Index, Offsets, Index]:
@@ -132,19 +186,33 @@ def _changes(piece: Piece, wide: int, alive: Flags | np.bool_) -> tuple[Index, O
     return frame[which], at[which], piece.buffer.u32(np.where(truncates[which], listed, at[which]))
 
 
-def _rows(
-    piece: Piece, changes: tuple[Index, Offsets, Index], messages: Index, carry: Carry
-) -> tuple[_Rows, Carry, Contexts]:
-    """Join to each change what its transaction says: position, time and context."""
-    frame, at, oid = changes
-    begins = np.flatnonzero(piece.kinds == _BEGIN)
-    of_frame = np.cumsum(piece.kinds == _BEGIN)  # number of the transaction; 0 is the carried one
+def _transactions(piece: Piece, frame: Index, carry: Carry) -> _Transactions:
+    """What the BEGINs of a piece say; `frame` are the frames of its row changes."""
+    is_begin = piece.kinds == _BEGIN
+    begins = np.flatnonzero(is_begin)
     begin = piece.at[begins]
-    lsn = np.append(carry.lsn, piece.buffer.i64(begin + 1))
-    committed_at = np.append(carry.committed_at, piece.buffer.i64(begin + 9) + EPOCH)
-    xid = np.append(carry.xid, piece.buffer.u32(begin + 17))
-    first = np.append(-carry.ordinal, np.searchsorted(frame, begins))
+    return _Transactions(
+        begins,
+        np.cumsum(is_begin),  # 0 is the carried one
+        np.append(carry.lsn, piece.buffer.i64(begin + 1)),
+        np.append(carry.committed_at, piece.buffer.i64(begin + 9) + EPOCH),
+        np.append(carry.xid, piece.buffer.u32(begin + 17)),
+        np.append(-carry.ordinal, np.searchsorted(frame, begins)),
+        carry.begin_lsn,
+    )
 
+
+def _rows(
+    piece: Piece,
+    changes: tuple[Index, Offsets, Index],
+    transactions: _Transactions,
+    *,
+    messages: Index,
+    carry: Carry,
+) -> tuple[_Rows, Context, Contexts]:
+    """Join to each change what its transaction says: position, time and context; and the context that is open."""
+    frame, at, oid = changes
+    of_frame = transactions.of_frame
     contexts = Contexts(piece.buffer, piece.at[messages] + (5 if carry.streamed else 1), carry.context)
     context_of = np.append(0, of_frame[messages])  # the transaction of each context; the carried one first
     seen = np.searchsorted(messages, frame)  # how many contexts stand before the row
@@ -155,22 +223,58 @@ def _rows(
         at,
         piece.kinds[frame],
         oid,
-        lsn[tx],
-        np.arange(len(frame)) - first[tx],
-        xid[tx],
-        committed_at[tx],
+        transactions.lsn[tx],
+        np.arange(len(frame)) - transactions.first[tx],
+        transactions.xid[tx],
+        transactions.committed_at[tx],
         context,
     )
-    last = len(begins)
-    after = replace(
+    is_open = context_of[-1] == len(transactions.begins)
+    return rows, contexts[len(messages) + 1] if is_open else NOBODY, contexts
+
+
+def _carry(carry: Carry, transactions: _Transactions, rows: int, context: Context) -> Carry:
+    return replace(
         carry,
-        lsn=int(lsn[-1]),
-        committed_at=int(committed_at[-1]),
-        xid=int(xid[-1]),
-        ordinal=len(frame) - int(first[-1]),
-        context=contexts[len(messages) + 1] if context_of[-1] == last else NOBODY,
+        lsn=int(transactions.lsn[-1]),
+        committed_at=int(transactions.committed_at[-1]),
+        xid=int(transactions.xid[-1]),
+        ordinal=rows - int(transactions.first[-1]),
+        context=context,
     )
-    return rows, after, contexts
+
+
+def _messages(
+    piece: Piece, wide: int, transactions: _Transactions, *, messages: Index, rows: Index
+) -> list[Batch]:
+    """The messages of some frames; `rows` are the frames of the row changes."""
+    if not len(messages):
+        return []
+    before = np.searchsorted(rows, messages)
+    stand = transactions.stand(piece.at[messages] + 1 + wide, transactions.of_frame[messages], before)
+    return [message_batch(piece.buffer, stand)]
+
+
+def _ended(piece: Piece, transactions: _Transactions) -> list[Batch]:
+    """The transactions whose COMMIT is in the piece."""
+    commits = np.flatnonzero(piece.kinds == _COMMIT)
+    if not len(commits):
+        return []
+    begin_lsn = np.append(transactions.begin_lsn, row_lsns(piece.buffer, piece.starts[transactions.begins]))
+    of = transactions.of_frame[commits]
+    return [
+        transaction_batch(transactions.stand(begin_lsn[of], of), piece.buffer.i64(piece.at[commits] + 10))
+    ]
+
+
+def _begun(carry: Carry, piece: Piece, first: Index) -> Carry:
+    """Where the transaction that is open began: at its BEGIN, or, sent ahead, at the first of its `first` frames."""
+    begins = np.flatnonzero(piece.kinds == _BEGIN)
+    if len(begins):
+        return replace(carry, begin_lsn=int(row_lsns(piece.buffer, piece.starts[begins[-1:]])[0]))
+    if carry.begin_lsn or not len(first):
+        return carry
+    return replace(carry, begin_lsn=int(row_lsns(piece.buffer, piece.starts[first]).min()))
 
 
 def _shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tuple[int, Relation]]]:
@@ -208,7 +312,7 @@ def _by_relation(
         yield relation, rows.pick(part)
 
 
-def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts) -> Batch:
+def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts, *, detail: bool) -> Batch:
     after, before = _images(piece, relation, rows)
     count = len(rows)
     void = pa.nulls(count, pa.string_view())
@@ -221,9 +325,14 @@ def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts) ->
         *contexts.columns(rows.context),
         absent_names(after, relation, count),
     ]
+    if detail:
+        arrays.append(pa.array(row_lsns(piece.buffer, piece.starts[rows.frame])))
+        arrays.append(old_kinds(piece.buffer, rows.at + 4, _has_old(piece, rows)))
     for images in (after, before):
         arrays += [_column(piece, image, void) for image in images] or [void] * len(relation.columns)
-    return Batch(relation.qualified, relation.columns, pa.Table.from_arrays(arrays, names=relation.names))
+    names = relation.names_with_detail if detail else relation.names
+    data = pa.Table.from_arrays(arrays, names=names)
+    return Batch(relation.qualified, relation.columns, data, relation.shape)
 
 
 def _column(piece: Piece, image: Image, void: Strings) -> Strings:
@@ -235,7 +344,7 @@ def _images(piece: Piece, relation: Relation, rows: _Rows) -> tuple[list[Image],
     after: list[Image] = []
     before: list[Image] = []
     tag = rows.at + 4
-    has_old = (piece.buffer.bytes[tag] != _NEW) & (rows.kind != _TRUNCATE)
+    has_old = _has_old(piece, rows)
     has_new = (rows.kind == _INSERT) | (rows.kind == _UPDATE)
     if has_old.any():
         before, end = _read(piece, relation, tag, has_old)
@@ -245,6 +354,11 @@ def _images(piece: Piece, relation: Relation, rows: _Rows) -> tuple[list[Image],
     if after and before:
         fill_unchanged(after, before)
     return after, before
+
+
+def _has_old(piece: Piece, rows: _Rows) -> Flags:
+    has_old: Flags = (piece.buffer.bytes[rows.at + 4] != _NEW) & (rows.kind != _TRUNCATE)
+    return has_old
 
 
 def _read(piece: Piece, relation: Relation, tag: Offsets, has: Flags) -> tuple[list[Image], Offsets]:

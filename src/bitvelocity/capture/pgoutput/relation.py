@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from struct import Struct
+from typing import Literal, cast
 
-from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS
+from bitvelocity.changes import AFTER, BEFORE, DETAIL_FIELDS, SYSTEM_COLUMNS, Shape
 
 _COLUMN = Struct(">Ii").unpack_from
 _SENT = 22
@@ -27,6 +28,8 @@ class Relation:
     """Which columns belong to the replica identity."""
     types: tuple[int, ...]
     """OIDs of the columns' types."""
+    modifiers: tuple[int, ...] = ()
+    identity: str = "d"
     sent: int = field(default=0, compare=False)
     """When the server sent this description, by its clock."""
 
@@ -42,6 +45,18 @@ class Relation:
         after, before = zip(*pairs, strict=True) if self.columns else ((), ())
         return [*SYSTEM_COLUMNS, *after, *before]
 
+    @cached_property
+    def names_with_detail(self) -> list[str]:
+        """The same when the source was asked for detail."""
+        system, images = self.names[: len(SYSTEM_COLUMNS)], self.names[len(SYSTEM_COLUMNS) :]
+        return [*system, *(name for name, _ in DETAIL_FIELDS), *images]
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What batches say of the columns."""
+        identity = cast(Literal["d", "n", "f", "i"], self.identity)
+        return Shape(self.oid, self.types, self.modifiers, self.key, identity)
+
     def names_as_json(self, which: Iterable[int]) -> str | None:
         """Some column names as a JSON array; None for none."""
         names = [self.columns[j] for j in which]
@@ -53,19 +68,24 @@ def parse_relation(frame: bytes | bytearray, start: int, at: int) -> Relation:
     oid = int.from_bytes(frame[at : at + 4], "big")
     schema, at = _text(frame, at + 4)
     table, at = _text(frame, at)
-    count = int.from_bytes(frame[at + 1 : at + 3], "big")  # the byte before is the kind of replica identity
+    identity, count = chr(frame[at]), int.from_bytes(frame[at + 1 : at + 3], "big")
     at += 3
     columns: list[str] = []
     key: list[bool] = []
     types: list[int] = []
+    modifiers: list[int] = []
     for _ in range(count):
         key.append(bool(frame[at] & 1))
         name, at = _text(frame, at + 1)
         columns.append(name)
-        types.append(_COLUMN(frame, at)[0])
+        kind, modifier = _COLUMN(frame, at)
+        types.append(kind)
+        modifiers.append(modifier)
         at += 8
     sent = int.from_bytes(frame[start + _SENT : start + _SENT + 8], "big")
-    return Relation(oid, schema, table, tuple(columns), tuple(key), tuple(types), sent)
+    return Relation(
+        oid, schema, table, tuple(columns), tuple(key), tuple(types), tuple(modifiers), identity, sent
+    )
 
 
 def _text(frame: bytes | bytearray, at: int) -> tuple[str, int]:
