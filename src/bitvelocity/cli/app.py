@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "query": "SQL over bronze, silver and gold.",
     "reconcile": "Prove it: silver equals the source, gold equals its full recompute.",
     "trace": "Every change of one row: who, when, why, and where it stands now.",
+    "debezium-config": "A configuration for the real Debezium: Server, Kafka Connect, Strimzi.",
     "doctor": "Check everything that must be right, and say how to mend what is not.",
 }
 
@@ -34,7 +35,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".commands.{cmd_name}", __package__)
+        module = importlib.import_module(f".commands.{cmd_name.replace('-', '_')}", __package__)
         command: click.Command = module.command
         return command
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .beat import Heartbeat, read_beat
     from .database import Database, running_database, source_database
     from .doctor import diagnose
+    from .outgrow import DebeziumWish, debezium_config
     from .preparation import prepare
     from .project import Project, open_project
     from .proof import Verdict, prove, reconcile
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "Heartbeat", "Pipeline", "Project", "Status", "Step", "Verdict", "adopt_database", "diagnose", "flowing",
+    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Status", "Step", "Verdict", "adopt_database", "debezium_config", "diagnose", "flowing",
     "open_project", "open_reader", "prepare", "prove", "read_beat", "reconcile", "running_database", "source_database",
     "status", "supervise", "wait_until",
 ]  # fmt: skip
@@ -32,6 +33,7 @@ _HOMES = {
     "beat": ("Heartbeat", "read_beat"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
+    "outgrow": ("DebeziumWish", "debezium_config"),
     "preparation": ("prepare",),
     "project": ("Project", "open_project"),
     "reading": ("open_reader",),
