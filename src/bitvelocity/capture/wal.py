@@ -31,7 +31,7 @@ from .slot import (
     start_statement,
     wait_until_free,
 )
-from .snapshot import SnapshotSet
+from .snapshots import SnapshotSet
 from .spill import Spilled, SpillFolder
 
 _ATTEMPTS = 3

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "apply": "Make the database what the entities say (shows the plan first).",
     "up": "Run continuously: capture, bronze, silver, gold.",
     "status": "Lag, freshness, rows and slot health, per station.",
+    "snapshot": "Read a table again while the stream runs: start, pause, resume, stop, status.",
     "query": "SQL over bronze, silver and gold.",
     "reconcile": "Prove it: silver equals the source, gold equals its full recompute.",
     "trace": "Every change of one row: who, when, why, and where it stands now.",

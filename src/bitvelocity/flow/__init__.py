@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .beat import Heartbeat, read_beat
     from .database import Database, running_database, source_database
     from .doctor import diagnose
+    from .ordering import Readings, order_reading, show_readings
     from .outgrow import DebeziumWish, debezium_config
     from .preparation import prepare
     from .project import Project, open_project
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Status", "Step", "Verdict", "adopt_database", "debezium_config", "diagnose", "flowing",
-    "open_project", "open_reader", "prepare", "prove", "read_beat", "reconcile", "running_database", "source_database",
-    "status", "supervise", "wait_until",
+    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Verdict",
+    "adopt_database", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
+    "prepare", "prove", "read_beat", "reconcile", "running_database", "show_readings", "source_database", "status",
+    "supervise", "wait_until",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,11 +35,12 @@ _HOMES = {
     "beat": ("Heartbeat", "read_beat"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
+    "ordering": ("Readings", "order_reading", "show_readings"),
     "outgrow": ("DebeziumWish", "debezium_config"),
     "preparation": ("prepare",),
     "project": ("Project", "open_project"),
-    "reading": ("open_reader",),
     "proof": ("Verdict", "prove", "reconcile"),
+    "reading": ("open_reader",),
     "run": ("Pipeline", "Step"),
     "standing": ("Status", "status"),
     "supervisor": ("supervise",),

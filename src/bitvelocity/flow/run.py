@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from ..capture import Tuning, WalSource
-from ..changes import ChangeSet, Mark, Passing, Receipt, pass_by, within
+from ..capture.snapshots import WATERMARK, Readable, Readings
+from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import CaptureError, ModelError
 from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
 from .golden import GoldFollower
@@ -61,7 +62,9 @@ class Pipeline:
         )
         self._gold = GoldFollower(project, at=within(at, "gold"))
         self._last = self._lake.watermark
+        self._readings = self._open_readings()
         self._published_at = 0.0
+        self._hidden: frozenset[str] = frozenset()
         self._open: WalSource | None = None
 
     @property
@@ -104,8 +107,10 @@ class Pipeline:
             spill=self._project.lake / ".spill",
             has_position=self._last is not None or settings.snapshot == "never",
             start_lsn=max(self._last.position, 0) if self._last else 0,
+            messages=(WATERMARK,),
             tuning=Tuning(at=within(self._at, "capture")),
         )
+        self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
 
     def _disconnect(self) -> None:
         if self._open is not None:
@@ -126,10 +131,13 @@ class Pipeline:
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
         rows, until = 0, time.monotonic() + timeout
+        self._readings.tend()
         for change_set in self._source.tail(timeout):
             began = time.monotonic()
-            rows += self._apply(change_set)
-            self._linger(began, change_set.mark)
+            taken = self._apply(change_set)
+            rows += taken
+            self._readings.tend()
+            self._linger(began, taken)
             if time.monotonic() > until:
                 break
         self._idle(rows)
@@ -145,19 +153,23 @@ class Pipeline:
     def close(self) -> None:
         """Stop; whatever was not published comes again at the next start."""
         self._disconnect()
+        self._readings.close()
         self._gold.close()
         self._lake.close()
 
     def _apply(self, change_set: ChangeSet, *, snapshot: bool = False) -> int:
         began = time.monotonic()
         self._at("set taken")
-        for batch in change_set:
+        rows = 0
+        for batch in self._readings.through(change_set):
             self._at("batch decoded")
             self._lake.stage(batch)
-        mark = change_set.mark
+            rows += batch.data.num_rows if is_table(batch.relation) else 0
+        mark = replace(change_set.mark, rows=rows)
         self._at("set staged")
         receipt = self._lake.commit(mark)
         self._at("lake committed")
+        self._readings.committed()
         if mark.lsn < self._lake.horizon:  # a repeat after a crash, and not at its end yet
             self._gold.note(self._lake.last_changes, mark.rows)
             return mark.rows
@@ -176,13 +188,14 @@ class Pipeline:
         return mark.rows
 
     def _publish(self, mark: Mark, seen: int) -> None:
+        self._hidden = self._readings.hidden
         self._last = Watermark(
             position=mark.lsn,
             resume=mark.resume,
             seen=seen,
             committed_at=mark.committed_at,
             published_at=time.time_ns() // 1000,
-            tables={**self._lake.versions(), **self._gold.versions},
+            tables={**self._lake.versions(self._hidden), **self._gold.versions},
             gold_position=self._gold.lsn,
         )
         publish(self._project.lake, self._last, sync=self._project.settings.lake.sync, at=self._at)
@@ -202,7 +215,7 @@ class Pipeline:
         if self._gold.waiting and self._gold.is_due(Mark(last.position, seen, time.time_ns() // 1000)):
             self._gold.follow(last.position)
             self._republish(last, seen)
-        elif not rows and seen > last.seen and self._idle_long_enough():
+        elif self._hidden != self._readings.hidden or (not rows and seen > last.seen and self._idle_long_enough()):
             self._republish(last, seen)
 
     def _republish(self, last: Watermark, seen: int) -> None:
@@ -211,8 +224,22 @@ class Pipeline:
     def _idle_long_enough(self) -> bool:
         return time.monotonic() - self._published_at > IDLE_PUBLISH_SECONDS
 
-    def _linger(self, began: float, mark: Mark) -> None:
+    def _open_readings(self) -> Readings:
+        """What is read beside the stream. An entity that the lake did not know joins it."""
+        lake, settings, last = self._lake, self._project.settings, self._last
+        tables = {spec.name: Readable(spec.qualified, spec.key) for spec in self._project.specs}
+        readings = Readings(
+            self._project.lake, tables, unknown=lake.unknown, sync=settings.lake.sync, at=within(self._at, "snapshots")
+        )
+        if last is not None and settings.capture.snapshot != "never":
+            known = {run.entity for run in readings.runs if run.kind == "joins"}
+            for spec in self._project.specs:
+                if f"bronze/{spec.name}" not in last.tables and spec.name not in known:
+                    readings.ask(spec.name, "joins")
+        return readings
+
+    def _linger(self, began: float, rows: int) -> None:
         """Let changes gather while the stream is level, so that each commit carries more of them."""
         left = self._project.settings.capture.cycle_ms / 1000 - (time.monotonic() - began)
-        if left > 0 and mark.rows < SMALL_SET_ROWS:
+        if left > 0 and rows < SMALL_SET_ROWS:
             time.sleep(left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -125,9 +125,16 @@ class Lake:
             silver.rollback()
         self._forget()
 
-    def versions(self) -> dict[str, int]:
-        """The newest version of each table, as a watermark names them."""
-        return {str(table.path.relative_to(self._root)): table.version() for table in self._tables()}
+    def versions(self, hidden: Collection[str] = ()) -> dict[str, int]:
+        """The newest version of each table, as a watermark names them; not those of `hidden` entities."""
+        left_out = {f"{layer}/{name}{end}" for name in hidden for layer in ("bronze", "silver") for end in ("", "_changes")}
+        found = {str(table.path.relative_to(self._root)): table.version() for table in self._tables()}
+        return {name: version for name, version in found.items() if name not in left_out}
+
+    def unknown(self, entity: str) -> tuple[tuple[str, ...], ...]:
+        """Keys, as PostgreSQL reads them, of rows with a value that the source did not send and nobody knows; some of them."""
+        silver = self._silver.get(entity)
+        return silver.unknown() if silver else ()
 
     def latest(self, entity: str, columns: Sequence[str]) -> pa.RecordBatchReader:
         """The latest row of each living key of an entity, as committed. Read it whole before the next call."""

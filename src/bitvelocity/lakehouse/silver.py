@@ -24,12 +24,13 @@ from .bronze import REPEATING, unseen
 from .columns import frame, rows_of, viewed
 from .delta import LocalTable
 from .layers import Layers
-from .names import columns_sql
+from .names import columns_sql, identifier
 from .table import Staged
 from .typed import TypedRows, log_schema, typed_rows, with_tombstones
 
 SCRATCH = ".scratch"
 """Where engines spill; empty when none runs."""
+UNKNOWN_ROWS = 5_000
 KEPT_ROWS = 100_000
 """Rows of one commit that are kept in memory for gold; a larger commit is given as files."""
 
@@ -108,6 +109,19 @@ class Silver:
         """The latest row of each living key, as committed."""
         rows: pa.RecordBatchReader = self._engine().sql(self.layers.latest_sql(columns)).to_arrow_reader()
         return rows
+
+    def unknown(self) -> tuple[tuple[str, ...], ...]:
+        """Keys of rows whose `_absent` names a column, printed for PostgreSQL; a few thousand at the most."""
+        key = self._spec.lake_key
+        printed = [
+            f"'\\x' || hex({identifier(name)})"
+            if pa.types.is_binary(self._target.field(name).type)
+            else f"CAST({identifier(name)} AS VARCHAR)"
+            for name in key
+        ]
+        rows = self.layers.latest_sql([*key, "_absent"])
+        query = f"SELECT {', '.join(printed)} FROM ({rows}) WHERE _absent IS NOT NULL LIMIT {UNKNOWN_ROWS}"
+        return tuple(self._engine().sql(query).fetchall())
 
     def _keep(self, rows: pa.Table) -> None:
         """Hold the rows for gold, all text as views, unless the commit has grown too large to hold."""

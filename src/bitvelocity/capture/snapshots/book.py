@@ -1,0 +1,121 @@
+"""What is known of readings beside the stream, on disk: the book that `up` keeps, and the orders that others leave.
+
+The book is written after the rows that it tells of are durable, so it can lag behind the lake and never lead: what it
+does not know of is read again. Orders are files of their own, one each, so that two processes never write one file.
+They are files, and not messages in the database, so that they can be given and seen without a connection, whether `up`
+runs or not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bitvelocity.errors import CaptureError
+
+from .runs import Run, run_from
+
+NAME = "snapshots.json"
+ORDERS = ".snapshots"
+KEPT = 20
+"""Runs at their end that are remembered."""
+Verb = Literal["start", "pause", "resume", "stop"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person wants of the reading of one entity."""
+
+    verb: Verb
+    entity: str
+    where: str | None = None
+    asked_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """All runs, oldest first, and where a first snapshot stands that is not at its end."""
+
+    runs: tuple[Run, ...] = ()
+    first: dict[str, Any] | None = None
+
+
+def read_book(lake: Path) -> Book:
+    """The book beside a lake; empty when none was kept."""
+    file = lake / NAME
+    try:
+        data = json.loads(file.read_bytes())
+        return Book(tuple(map(run_from, data["runs"])), data.get("first"))
+    except FileNotFoundError:
+        return Book()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CaptureError(
+            f"{file} is no book of snapshots: {error}",
+            safe="The tables of the lake are whole.",
+            remedy="Move the file away; readings that were under way must then be asked for again.",
+        ) from error
+
+
+def write_book(lake: Path, book: Book, *, sync: bool = True) -> None:
+    """Replace the book as a whole."""
+    ended = [run.id for run in book.runs if not run.open][:-KEPT]
+    runs = [run.as_dict() for run in book.runs if run.id not in ended]
+    _write(lake / NAME, {"runs": runs, "first": book.first}, sync=sync)
+
+
+def give_order(lake: Path, order: Order) -> None:
+    """Leave an order for the process that runs, or will run, the pipeline."""
+    folder = lake / ORDERS
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json", asdict(order), sync=True)
+
+
+def orders(lake: Path) -> Iterator[tuple[Path, Order]]:
+    """The orders that wait, oldest first. Whoever has carried one out deletes its file."""
+    for file in sorted((lake / ORDERS).glob("[0-9]*.json")):
+        try:
+            yield file, Order(**json.loads(file.read_bytes()))
+        except (ValueError, TypeError):
+            file.unlink(missing_ok=True)  # half a file of a process that was killed
+
+
+def _write(file: Path, data: object, *, sync: bool) -> None:
+    new = file.with_name(f".{file.name}.new")
+    with new.open("w") as out:
+        json.dump(data, out, separators=(",", ":"))
+        out.flush()
+        if sync:
+            os.fsync(out.fileno())
+    new.replace(file)
+    if sync:
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def changed(runs: Sequence[Run], run: Run) -> tuple[Run, ...]:
+    """The runs with one of them replaced, or added."""
+    if all(one.id != run.id for one in runs):
+        return (*runs, run)
+    return tuple(run if one.id == run.id else one for one in runs)
+
+
+def means(order: Order, run: Run) -> bool:
+    """Whether an order means this run of its entity. Readings that readers wait for can be paused, but not stopped."""
+    match order.verb:
+        case "start":
+            return run.open and run.where == order.where
+        case "pause":
+            return run.open and run.state != "paused"
+        case "resume":
+            return run.state in ("paused", "failed")
+        case _:
+            return run.open and run.kind == "again"

@@ -1,0 +1,166 @@
+"""All readings beside one stream: orders are taken, runs are done one after the other, the book is kept."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bitvelocity.changes import Batch, ChangeSet, Passing, pass_by
+
+from ..failures import Place
+from .book import Book, Order, changed, means, orders, read_book, write_book
+from .live import LiveRun, Unknown
+from .reading import ChunkReader
+from .runs import Kind, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """A table as readings know it: its name in the source, and the key's columns."""
+
+    relation: str
+    key: tuple[str, ...]
+
+
+class Readings:
+    """The readings beside one pipeline's stream. Not for use from several threads.
+
+    - `connect` after the stream's own connection was made: what was in flight is read again.
+    - `tend` often: it takes orders, and what the worker has finished. It never waits.
+    - `through` every change set on its way to the sinks; `committed` when they have it.
+
+    Crashes: the book names the ranges whose rows are durable. Whatever else was read is read again, later in the
+    stream, so it only says once more what a row is.
+    """
+
+    def __init__(
+        self,
+        lake: Path,
+        tables: Mapping[str, Readable],
+        *,
+        unknown: Unknown = lambda _: (),
+        sync: bool = True,
+        at: Passing = pass_by,
+    ) -> None:
+        self._lake, self._tables, self._unknown, self._sync = lake, dict(tables), unknown, sync
+        self._at = at
+        self._book = read_book(lake)
+        self._workers = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
+        self._reader: tuple[str, Place] | None = None
+        self._live: LiveRun | None = None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs that are remembered, oldest first."""
+        return self._book.runs
+
+    @property
+    def first(self) -> dict[str, Any] | None:
+        """Where a first snapshot stands that is not at its end."""
+        return self._book.first
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Entities that are new and not read to their end: readers must not see them yet."""
+        return frozenset(run.entity for run in self.runs if run.kind == "joins" and run.state != "done")
+
+    @property
+    def holds(self) -> bool:
+        """What a first snapshot left over is not read to its end: readers must not see anything yet."""
+        return any(run.kind == "first" and run.state != "done" for run in self.runs)
+
+    def connect(self, dsn: str, *, slot: str, publication: str) -> None:
+        """Read from `dsn` from now on."""
+        self._drop()
+        self._reader = (dsn, Place(slot, publication))
+
+    def ask(self, entity: str, kind: Kind = "again", **facts: Any) -> None:
+        """Remember that an entity is to be read; durable when this returns."""
+        relation = self._tables[entity].relation
+        run = Run(id=uuid.uuid4().hex[:12], entity=entity, relation=relation, kind=kind, asked_at=time.time(), **facts)
+        self._note(run)
+
+    def tell_first(self, first: dict[str, Any] | None) -> None:
+        """Remember where the first snapshot stands (None: it is at its end)."""
+        self._write(replace(self._book, first=first))
+
+    def tend(self) -> None:
+        """Go on with what is to be done."""
+        self._obey()
+        if self._live is None:
+            self._take_up()
+        if (live := self._live) is not None:
+            before = live.run
+            live.tend()
+            if live.run is not before:
+                self._note(live.run)
+            if not live.run.open:
+                self._drop()
+
+    def through(self, change_set: ChangeSet) -> Iterator[Batch]:
+        """The set's batches, with what was read beside the stream in its places."""
+        return iter(change_set) if self._live is None else self._live.through(change_set)
+
+    def committed(self) -> None:
+        """All that `through` gave is durable."""
+        if self._live is not None and self._live.committed():
+            self._note(self._live.run)
+
+    def close(self) -> None:
+        """Stop. What is in flight is read again another time."""
+        self._drop()
+        self._workers.shutdown(wait=True, cancel_futures=False)
+
+    def _take_up(self) -> None:
+        run = next((run for run in self.runs if run.open and run.state != "paused"), None)
+        if run is None or self._reader is None:
+            return
+        if (table := self._tables.get(run.entity)) is None:
+            self._note(run.ended("failed", time.time(), "The project does not declare this entity any more."))
+            return
+        reader = ChunkReader(*self._reader, at=self._at)
+        self._live = LiveRun(run, table.key, reader=reader, workers=self._workers, unknown=self._unknown)
+
+    def _drop(self) -> None:
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    def _obey(self) -> None:
+        for file, order in orders(self._lake):
+            self._carry_out(order)
+            self._at("order carried out")
+            file.unlink(missing_ok=True)
+
+    def _carry_out(self, order: Order) -> None:
+        """A second start of what is under way, or a word about nothing, changes nothing: orders may come twice."""
+        run = next((run for run in reversed(self.runs) if run.entity == order.entity and means(order, run)), None)
+        if order.verb == "start":
+            if run is None and order.entity in self._tables:
+                self.ask(order.entity, where=order.where)
+            return
+        if run is None:
+            return
+        if self._live is not None and self._live.run.id == run.id:
+            self._drop()
+        match order.verb:
+            case "pause":
+                self._note(replace(run, state="paused", waits_for=()))
+            case "resume":
+                self._note(replace(run, state="reading" if run.parts else "asked", ended_at=None, error=None))
+            case "stop":
+                self._note(run.ended("stopped", time.time()))
+
+    def _note(self, run: Run) -> None:
+        self._write(replace(self._book, runs=changed(self._book.runs, run)))
+
+    def _write(self, book: Book) -> None:
+        if book != self._book:
+            write_book(self._lake, book, sync=self._sync)
+            self._book = book
+            self._at("book written")

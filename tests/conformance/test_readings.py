@@ -1,0 +1,396 @@
+"""Tables read beside the stream: whatever is written meanwhile, silver is the source, and each event stands once."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from bitvelocity.capture.snapshots import Run, read_book
+from bitvelocity.errors import CaptureError
+from bitvelocity.flow import (
+    Database,
+    Pipeline,
+    Project,
+    flowing,
+    open_project,
+    open_reader,
+    order_reading,
+    prepare,
+    prove,
+    show_readings,
+)
+from bitvelocity.lakehouse import read_watermark
+from bitvelocity.oltp import connect
+from bitvelocity.serving import ask
+
+pytestmark = pytest.mark.every_postgres
+
+ENTITIES = '''
+from typing import Annotated
+from bitvelocity.contracts import Entity, Key
+
+class Thing(Entity, table="things", name="things", audit=False):
+    """A thing with a key of two columns, of which one is text."""
+
+    region: Annotated[str, Key()]
+    id: Annotated[int, Key()]
+    name: str | None
+    large: str | None
+'''
+MORE = '''
+
+class Other(Entity, table="others", name="others", audit=False):
+    """A table that comes later."""
+
+    id: Annotated[int, Key()]
+    name: str | None
+    large: str | None
+'''
+MODEL = """-- model: counted
+-- key: region
+-- columns:
+--   region  text
+--   n       bigint
+select region, count(*) as n from silver.things group by region
+"""
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def shop(open_folder: Path, database: str) -> Project:
+    folder = open_folder / "shop"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / "counted.sql").write_text(MODEL)
+    (folder / "entities.py").write_text(ENTITIES)
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    (folder / "bitvelocity.toml").write_text(f'[database]\ndsn = "{database}"\n[capture]\nslot = "readings_{name}"\n')
+    prepare(open_project(folder), database)
+    with connect(database, autocommit=True) as connection:
+        connection.execute("insert into things select 'r' || i % 3, i, 'first', repeat('x', 50) from generate_series(1, 3000) i")
+    return open_project(folder)
+
+
+@contextmanager
+def running(project: Project) -> Iterator[Callable[[], None]]:
+    with flowing(project, Database(project.settings.database.dsn)) as check:
+        until(lambda: read_watermark(project.lake) is not None, check)
+        yield check
+
+
+def until(claim: Callable[[], object], check: Callable[[], None] = lambda: None) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not claim():
+        check()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def last_run(project: Project, entity: str = "things") -> Run | None:
+    return next((run for run in reversed(read_book(project.lake).runs) if run.entity == entity), None)
+
+
+def in_state(project: Project, *states: str, entity: str = "things") -> bool:
+    run = last_run(project, entity)
+    return run is not None and run.state in states and not show_readings(project).orders
+
+
+def one(project: Project, query: str) -> Any:
+    with open_reader(project) as reader:
+        return ask(reader, query).as_dicts()[0]
+
+
+def proved(project: Project, check: Callable[[], None]) -> None:
+    verdict = prove(project, Database(project.settings.database.dsn), check)
+    assert verdict.ok, verdict.as_dict()
+
+
+@contextmanager
+def written_to(dsn: str, seed: int = 1) -> Iterator[None]:
+    """Somebody who changes things all the while: values, keys, rows come and go; some transactions are long."""
+    stop, dice, failures = threading.Event(), random.Random(seed), list[BaseException]()
+
+    def work() -> None:
+        try:
+            with connect(dsn) as connection:
+                while not stop.is_set():
+                    for _ in range(dice.randint(1, 20)):
+                        row = dice.randint(1, 3500)
+                        connection.execute(dice.choice(STATEMENTS), {"row": row, "word": f"w{dice.random()}"})
+                    if dice.random() < 0.1:
+                        time.sleep(0.05)
+                    connection.commit() if dice.random() < 0.9 else connection.rollback()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
+STATEMENTS = (
+    "update things set name = %(word)s where id = %(row)s",
+    "update things set name = %(word)s where id between %(row)s and %(row)s + 20",
+    "delete from things where id = %(row)s",
+    "insert into things values ('r' || %(row)s %% 3, %(row)s, %(word)s, null) on conflict do nothing",
+    "update things set id = id + 100000 where id = %(row)s and not exists (select from things where id = %(row)s + 100000)",
+)
+
+
+def test_a_table_is_read_again_while_it_is_written_to(shop: Project) -> None:
+    dsn = shop.settings.database.dsn
+    with running(shop) as check, written_to(dsn):
+        for _ in range(3):
+            order_reading(shop, "start", "things")
+            until(lambda: not show_readings(shop).orders, check)
+            until(lambda: in_state(shop, "done"), check)
+    with running(shop) as check:
+        proved(shop, check)
+    events = "select count(*) as events, count(distinct (_lsn, _ordinal)) as places from bronze.things"
+    counts = one(shop, events)
+    assert counts["events"] == counts["places"]
+    read = one(shop, "select count(*) as n, count(distinct _lsn) as lsns from bronze.things where operation_type = 'SNAPSHOT'")
+    assert read["lsns"] >= 4, "the first snapshot, and one mark for each reading"
+    run = last_run(shop)
+    assert run is not None
+    assert (run.state, run.share, run.error) == ("done", 1.0, None)
+
+
+def test_changes_between_snapshot_and_mark_outdate_rows(shop: Project) -> None:
+    """The condition makes the reading slow, so that what is changed meanwhile is changed in the middle of a chunk."""
+    dsn = shop.settings.database.dsn
+    with running(shop) as check, connect(dsn, autocommit=True) as connection:
+        connection.execute("delete from things where id > 300")
+        order_reading(shop, "start", "things", "pg_sleep(0.005) is not null")
+        until(lambda: sleeping(connection), check)
+        connection.execute("update things set name = 'second' where id between 1 and 50")
+        connection.execute("delete from things where id between 51 and 60")
+        connection.execute("update things set id = id + 1000 where id between 61 and 70")
+        until(lambda: in_state(shop, "done"), check)
+        proved(shop, check)
+    run = last_run(shop)
+    assert run is not None
+    assert (run.rows, run.outdated) == (230, 70)
+
+
+def sleeping(connection: psycopg.Connection[Any]) -> bool:
+    query = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
+
+
+def test_truncate_in_the_middle_of_a_chunk(shop: Project) -> None:
+    """It waits for the chunk, which holds a lock; what is read stands before it in the stream."""
+    dsn = shop.settings.database.dsn
+    with running(shop) as check, connect(dsn, autocommit=True) as connection:
+        connection.execute("delete from things where id > 300")
+        order_reading(shop, "start", "things", "pg_sleep(0.005) is not null")
+        until(lambda: sleeping(connection), check)
+        connection.execute("truncate things")
+        connection.execute("insert into things values ('r1', 5, 'after', null)")
+        until(lambda: in_state(shop, "done"), check)
+        proved(shop, check)
+
+
+def test_transactions_that_run_when_it_begins_must_end_first(shop: Project) -> None:
+    """Their changes may have passed in the stream before anybody took note of them."""
+    dsn = shop.settings.database.dsn
+    with running(shop) as check, connect(dsn) as slow:
+        slow.execute("update things set name = 'slow' where id <= 100")
+        order_reading(shop, "start", "things")
+        until(lambda: in_state(shop, "waiting"), check)
+        until(lambda: (run := last_run(shop)) is not None and run.waits_for, check)
+        slow.commit()
+        until(lambda: in_state(shop, "done"), check)
+        proved(shop, check)
+
+
+def test_only_the_rows_of_a_condition(shop: Project) -> None:
+    with running(shop) as check:
+        order_reading(shop, "start", "things", "region = 'r1' and id < 31 -- few")
+        until(lambda: in_state(shop, "done"), check)
+    run = last_run(shop)
+    assert run is not None
+    assert run.rows == 10
+
+
+@pytest.mark.parametrize("where", ["no_such_column = 1", "true); drop table things; --", "id ="])
+def test_a_condition_that_the_server_refuses_fails_alone(shop: Project, where: str) -> None:
+    with running(shop) as check:
+        order_reading(shop, "start", "things", where)
+        until(lambda: in_state(shop, "failed"), check)
+        run = last_run(shop)
+        assert run is not None
+        assert run.error
+        proved(shop, check)
+
+
+def test_pause_resume_and_stop(shop: Project) -> None:
+    dsn = shop.settings.database.dsn
+    slow = "pg_sleep(0.005) is not null"
+    with running(shop) as check, connect(dsn, autocommit=True) as connection:
+        connection.execute("delete from things where id > 300")
+        with pytest.raises(CaptureError, match="nothing to pause"):
+            order_reading(shop, "pause", "things")
+        order_reading(shop, "start", "things", slow)
+        until(lambda: sleeping(connection), check)
+        order_reading(shop, "pause", "things")
+        until(lambda: in_state(shop, "paused"), check)
+    with running(shop) as check, connect(dsn, autocommit=True) as connection:
+        connection.execute("update things set name = 'meanwhile' where id < 200")
+        assert in_state(shop, "paused"), "over a restart too"
+        order_reading(shop, "resume", "things")
+        until(lambda: in_state(shop, "done"), check)
+        order_reading(shop, "start", "things", slow)
+        until(lambda: in_state(shop, "asked", "waiting", "reading"), check)
+        order_reading(shop, "stop", "things")
+        until(lambda: in_state(shop, "stopped"), check)
+        with pytest.raises(CaptureError, match="Nothing that may be stopped"):
+            order_reading(shop, "stop", "things")
+        proved(shop, check)
+
+
+def test_orders_that_can_only_come_to_nothing_are_refused(shop: Project) -> None:
+    with pytest.raises(CaptureError, match="no entity called 'nothing'"):
+        order_reading(shop, "start", "nothing")
+    with pytest.raises(CaptureError, match="Nothing is paused"):
+        order_reading(shop, "resume", "things")
+
+
+def test_partitions_are_read_as_their_root(shop: Project) -> None:
+    """Leaves are read one by one; the rows stand under the name by which the stream knows them."""
+    dsn = shop.settings.database.dsn
+    with connect(dsn, autocommit=True) as connection:
+        connection.execute("drop table things")
+        connection.execute("create table things (region text not null, id bigint not null, name text, large text, primary key (region, id)) partition by list (region)")
+        for region in ("r0", "r1", "r2"):
+            connection.execute(f"create table things_{region} partition of things for values in ('{region}')")
+        connection.execute("insert into things select 'r' || i % 3, i, 'first', repeat('x', 50) from generate_series(1, 3000) i")
+    (shop.root / "entities.py").write_text(ENTITIES.replace("audit=False", "audit=False, managed=False"))
+    shop = open_project(shop.root)
+    prepare(shop, dsn)
+    with running(shop) as check, written_to(dsn, 3):
+        order_reading(shop, "start", "things")
+        until(lambda: in_state(shop, "done"), check)
+    run = last_run(shop)
+    assert run is not None
+    assert run.parts is not None
+    assert [part.name for part in run.parts] == ["things_r0", "things_r1", "things_r2"]
+    with running(shop) as check:
+        proved(shop, check)
+
+
+def test_a_table_that_is_rewritten_is_read_from_its_beginning(shop: Project) -> None:
+    """CLUSTER moves rows about, and the stream does not tell."""
+    dsn = shop.settings.database.dsn
+    with running(shop) as check, connect(dsn, autocommit=True) as connection:
+        order_reading(shop, "start", "things", "(id > 300 or pg_sleep(0.002) is not null)")
+        until(lambda: sleeping(connection), check)
+        row = connection.execute("select indexrelid::regclass::text from pg_index where indrelid = 'things'::regclass").fetchone()
+        assert row
+        connection.execute(f"cluster things using {row[0]}")
+        connection.execute("update things set name = 'clustered' where id % 7 = 0")
+        until(lambda: in_state(shop, "done"), check)
+        proved(shop, check)
+
+
+def test_a_role_that_may_only_read(shop: Project) -> None:
+    """SELECT and REPLICATION: no table is written, no signal table, no other privilege."""
+    dsn = shop.settings.database.dsn
+    role = "reads_" + psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]  # type: ignore[operator]
+    with connect(dsn, autocommit=True) as connection:
+        connection.execute(f"create role {role} login replication password 'pw'")
+        try:
+            connection.execute(f"grant select on things to {role}")
+            toml = shop.root / "bitvelocity.toml"
+            toml.write_text(toml.read_text().replace(dsn, f"{dsn} user={role} password=pw"))
+            project = open_project(shop.root)
+            with running(project) as check:
+                order_reading(project, "start", "things")
+                until(lambda: in_state(project, "done", "failed"), check)
+            run = last_run(project)
+            assert run is not None
+            assert (run.state, run.rows) == ("done", 3000), run.error
+        finally:
+            connection.execute(f"drop owned by {role}")
+            connection.execute(f"drop role {role}")
+
+
+def test_large_values_that_only_updates_told_of_are_read_by_key(shop: Project) -> None:
+    """A new table, whose rows are changed while it is read: the update does not send the large value, nor is it known."""
+    dsn = shop.settings.database.dsn
+    with running(shop):
+        pass
+    (shop.root / "entities.py").write_text(ENTITIES + MORE)
+    project = open_project(shop.root)
+    with connect(dsn, autocommit=True) as connection:
+        connection.execute("create table others (id bigint primary key, name text, large text)")
+        connection.execute("alter table others alter large set storage external")
+        connection.execute("alter publication bitvelocity add table others")
+        connection.execute("alter table others replica identity default")
+        connection.execute("insert into others select i, 'first', repeat('large' || i, 1000) from generate_series(1, 100) i")
+        pipeline = Pipeline(project)
+        try:
+            pipeline.connect(dsn)
+            pipeline.start()
+            assert [run.entity for run in read_book(project.lake).runs] == ["others"]
+            connection.execute("update others set name = 'second' where id <= 50")
+            while not in_state(project, "done", entity="others"):
+                pipeline.step(0.05)
+            pipeline.step(0.05)
+        finally:
+            pipeline.close()
+    found = one(project, "select count(*) as n, count(large) as large, count(*) filter (name = 'second') as second from silver.others")
+    assert found == {"n": 100, "large": 100, "second": 50}
+
+
+KILLED = Path(__file__).with_name("killed.py")
+
+
+def run_killed(project: Project, left: int, what: str = "") -> int:
+    command = [sys.executable, str(KILLED), str(project.root), str(left), what]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode
+
+
+def no_place_twice(project: Project, entity: str) -> None:
+    if read_watermark(project.lake) is None:
+        return
+    found = one(project, f"select count(*) as n, count(distinct (_lsn, _ordinal)) as places from bronze.{entity}")
+    assert found["n"] == found["places"]
+
+
+STEPS = ("chunk read", "chunk marked", "book written", "lake committed", "published", "confirmed", "order carried out", "")
+
+
+def test_killed_at_any_step_of_a_reading(shop: Project) -> None:
+    dsn, dice = shop.settings.database.dsn, random.Random(5)
+    assert run_killed(shop, 0) == 0
+    order_reading(shop, "start", "things")
+    kills = 0
+    with written_to(dsn, 5):
+        for what in STEPS:
+            kills += run_killed(shop, dice.randint(1, 4) if what else dice.randint(20, 60), what) != 0
+            no_place_twice(shop, "things")
+    assert kills > len(STEPS) / 2
+    assert run_killed(shop, 0) == 0
+    run = last_run(shop)
+    assert run is not None
+    assert (run.state, run.share) == ("done", 1.0)
+    with running(shop) as check:
+        proved(shop, check)
