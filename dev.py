@@ -7,7 +7,8 @@
     ./dev.py check [...]          lint, then test: what CI does
     ./dev.py bench [name ...]     list the benchmarks, or run one
     ./dev.py docs [--check]       write the pages of docs/ that are made from the code
-    ./dev.py install              make or mend .venv, and stop there
+    ./dev.py install [--newest]   make or mend .venv, and stop there; --newest takes what the index has today,
+                                  and writes constraints.txt, for you to test and commit
 
 Further words go to the command. Only `.venv` and what the command makes are written, all inside this folder.
 """
@@ -40,8 +41,9 @@ PYTHON = VENV / "bin" / "python"
 MADE = VENV / "made-by-dev.py"
 """Which Python made the venv, and where: scripts in `.venv/bin` carry that place in their first line."""
 INSTALLED = VENV / "installed"
-"""The extra that was installed last, and the pyproject.toml that it came from."""
+"""The extra that was installed last, and the pyproject.toml and versions that it came from."""
 LOG = VENV / "install.log"
+CONSTRAINTS = ROOT / "constraints.txt"
 EXTRAS = ("demo", "dev")
 """Each holds what the ones before it hold."""
 
@@ -94,9 +96,11 @@ def docs(words: list[str]) -> int:
 
 
 def reinstall(words: list[str]) -> int:
-    refuse("install", words)
+    newest = words == ["--newest"]
+    if not newest:
+        refuse("install", words)
     INSTALLED.unlink(missing_ok=True)
-    install("dev")
+    install("dev", newest=newest)
     return 0
 
 
@@ -178,8 +182,12 @@ def run_all(steps: dict[str, list[str]]) -> int:
 # ---- the virtual environment --------------------------------------------------------------------------------
 
 
-def install(extra: str) -> None:
-    """Make `.venv` hold this clone with an extra. Once it does, two small files say so and nothing else is done."""
+def install(extra: str, *, newest: bool = False) -> None:
+    """Make `.venv` hold this clone with an extra. Once it does, two small files say so and nothing else is done.
+
+    Libraries come in the versions of constraints.txt, which the tests were run with: a clone of last month works
+    today as it did then. `newest` asks the index instead, and writes the file anew.
+    """
     os.chdir(ROOT)
     if is_installed(extra):
         return
@@ -194,7 +202,10 @@ def install(extra: str) -> None:
         uv = shutil.which("uv")
         if not is_made():
             make_venv(uv)
-        run_installer([*(uv_pip(uv) if uv else pip()), "--editable", f".[{extra}]"])
+        versions = ["--upgrade"] if newest else ["--constraint", str(CONSTRAINTS)]
+        run_installer([*(uv_pip(uv) if uv else pip()), *versions, "--editable", f".[{extra}]"])
+        if newest:
+            write_constraints()
         INSTALLED.write_text(f"{extra} {project()}", encoding="utf-8")
         print(f"Ready after {time.monotonic() - began:.0f} s.\n", flush=True)
 
@@ -205,7 +216,7 @@ def is_made() -> bool:
 
 
 def is_installed(extra: str) -> bool:
-    """The last installation was of this pyproject.toml and of at least this extra."""
+    """The last installation was of this pyproject.toml, of these versions, and of at least this extra."""
     if not (is_made() and INSTALLED.exists()):
         return False
     installed, _, source = INSTALLED.read_text(encoding="utf-8").partition(" ")
@@ -217,7 +228,25 @@ def place() -> str:
 
 
 def project() -> str:
-    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    return hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()).hexdigest()
+
+
+def write_constraints() -> None:
+    """What `.venv` holds, as versions for the next clone."""
+    done = subprocess.run([PYTHON, "-c", LIST_VERSIONS], capture_output=True, text=True, check=True)
+    CONSTRAINTS.write_text(CONSTRAINTS_HEAD + done.stdout, encoding="utf-8")
+
+
+LIST_VERSIONS = """
+import re
+from importlib.metadata import distributions
+held = {re.sub(r"[-_.]+", "-", found.name).lower(): found.version for found in distributions()}
+print(*(f"{name}=={version}" for name, version in sorted(held.items()) if name not in ("bitvelocity", "pip")), sep="\\n")
+"""
+CONSTRAINTS_HEAD = """\
+# The versions that the tests were run with; dev.py installs these. Written by ./dev.py install --newest.
+# A package that is installed by itself takes what pyproject.toml allows.
+"""
 
 
 @contextmanager

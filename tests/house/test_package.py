@@ -39,5 +39,5 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
 def test_the_source_archive_holds_what_a_clone_needs(tmp_path: Path) -> None:
     with tarfile.open(build("sdist", tmp_path)) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {f"src/{name}" for name in DATA} | {"dev.py", "LICENSE", "README.md", "pyproject.toml", ".ci/run"}
+    needed = {f"src/{name}" for name in DATA} | {"dev.py", "constraints.txt", "LICENSE", "README.md", "pyproject.toml", ".ci/run"}
     assert not (missing := sorted(needed - held)), missing
