@@ -6,18 +6,17 @@ import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import TypeVar, get_args
 
+from .names import LONGEST_NAME
 from .problems import Problem, Wrong
-from .spec import AuditContext, Column, EntitySpec, Identity, Index, OnDelete, Step
+from .spec import AuditContext, AuditTrail, Column, EntitySpec, Identity, Index, OnDelete, Step
 from .terms import parse_term, unknown_column
+from .trail import SUFFIX, TAKEN
 from .values import comparable, has_order, literal_text
 
 PII_CLASSES = (
     "name", "email", "phone", "address", "birthdate", "national_id", "payment", "ip", "location", "free_text", "other",
 )  # fmt: skip
 """The classes of personal data that `Pii(...)` knows."""
-
-LONGEST_NAME = 63
-"""PostgreSQL cuts longer names, in bytes, without an error."""
 
 MOST_DIGITS = 38
 """A decimal128 of Arrow and Delta holds no more."""
@@ -139,8 +138,25 @@ def _settings(spec: EntitySpec) -> Iterator[Problem]:
         yield Problem(f"audit_context {spec.audit_context!r} is unknown", f"use one of {_listed(get_args(AuditContext))}")
     elif spec.audit_context != "off" and not spec.managed:
         yield Problem("audit_context is kept by a trigger, and this table is never altered", 'leave it out, or managed=True')
+    if spec.audit_trail is not None:
+        yield from _trail(spec)
+    elif spec.audit_changed_only:
+        yield Problem("audit_changed_only without audit_trail means nothing", 'add audit_trail="cdc"')
     if spec.replica_identity not in get_args(Identity):
         yield Problem(f"replica_identity {spec.replica_identity!r} is unknown", f"use one of {_listed(get_args(Identity))}")
+
+
+def _trail(spec: EntitySpec) -> Iterator[Problem]:
+    if spec.audit_trail not in get_args(AuditTrail):
+        yield Problem(f"audit_trail {spec.audit_trail!r} is unknown", f"use one of {_listed(get_args(AuditTrail))}, or None")
+    if not spec.managed:
+        yield Problem("an audit trail is a table of ours, and this table is never altered", "leave audit_trail out")
+    if not spec.key:
+        yield Problem("without a key no row of the trail could name its row", "mark a field Key(), or leave audit_trail out")
+    if len(f"{spec.table}{SUFFIX}".encode()) > LONGEST_NAME:
+        yield Problem("the name of its trail would be too long", "give it a shorter table=, or leave audit_trail out")
+    for name in TAKEN.intersection(spec.key):
+        yield Problem("the trail has a column of this name", "rename the field, or leave audit_trail out", name)
 
 
 # Of an entity whose table we make -------------------------------------------------------------------------

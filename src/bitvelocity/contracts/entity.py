@@ -17,7 +17,7 @@ from .fields import MISSING, UNKNOWN, Field, Written, read_field, source_name
 from .hints import Hint, is_column, resolve, take_apart, written_fields
 from .markers import Ref
 from .problems import Problem, Problems, Wrong
-from .spec import AuditContext, Column, EntitySpec, Identity, Index, Partition, Reference
+from .spec import AuditContext, AuditTrail, Column, EntitySpec, Identity, Index, Partition, Reference
 
 
 class EntityKeywords(TypedDict, total=False):
@@ -41,6 +41,10 @@ class EntityKeywords(TypedDict, total=False):
     """False leaves the standard audit columns out."""
     audit_context: AuditContext
     """ "strict": a write without `bv.audit(...)` fails; "fallback": it is told of the session; "off": let be."""
+    audit_trail: AuditTrail | None
+    """A table `<table>_audit` of every change: "cdc" fills it from change capture, "sync" by a statement trigger."""
+    audit_changed_only: bool
+    """The trail of an update has only the columns that it changed."""
     replica_identity: Identity
     managed: bool
     """False: the table is somebody else's, and `apply` never alters it."""
@@ -111,6 +115,7 @@ def _declare(cls: type, keywords: Mapping[str, Any]) -> EntitySpec:
 _KEYWORD_TYPES: dict[str, tuple[type, ...]] = {
     "table": (str,), "schema": (str,), "name": (str,), "key": (tuple, list), "references": (tuple, list),
     "unique": (tuple, list), "indexes": (tuple, list), "partition": (Partition, type(None)), "audit": (bool,), "audit_context": (str,),
+    "audit_trail": (str, type(None)), "audit_changed_only": (bool,),
     "replica_identity": (str,), "managed": (bool,), "retention": (str, type(None)), "owner": (str, type(None)),
     "doc": (str,),
 }  # fmt: skip
@@ -220,7 +225,9 @@ def _assemble(cls: type, said: dict[str, Any], fields: list[Field], *, problems:
         indexes=tuple(said.get("indexes", ())),
         partition=partition,
         audit=audit,
-        audit_context=said.get("audit_context", "off"),
+        audit_context=said.get("audit_context", "fallback" if said.get("audit_trail") else "off"),
+        audit_trail=said.get("audit_trail"),
+        audit_changed_only=said.get("audit_changed_only", False),
         replica_identity=said.get("replica_identity", "full"),
         managed=said.get("managed", True),
         retention=said.get("retention"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-from .checks import LONGEST_NAME
+LONGEST_NAME = 63
+"""PostgreSQL cuts longer names, in bytes, without an error."""
 
-ConstraintKind = Literal["pk", "fk", "uq", "ck"]
+ConstraintKind = Literal["pk", "fk", "uq", "ck", "idx"]
 
 
 def constraint_name(kind: ConstraintKind, table: str, *parts: str) -> str:
@@ -16,7 +17,11 @@ def constraint_name(kind: ConstraintKind, table: str, *parts: str) -> str:
     >>> constraint_name("ck", "orders", "total_amount", "range")
     'ck_orders_total_amount_range'
     """
-    name = "_".join((kind, table, *parts))
+    return fitting("_".join((kind, table, *parts)))
+
+
+def fitting(name: str) -> str:
+    """The name, or its beginning and a hash when it is longer than PostgreSQL takes."""
     if len(name.encode()) <= LONGEST_NAME:
         return name
     mark = hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -9,6 +9,7 @@ from .checks import INTEGERS
 from .problems import Problem, Problems
 from .spec import Column, EntitySpec, Reference
 from .terms import unknown_column
+from .trail import trails_of
 from .types import Type
 
 
@@ -53,7 +54,7 @@ def in_order(specs: Sequence[EntitySpec]) -> tuple[EntitySpec, ...]:
 
 def _same_names(specs: Sequence[EntitySpec]) -> Iterator[Problem]:
     for what, names, remedy in (
-        ("the table", [spec.qualified for spec in specs], "remove one of them, or give it another table="),
+        ("the table", [spec.qualified for spec in (*specs, *trails_of(specs))], "remove one of them, or give it another table="),
         ("the lake name", [spec.name for spec in specs], 'give one of them another: name="..."'),
     ):
         for name in dict.fromkeys(name for name in names if names.count(name) > 1):

@@ -187,7 +187,11 @@ def _keywords(spec: EntitySpec, *, key_in_fields: bool, references: int, uniques
         yield listed("indexes", [call(index, indent=8) for index in spec.indexes])
     if spec.partition is not None:
         yield f"partition={call(spec.partition, indent=4)}"
-    if spec.audit_context != "off":
+    if spec.audit_trail is not None:
+        yield f"audit_trail={text(spec.audit_trail)}"
+    if spec.audit_changed_only:
+        yield "audit_changed_only=True"
+    if spec.audit_context != ("fallback" if spec.audit_trail else "off"):
         yield f"audit_context={text(spec.audit_context)}"
     if spec.replica_identity != "full":
         yield f"replica_identity={text(spec.replica_identity)}"

@@ -14,6 +14,7 @@ Step = Literal["day", "week", "month", "year"]
 Identity = Literal["full", "default"]
 OnDelete = Literal["restrict", "cascade", "set null", "no action"]
 AuditContext = Literal["strict", "fallback", "off"]
+AuditTrail = Literal["cdc", "sync"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,10 @@ class EntitySpec:
     """It has the standard audit columns, stamped by our trigger."""
     audit_context: AuditContext = "off"
     """What happens to a write whose transaction does not say who acts: refused, told of the session, let be."""
+    audit_trail: AuditTrail | None = None
+    """Who keeps the table `<table>_audit`: change capture, or a statement trigger in the transaction itself."""
+    audit_changed_only: bool = False
+    """The trail of an update has the columns only that it changed."""
     replica_identity: Identity = "full"
     managed: bool = True
     """We own its DDL. False: it was adopted, and `apply` never alters it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -11,8 +11,9 @@ from typing import Self
 from ..capture import Tuning, WalSource
 from ..capture.snapshots import WATERMARK, Readable, Readings
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
-from ..errors import CaptureError, ModelError
+from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
+from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
 from .project import Project
 
@@ -42,7 +43,8 @@ class Pipeline:
     2. bronze and silver: one synced commit per table, rows and position together;
     3. gold: the groups that the changes touch (in a backlog: every two seconds);
     4. publish the watermark: readers see all tables of a transaction or none;
-    5. confirm to the source, which may now forget.
+    5. the other sinks (`sinks`; default: those that the entities ask for), each with a commit of its own;
+    6. confirm to the source, which may now forget.
     A crash between any two of them repeats from the last confirmed point, and every table drops what it has.
     """
 
@@ -51,6 +53,7 @@ class Pipeline:
         project: Project,
         listener: Listener | None = None,
         *,
+        sinks: Sequence[Follower] | None = None,
         care: Care | None = None,
         at: Passing = pass_by,
     ) -> None:
@@ -61,6 +64,7 @@ class Pipeline:
             project.lake, project.specs, sync=project.settings.lake.sync, care=care or Care(), at=at
         )
         self._gold = GoldFollower(project, at=within(at, "gold"))
+        self._followers = Followers(project, followers_of(project) if sinks is None else sinks)
         self._last = self._lake.watermark
         self._readings = self._open_readings()
         self._published_at = 0.0
@@ -87,9 +91,9 @@ class Pipeline:
         return self._last
 
     @property
-    def gold_error(self) -> ModelError | None:
-        """Why gold stands still, while it does."""
-        return self._gold.error
+    def trouble(self) -> BitVelocityError | None:
+        """Why gold, or another sink, stands still while the lake goes on."""
+        return self._gold.error or self._followers.error
 
     @property
     def streamed(self) -> int:
@@ -111,6 +115,7 @@ class Pipeline:
             tuning=Tuning(at=within(self._at, "capture")),
         )
         self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
+        self._followers.connect(dsn)
 
     def _disconnect(self) -> None:
         if self._open is not None:
@@ -122,7 +127,9 @@ class Pipeline:
         """Bring gold to silver's position and take the initial snapshot when there is none yet."""
         if self._last is not None:
             self._gold.build(self._last.position)
+            self._followers.catch_up(self._last)
             return
+        self._followers.catch_up(None)
         for change_set in self._source.snapshot():
             self._apply(change_set, snapshot=True)
         if self._last is None:
@@ -130,6 +137,7 @@ class Pipeline:
 
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
+        self._followers.catch_up(self._last)
         rows, until = 0, time.monotonic() + timeout
         self._readings.tend()
         for change_set in self._source.tail(timeout):
@@ -154,6 +162,7 @@ class Pipeline:
         """Stop; whatever was not published comes again at the next start."""
         self._disconnect()
         self._readings.close()
+        self._followers.close()
         self._gold.close()
         self._lake.close()
 
@@ -164,6 +173,7 @@ class Pipeline:
         for batch in self._readings.through(change_set):
             self._at("batch decoded")
             self._lake.stage(batch)
+            self._followers.stage(batch)
             rows += batch.data.num_rows if is_table(batch.relation) else 0
         mark = replace(change_set.mark, rows=rows)
         self._at("set staged")
@@ -172,6 +182,7 @@ class Pipeline:
         self._readings.committed()
         if mark.lsn < self._lake.horizon:  # a repeat after a crash, and not at its end yet
             self._gold.note(self._lake.last_changes, mark.rows)
+            self._followers.commit(mark)
             return mark.rows
         gold = None
         if not snapshot:
@@ -182,6 +193,8 @@ class Pipeline:
         if snapshot:
             gold = self._gold.build(mark.lsn)
             self._publish(mark, mark.resume)
+        self._followers.commit(mark)
+        self._at("sinks level")
         self._source.confirm(mark.resume)
         self._at("confirmed")
         self._listener(Step(mark, receipt, gold, time.monotonic() - began, snapshot))

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from ..changes import Passing, pass_by
-from ..errors import BitVelocityError, ModelError
+from ..errors import BitVelocityError
 from ..lakehouse import Care
 from .database import Database
 from .golden import RETRY_SECONDS
@@ -45,16 +45,18 @@ def supervise(
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)
-        told: ModelError | None = None
+        told: BitVelocityError | None = None
         while not stop.is_set():
             runner.do(lambda: pipeline.step(POLL_SECONDS))
-            told = _tell(pipeline.gold_error, told, trouble)
+            told = _tell(pipeline.trouble, told, trouble)
             tender.tend(runner.dsn)
         pipeline.finish()
 
 
-def _tell(error: ModelError | None, told: ModelError | None, trouble: Trouble) -> ModelError | None:
-    """Tell why gold stands still, once for each time it does."""
+def _tell(
+    error: BitVelocityError | None, told: BitVelocityError | None, trouble: Trouble
+) -> BitVelocityError | None:
+    """Tell why gold or another sink stands still, once for each time it does."""
     if error is not None and (told is None or told.what != error.what):
         trouble(error, RETRY_SECONDS)
     return error

@@ -7,6 +7,7 @@ from .lake import Lake
 from .layers import Layers
 from .reading import LakeReader
 from .reconcile import EntityVerdict, compare_gold, compare_silver
+from .replaying import replay
 from .silver import Changed
 from .table import DataFile, Staged, Table
 from .upkeep import Care
@@ -16,5 +17,5 @@ from .watermark import Watermark, publish, read_watermark
 __all__ = [
     "Care", "Changed", "DataFile", "EntityVerdict", "Gold", "GoldReceipt", "Lake", "LakeReader", "Layers", "LocalTable", "Model",
     "ModelVerdict", "Staged", "Table", "Watermark", "compare_gold", "compare_silver", "event_id", "load_models", "publish",
-    "read_watermark",
+    "read_watermark", "replay",
 ]  # fmt: skip

@@ -12,9 +12,10 @@ from .partitions import ensure_partitions
 from .plan import Plan, plan
 from .process import Server
 from .steps import Refused, Step
+from .trail_sink import TrailSink
 
 __all__ = [
     "Adoption", "AppliedReport", "Audit", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
-    "Server", "Step", "adopt", "apply", "attach", "audit", "check", "connect", "describe", "ensure_partitions",
+    "Server", "Step", "TrailSink", "adopt", "apply", "attach", "audit", "check", "connect", "describe", "ensure_partitions",
     "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture",
 ]  # fmt: skip

@@ -12,11 +12,13 @@ from psycopg.rows import dict_row
 
 from ..contracts.spec import EntitySpec
 from ..contracts.terms import split_name
+from ..contracts.trail import trails_of
 from ..contracts.types import Type
 from .catalog import Catalog
 from .ddl import literal, qualified, quote
 from .statements import Statement, load
 from .steps import Refused, Step
+from .trail import function_steps
 
 SIGNATURES = {
     "stamp_new": "()",
@@ -48,6 +50,8 @@ class State:
     database: str
     role: str
     functions: dict[str, str]
+    tables: frozenset[str]
+    """Our own, in the schema bv."""
     schemas: frozenset[str]
     roles: frozenset[str]
     enums: dict[str, tuple[str, ...]]
@@ -70,6 +74,7 @@ def read_state(connection: psycopg.Connection[Any]) -> State:
         database=server["database"],
         role=server["role"],
         functions={row["proname"]: row["fingerprint"] or "" for row in functions},
+        tables=frozenset(row["name"] for row in names if row["kind"] == "table"),
         schemas=frozenset(row["name"] for row in names if row["kind"] == "schema"),
         roles=frozenset(row["name"] for row in names if row["kind"] == "role"),
         enums={row["name"]: tuple(row["labels"]) for row in names if row["kind"] == "enum"},
@@ -84,6 +89,7 @@ def house_steps(state: State, specs: Sequence[EntitySpec]) -> Iterator[Step | Re
     for statement in _functions(state):
         if state.functions.get(statement.name) != statement.fingerprint:
             yield Step(sql=function_sql(statement), reason=statement.sentence)
+    yield from function_steps(state.functions, specs)
     yield from _enums(state, specs)
 
 
@@ -187,14 +193,18 @@ def _grants(
 ) -> Iterator[Step]:
     there = [catalog.tables[spec.qualified].oid for spec in specs if spec.qualified in catalog.tables]
     rows = connection.execute(load("state")["grants"].sql, {"tables": there}).fetchall()
-    missing: defaultdict[str, set[str]] = defaultdict(set)
-    for role, _, schema, table in rows:
-        missing[role].add(qualified(schema, table))
+    trails = {trail.qualified for trail in trails_of(specs)}
+    missing: defaultdict[tuple[str, bool], set[str]] = defaultdict(set)
+    for role, privilege, schema, table in rows:
+        trail = f"{schema}.{table}" in trails
+        if not trail or privilege == "SELECT":
+            missing[role, role == "bv_app" and not trail].add(qualified(schema, table))
     for spec in specs:
         for role in roles:
             if role in made or spec.qualified not in catalog.tables:
-                missing[role].add(qualified(spec.schema, spec.table))
-    for role in sorted(missing):
-        what = "select, insert, update, delete" if role == "bv_app" else "select"
-        tables = ", ".join(sorted(missing[role]))
+                writes = role == "bv_app" and spec.qualified not in trails
+                missing[role, writes].add(qualified(spec.schema, spec.table))
+    for role, writes in sorted(missing):
+        what = "select, insert, update, delete" if writes else "select"
+        tables = ", ".join(sorted(missing[role, writes]))
         yield Step(sql=f"grant {what} on {tables} to {role}", reason=f"{role} is {ROLES[role]}.")

@@ -14,6 +14,7 @@ import psycopg
 
 from ..contracts.sets import in_order
 from ..contracts.spec import EntitySpec
+from ..contracts.trail import trails_of
 from ..errors import DatabaseError
 from .catalog import Catalog, read_catalog
 from .connect import connect
@@ -23,6 +24,7 @@ from .publish import PUBLICATION, publication_steps
 from .shadow import SEARCH_PATH, Wanted, wanted_tables
 from .steps import Refused, Step
 from .tables import new_tables, table_steps
+from .trail import position_steps
 from .upkeep import after_steps
 
 
@@ -62,6 +64,7 @@ def plan(
     exactly the tables of `specs`. Tables, indexes and constraints that no entity declares are left alone.
     """
     managed = in_order([spec for spec in specs if spec.managed])
+    managed = (*managed, *trails_of(managed))
     with connect(dsn) as connection:
         try:
             found = _compare(connection, managed, specs, allow_destructive=allow_destructive, publication=publication)
@@ -90,6 +93,7 @@ def _compare(
     return [
         *house_steps(state, managed),
         *_tables(connection, wanted, catalog, allow_destructive=allow_destructive),
+        *position_steps(connection, managed, tables=state.tables, functions=state.functions.keys()),
         *role_steps(connection, catalog, managed, state),
         *publication_steps(connection, catalog, specs, name=publication, major=state.major),
         *(step for want in wanted for step in after_steps(want, catalog)),

@@ -24,6 +24,7 @@ from .enforce import context_trigger
 from .partitions import default_partition_sql, ensure_sql, missing_partitions
 from .shadow import Wanted, create_table_sql
 from .steps import Refused, Step
+from .trail import trail_triggers
 from .widening import widens
 
 UNKNOWN = "unknown"
@@ -79,7 +80,7 @@ def new_tables(wanted: Sequence[Wanted]) -> Iterator[Step]:
             yield _full_identity(target, spec)
         if spec.audit:
             yield from _stamp_triggers(spec, {})
-        yield from context_trigger(spec, target, {})
+        yield from _statement_triggers(spec, target, {})
         if spec.partition:
             yield from _default_partition(spec)
             yield Step(sql=ensure_sql(spec), reason="Partitions around now.", entity=spec.name)
@@ -98,7 +99,13 @@ def _default_partition(spec: EntitySpec) -> Iterator[Step]:
     yield Step(sql=default_partition_sql(spec), reason="Rows outside all ranges go here.", entity=spec.name)
     if spec.replica_identity == "full":
         yield _full_identity(name, spec)
-    yield from context_trigger(spec, name, {})
+    yield from _statement_triggers(spec, name, {}, root=False)
+
+
+def _statement_triggers(spec: EntitySpec, target: str, found: dict[str, str], *, root: bool = True) -> Iterator[Step]:
+    """Of the table or of one partition; partitions made later copy the table's."""
+    yield from context_trigger(spec, target, found)
+    yield from trail_triggers(spec, target, found, root=root)
 
 
 def table_steps(
@@ -257,7 +264,8 @@ def _triggers(table: _Table) -> Iterator[Step]:
             if name.startswith("bv_stamp"):
                 yield table.step(f"drop trigger {quote(name)} on {table.name}", "The entity has no audit columns.")
     for part in (table.found, *table.leaves):
-        yield from context_trigger(table.spec, qualified(part.schema, part.name), part.triggers)
+        target = qualified(part.schema, part.name)
+        yield from _statement_triggers(table.spec, target, part.triggers, root=part is table.found)
 
 
 def _partitions(table: _Table) -> Iterator[Step]:

@@ -20,8 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.operations.ops import CreateCheckConstraintOp, CreateForeignKeyOp, CreateUniqueConstraintOp
 
-from ..contracts.checks import LONGEST_NAME
-from ..contracts.names import constraint_name
+from ..contracts.names import LONGEST_NAME, constraint_name
 from ..contracts.spec import Index
 from .catalog import Catalog, FoundIndex, FoundTable
 from .ddl import CreateIndexOnOnly, compiled, qualified, quote, rendered

@@ -14,8 +14,11 @@ select p.proname, obj_description(p.oid, 'pg_proc') as fingerprint
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = 'bv';
 
 -- name: names
--- Schemas and roles that exist, and the values of enum types.
+-- Schemas, roles and tables of ours that exist, and the values of enum types.
 select 'schema' as kind, nspname::text as name, null::text[] as labels from pg_namespace
+union all
+select 'table', relname, null from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'bv' and c.relkind = 'r'
 union all
 select 'role', rolname, null from pg_roles where rolname in ('bv_app', 'bv_capture', 'bv_reader')
 union all

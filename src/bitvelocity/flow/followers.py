@@ -1,0 +1,171 @@
+"""Sinks beside the lake: fed with it while they are level, from bronze while they are not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from ..changes import Batch, ChangeSet, Mark, Sink
+from ..contracts import EntitySpec
+from ..errors import BitVelocityError
+from ..lakehouse import LakeReader, Watermark, replay
+from ..oltp import TrailSink
+from .project import Project
+
+RETRY_SECONDS = 30.0
+SLICE_SECONDS = 1.0
+"""Catching up lets the pipeline go on this often."""
+FRESH_SECONDS = 120.0
+"""A reader older than this is opened anew: the lake keeps files that it has replaced for ten minutes only."""
+
+
+class Follower(Sink, Protocol):
+    """A sink that can be fed from bronze, since every position of it can be had again there."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def specs(self) -> Sequence[EntitySpec]:
+        """What it wants to see."""
+        ...
+
+    def connect(self, dsn: str) -> None:
+        """The source, and with it perhaps the target, is here now."""
+        ...
+
+    def level(self, lsn: int) -> None:
+        """It has been given all that there is up to here."""
+        ...
+
+
+def followers_of(project: Project) -> list[Follower]:
+    """Those that the project's entities ask for."""
+    trail = TrailSink(project.specs)
+    return [trail] if trail.specs else []
+
+
+class Followers:
+    """All sinks beside the lake, under one rule: the source may forget what each of them has, or can have from bronze.
+
+    One that fails stops nothing else. What went wrong is told, and it is tried again every half minute, from bronze.
+    """
+
+    def __init__(self, project: Project, sinks: Sequence[Follower]) -> None:
+        self._all = [_Followed(project, sink) for sink in sinks]
+
+    @property
+    def error(self) -> BitVelocityError | None:
+        """Why one of them stands still."""
+        return next((each.error for each in self._all if each.error), None)
+
+    def connect(self, dsn: str) -> None:
+        """The stream begins again: what the lake has published comes from bronze, all else from the stream."""
+        for each in self._all:
+            each.connect(dsn)
+
+    def stage(self, batch: Batch) -> None:
+        for each in self._all:
+            each.stage(batch)
+
+    def commit(self, mark: Mark) -> None:
+        """After the lake's own commit, before the source is told that it may forget."""
+        for each in self._all:
+            each.commit(mark)
+
+    def catch_up(self, published: Watermark | None) -> None:
+        """Bring those that are behind nearer to the lake, for about a second."""
+        for each in self._all:
+            each.catch_up(published)
+
+    def close(self) -> None:
+        for each in self._all:
+            each.close()
+
+
+class _Followed:
+    """One sink: level, behind, or in trouble."""
+
+    def __init__(self, project: Project, sink: Follower) -> None:
+        self._project, self._sink = project, sink
+        self._level = False
+        self._fed = -1
+        """Highest mark that it was not given, being behind."""
+        self._dsn: str | None = None
+        self._reader: LakeReader | None = None
+        self._sets: Iterator[ChangeSet] = iter(())
+        self._opened = self._failed = 0.0
+        self.error: BitVelocityError | None = None
+
+    def connect(self, dsn: str) -> None:
+        self._stop_reading()
+        self._level, self._fed, self._dsn = False, -1, dsn
+        self._try(lambda: self._sink.connect(dsn))
+
+    def stage(self, batch: Batch) -> None:
+        if self._level:
+            self._try(lambda: self._sink.stage(batch))
+
+    def commit(self, mark: Mark) -> None:
+        if self._level:
+            self._try(lambda: self._sink.commit(mark))
+        if not self._level:
+            self._fed = max(self._fed, mark.lsn)
+
+    def catch_up(self, published: Watermark | None) -> None:
+        if self._level or (self.error and time.monotonic() - self._failed < RETRY_SECONDS):
+            return
+        if self.error and self._dsn is not None and not self._try(lambda: self._sink.connect(self._dsn or "")):
+            return
+        self.error = None
+        if published is None:
+            self._level = True
+        else:
+            self._try(lambda: self._read_on(published))
+
+    def close(self) -> None:
+        self._stop_reading()
+        self._sink.close()
+
+    def _read_on(self, published: Watermark) -> None:
+        until = time.monotonic() + SLICE_SECONDS
+        if self._reader is None or time.monotonic() - self._opened > FRESH_SECONDS:
+            self._begin_reading()
+        for change_set in self._sets:
+            for batch in change_set:
+                self._sink.stage(batch)
+            self._sink.commit(change_set.mark)
+            if time.monotonic() > until:
+                return
+        read = self._reader.watermark if self._reader else None
+        self._stop_reading()
+        if read is not None and read.position >= max(self._fed, published.position):
+            self._sink.level(read.position)
+            self._level = True
+
+    def _begin_reading(self) -> None:
+        self._stop_reading()
+        self._sink.rollback()
+        self._reader, self._opened = LakeReader(self._project.lake, self._sink.specs), time.monotonic()
+        self._reader.refresh()
+        self._sets = replay(self._reader, self._sink.specs, above=self._sink.position())
+
+    def _stop_reading(self) -> None:
+        self._sets = iter(())
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        """Run it; a lost connection is the supervisor's business, all else stops this sink only."""
+        try:
+            work()
+        except BitVelocityError as error:
+            self._level = False
+            self._stop_reading()
+            if error.retry == "itself":
+                raise
+            self.error, self._failed = error, time.monotonic()
+            return False
+        return True

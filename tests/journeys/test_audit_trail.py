@@ -1,0 +1,168 @@
+"""The audit trail beside the lake: each change once, over kills, late starts and troubles of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitvelocity.capture import slot_health
+from bitvelocity.flow import Pipeline, Project, open_project, prepare
+from bitvelocity.flow import followers as followers_module
+from bitvelocity.oltp import audit, connect
+
+Up = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
+PLAIN = """
+from typing import Annotated
+from bitvelocity.contracts import Entity, Key
+
+class Counter(Entity, table="counters"{}):
+    id: Annotated[int, Key()]
+    n: int
+"""
+TRAILED = PLAIN.format(', audit_trail="cdc", audit_changed_only=True')
+ROWS = 20
+
+
+def project_in(folder: Path, dsn: str, entities: str) -> Project:
+    (folder / "entities.py").write_text(entities)
+    (folder / "bitvelocity.toml").write_text(f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "trail"\n')
+    project = open_project(folder)
+    prepare(project, dsn)
+    return project
+
+
+def fill(dsn: str) -> None:
+    with connect(dsn) as connection, audit(connection, user="setup"):
+        connection.execute("insert into counters (id, n) select n, 0 from generate_series(1, %s) as n", [ROWS])
+
+
+def count_up(dsn: str, times: int) -> None:
+    with connect(dsn, autocommit=True) as connection:
+        for time in range(times):
+            with audit(connection, user=f"user {time % 3}"):
+                connection.execute("update counters set n = n + 1 where mod(id, 3) = %s", [time % 3])
+
+
+@contextmanager
+def writing(dsn: str) -> Iterator[None]:
+    """Somebody counts up all the while."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            count_up(dsn, 3)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def number(dsn: str, query: str) -> int:
+    with connect(dsn) as connection:
+        row = connection.execute(query).fetchone()  # type: ignore[call-overload,unused-ignore]
+    assert row
+    return int(row[0])
+
+
+TOLD = "select count(*) from counters_audit where operation_type = 'UPDATE'"
+COUNTED = "select coalesce(sum(n), 0) from counters"
+ONCE = "select count(distinct (id, new_values -> 'n')) from counters_audit where operation_type = 'UPDATE'"
+IN_ORDER = """
+select count(*) from (select (new_values -> 'n')::int as n, row_number() over (partition by id order by audit_id) as place
+                        from counters_audit where operation_type = 'UPDATE') as t where n <> place"""
+
+
+def assert_told_once(dsn: str) -> None:
+    assert number(dsn, TOLD) == number(dsn, ONCE) == number(dsn, COUNTED)
+    assert number(dsn, IN_ORDER) == 0
+
+
+def run_until(pipeline: Pipeline, dsn: str, done: Callable[[], bool]) -> None:
+    for _ in range(100):
+        pipeline.step(0.1)
+        if done():
+            return
+    pytest.fail(f"not done: {pipeline.trouble}, {slot_health(dsn, 'trail')}")
+
+
+def test_killed_in_any_moment(database: str, open_folder: Path, up: Up) -> None:
+    project = project_in(open_folder, database, TRAILED)
+    with Pipeline(project) as pipeline:  # what was written before capture began is in no trail
+        pipeline.connect(database)
+        pipeline.start()
+    fill(database)
+    with writing(database):
+        for kill in range(6):
+            process, _ = up(project.root)
+            enough = number(database, TOLD) + 30 + 17 * kill
+            while number(database, TOLD) < enough:
+                assert process.poll() is None, process.stderr and process.stderr.read()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert number(database, TOLD) < number(database, COUNTED), "some changes were on their way"
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
+    assert_told_once(database)
+
+
+def test_a_new_trail_begins_with_the_lake(database: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers_module, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr("bitvelocity.lakehouse.replaying.SET_ROWS", 10)
+    project = project_in(open_folder, database, PLAIN.format(""))
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        fill(database)
+        count_up(database, 9)
+        run_until(pipeline, database, lambda: pipeline.step(0.1) == 0 and slot_health(database, "trail").lag_bytes == 0)
+    project = project_in(open_folder, database, TRAILED)
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        assert number(database, TOLD) < number(database, COUNTED), "it catches up in slices"
+        count_up(database, 6)
+        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
+        count_up(database, 3)
+        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
+    assert_told_once(database)
+    users = "select count(distinct operation_user) from counters_audit where correlation_id is not null"
+    assert number(database, users) == 4
+
+
+def test_a_trail_in_trouble_stops_nothing_else(
+    database: str, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followers_module, "RETRY_SECONDS", 0.0)
+    project = project_in(open_folder, database, TRAILED)
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        fill(database)
+        count_up(database, 3)
+        run_until(pipeline, database, lambda: number(database, TOLD) == number(database, COUNTED))
+        with connect(database, autocommit=True) as admin:
+            admin.execute("alter table counters_audit rename to hidden")
+        count_up(database, 3)
+        run_until(pipeline, database, lambda: pipeline.trouble is not None)
+        assert "counters_audit" in str(pipeline.trouble)
+        count_up(database, 3)
+        here = number(database, "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
+        run_until(pipeline, database, lambda: pipeline.watermark is not None and pipeline.watermark.seen >= here)
+        with connect(database, autocommit=True) as admin:
+            admin.execute("alter table hidden rename to counters_audit")
+        run_until(pipeline, database, lambda: pipeline.trouble is None)
+        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
+    assert_told_once(database)
