@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "status": "Lag, freshness, rows and slot health, per station.",
     "snapshot": "Read a table again while the stream runs: start, pause, resume, stop, status.",
     "query": "SQL over bronze, silver and gold.",
+    "rebuild": "Make silver anew from bronze.",
     "reconcile": "Prove it: silver equals the source, gold equals its full recompute.",
     "trace": "Every change of one row: who, when, why, and where it stands now.",
     "debezium-config": "A configuration for the real Debezium: Server, Kafka Connect, Strimzi.",

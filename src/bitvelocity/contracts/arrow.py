@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from .spec import EntitySpec
+from .spec import Column, EntitySpec
 from .types import Kind, Type
 
 _STORED: dict[Kind, pa.DataType] = {
@@ -25,13 +25,24 @@ _MOST_DIGITS = 38
 def silver_type(of: Type) -> pa.DataType:
     """The Arrow type of a column in silver; only types that every reader of Delta has.
 
-    A decimal of at most 38 digits is a decimal128. What has no exact type there (unbounded or longer numerics, uuid,
-    enum, JSON, times of day, intervals, arrays, types we do not know) stays the text that PostgreSQL prints: nothing
-    is lost. A timestamp without time zone is taken as UTC.
+    A decimal of at most 38 digits is a decimal128, an array of a type that we know is a list. What has no exact type
+    there (unbounded or longer numerics, uuid, enum, JSON, times of day, intervals, types we do not know and arrays of
+    them) stays the text that PostgreSQL prints: nothing is lost. A timestamp without time zone is taken as UTC.
     """
     if of.kind == "decimal" and _fits_decimal128(of):
         return pa.decimal128(of.precision or 0, of.scale or 0)
+    if of.kind == "array" and of.item is not None and of.item.kind not in ("array", "other"):
+        return pa.list_(silver_type(of.item))
+    if of.kind == "other" and of.native == "oid":
+        return pa.int64()
     return _STORED.get(of.kind, pa.string())
+
+
+def column_type(spec: EntitySpec, column: Column) -> pa.DataType:
+    """The Arrow type of a column of an entity. In a key an array stays text, for no engine joins on lists alike."""
+    if column.type.kind == "array" and column.name in spec.key:
+        return pa.string()
+    return silver_type(column.type)
 
 
 def silver_schema(spec: EntitySpec) -> pa.Schema:
@@ -41,7 +52,7 @@ def silver_schema(spec: EntitySpec) -> pa.Schema:
     Delta table could not follow.
     """
     return pa.schema(
-        pa.field(spec.lake_names[column.name], silver_type(column.type), metadata={"pg": str(column.type)})
+        pa.field(spec.lake_names[column.name], column_type(spec, column), metadata={"pg": str(column.type)})
         for column in spec.columns
     )
 

@@ -46,7 +46,7 @@ class GoldFollower:
 
     def __init__(self, project: Project, *, at: Passing = pass_by) -> None:
         sync = project.settings.lake.sync
-        self._gold = Gold(project.lake, project.specs, project.models, sync=sync, at=at)
+        self._gold = Gold(project.lake, project.kept, project.models, sync=sync, at=at)
         self._pending = _Pending()
         self._at = self._cost = 0.0
         self.lsn = -1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..contracts import EntitySpec, load_specs
 from ..errors import SettingsError
+from ..lakehouse import as_stored
 from ..lakehouse.gold import Model, load_models
 from ..settings import ProjectSettings, Settings, load_settings
 
@@ -17,6 +18,8 @@ class Project:
 
     settings: Settings
     specs: tuple[EntitySpec, ...]
+    kept: tuple[EntitySpec, ...]
+    """The same as the lake has them: columns that an earlier version stored as text are text."""
     models: tuple[Model, ...]
 
     @property
@@ -44,7 +47,9 @@ def open_project(start: Path) -> Project:
     """Load the project that holds `start`: every wrong setting, entity or model is found here."""
     settings = load_settings(start)
     specs = load_specs(settings.entities_file)
-    return Project(settings, specs, load_models(settings.models_folder, specs) if _has_models(settings) else ())
+    kept = as_stored(settings.lake_folder, specs)
+    models = load_models(settings.models_folder, kept) if _has_models(settings) else ()
+    return Project(settings, specs, kept, models)
 
 
 def _has_models(settings: Settings) -> bool:

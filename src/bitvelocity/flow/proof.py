@@ -74,7 +74,7 @@ def _compare(
 ) -> tuple[tuple[EntityVerdict, ...], tuple[ModelVerdict, ...]]:
     entities, models = [], []
     with open_reader(project) as reader:
-        for spec in project.specs:
+        for spec in project.kept:
             if spec.key:
                 say(f"Comparing silver.{spec.name}")
                 entities.append(compare_silver(reader, spec, export.files[spec.name], export.lsn))

@@ -18,7 +18,7 @@ def open_reader(project: Project) -> Iterator[LakeReader]:
             f"The lake at {project.lake} has nothing yet.",
             remedy="Run the pipeline first: bitvelocity up",
         )
-    reader = LakeReader(project.lake, project.specs, project.models)
+    reader = LakeReader(project.lake, project.kept, project.models)
     try:
         reader.refresh()
         yield reader

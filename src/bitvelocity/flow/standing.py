@@ -9,7 +9,7 @@ from typing import Any
 from ..capture import SlotHealth, slot_health
 from ..changes import format_lsn
 from ..errors import BitVelocityError
-from ..lakehouse import Watermark, read_watermark
+from ..lakehouse import Watermark, kept_as_text, read_watermark
 from ..lakehouse.gold import plan_models
 from ..serving import TableSize, table_sizes
 from .beat import read_beat
@@ -74,11 +74,20 @@ def status(project: Project) -> Status:
         notes.append("The lake has nothing yet: bitvelocity up")
     else:
         tables = _tables(project)
+        notes += _texts(project)
     return Status(read_beat(project), slot, mark, tables, _kept(project), tuple(notes))
 
 
+def _texts(project: Project) -> list[str]:
+    """What an earlier version stored as text, and this one would not."""
+    return [
+        f"silver.{entity}.{column} is text, as an earlier version stored it; bitvelocity rebuild {entity} makes it {kind}."
+        for entity, column, kind in kept_as_text(project.lake, project.specs)
+    ]
+
+
 def _kept(project: Project) -> tuple[Kept, ...]:
-    plans = plan_models(project.models, project.specs)
+    plans = plan_models(project.models, project.kept)
     return tuple(Kept(plan.model.name, plan.strategy, plan.reason) for plan in plans)
 
 

@@ -13,6 +13,7 @@ from ..lakehouse import Watermark, read_watermark
 from .beat import read_beat
 from .database import Database
 from .project import Project
+from .renewal import renew_silver
 from .run import Listener
 from .supervisor import supervise
 
@@ -36,6 +37,7 @@ def flowing(project: Project, database: Database, listener: Listener | None = No
 
     def work() -> None:
         try:
+            renew_silver(project)
             supervise(project, database, stop, listener=listener)
         except BaseException as error:  # handed to the caller's thread below
             failures.append(error)

@@ -6,9 +6,11 @@ from .gold.verify import ModelVerdict
 from .lake import Lake
 from .layers import Layers
 from .reading import LakeReader
+from .rebuild import Rebuilt, rebuild
 from .reconcile import EntityVerdict, compare_gold, compare_silver
 from .replaying import replay
 from .silver import Changed
+from .stored import Outdated, as_stored, kept_as_text, outdated
 from .table import DataFile, Staged, Table
 from .upkeep import Care
 from .views import event_id
@@ -16,6 +18,6 @@ from .watermark import Watermark, publish, read_watermark
 
 __all__ = [
     "Care", "Changed", "DataFile", "EntityVerdict", "Gold", "GoldReceipt", "Lake", "LakeReader", "Layers", "LocalTable", "Model",
-    "ModelVerdict", "Staged", "Table", "Watermark", "compare_gold", "compare_silver", "event_id", "load_models", "publish",
-    "read_watermark", "replay",
+    "ModelVerdict", "Outdated", "Rebuilt", "Staged", "Table", "Watermark", "as_stored", "compare_gold", "compare_silver",
+    "event_id", "kept_as_text", "load_models", "outdated", "publish", "read_watermark", "rebuild", "replay",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from .columns import Mask, frame, series
-from .typed import TypedRows, named
+from .typed import UNFIT, TypedRows, named
 
 Rows = npt.NDArray[np.int64]
 Earlier = Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame]
@@ -51,6 +51,7 @@ def filled(typed: TypedRows, key: Sequence[str], lake_names: Mapping[str, str], 
             found = known[name].gather(roots[name])
             values = values.zip_with(pl.Series(~outside[name]), found)
         rows = rows.with_columns(rows[name].zip_with(pl.Series(~mask), values).alias(name))
+        rows = rows.with_columns(_unfit(rows[UNFIT], name, roots[name], mask=mask, outside=outside[name], known=known))
     left = named(_unknown(outside, roots, known), len(rows))
     return rows.with_columns(series(left).alias("_absent"))
 
@@ -88,7 +89,7 @@ def _look_up(
     for name, mask in outside.items():
         wanted[roots[name][mask]] = True
     keys = previous.filter(pl.Series(wanted)).unique()
-    found = earlier(keys, tuple(outside)).with_columns(_known=pl.lit(True))
+    found = earlier(keys, (*outside, UNFIT, "_absent")).with_columns(_known=pl.lit(True))
     return previous.join(found, on=previous.columns, how="left", maintain_order="left", nulls_equal=True)
 
 
@@ -96,8 +97,30 @@ def _unknown(outside: Mapping[str, Mask], roots: Mapping[str, Rows], known: pl.D
     if known is None:
         return {}
     missing = known["_known"].is_null().to_numpy()
-    lost = {name: mask & missing[roots[name]] for name, mask in outside.items()}
+    never = absent_columns(known["_absent"], {name: name for name in outside})  # the row before it had none either
+    lost = {name: mask & (missing | never.get(name, False))[roots[name]] for name, mask in outside.items()}
     return {name: mask for name, mask in lost.items() if mask.any()}
+
+
+def _unfit(
+    told: pl.Series, name: str, roots: Rows, *, mask: Mask, outside: Mask, known: pl.DataFrame | None
+) -> pl.Series:
+    """A value that came from another row and did not fit there does not fit here: say so, and what it was.
+
+    A step per such row, of which there are few: held back, large, and not of its type.
+    """
+    before = told.gather(roots)
+    if known is not None:
+        before = before.zip_with(pl.Series(~outside), known[UNFIT].gather(roots))
+    which = np.flatnonzero(mask & before.is_not_null().to_numpy())
+    told_now = {}
+    for row in which.tolist():
+        said = json.loads(before[row])
+        if name in said:
+            own = json.loads(told[row]) if told[row] else {}
+            own[name] = said[name] if isinstance(said, dict) else None
+            told_now[row] = json.dumps(own, ensure_ascii=False, separators=(",", ":"))
+    return told.scatter(list(told_now), list(told_now.values())) if told_now else told
 
 
 def _any(masks: Mapping[str, Mask]) -> Mask:

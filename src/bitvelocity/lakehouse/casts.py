@@ -1,5 +1,7 @@
 """Printed values to typed columns, a column at a time; what a type cannot hold is NULL and told.
 
+Moments are of the years 1 to 9999, which every reader of Delta knows.
+
 Arrow reads timestamps ten times faster than Polars, and decimals exactly, but gives up at the first value that it
 cannot read; Polars reads integers faster and goes on. Each is used where it is good, and the slow careful way only when the fast one gave up.
 """
@@ -7,13 +9,16 @@ cannot read; Polars reads integers faster and goes on. Each is used where it is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bitvelocity.contracts import Type
 
+from .arrays import elements, is_list
 from .columns import Mask, Values, arrow, is_null, nulls, series
 
 _TIMESTAMP = "%Y-%m-%d %H:%M:%S%.f"
@@ -37,6 +42,8 @@ def _typed(values: Values, kind: Type, target: pa.DataType) -> Values:
         return _moments(values, kind, target)
     if pa.types.is_decimal(target):
         return _decimals(values, target.precision, target.scale)
+    if isinstance(target, pa.ListType):
+        return _lists(values, kind.item or Type("text"), target)
     return arrow(_PLAIN[str(target)](series(values)))
 
 
@@ -80,3 +87,23 @@ def _carefully(values: pl.Series, kind: Type) -> pl.Series:
         return values.str.to_date(_FORMATS["date"], strict=False)
     zone = "UTC" if kind.kind == "timestamptz" else None
     return values.str.to_datetime(_FORMATS[kind.kind], time_unit="us", time_zone=zone, strict=False)
+
+
+def _lists(values: Values, item: Type, target: pa.ListType[Any]) -> Values:
+    """A value that is no list, or has an element that does not fit, is NULL as a whole."""
+    values = values.cast(pa.large_string())  # Arrow cannot take from views
+    there = np.flatnonzero(~is_null(values))
+    there = there[is_list(values.take(there))]
+    printed, counts = elements(values.take(there))
+    typed, wrong = cast(printed, item, target.value_type)
+    good = np.ones(len(there), bool)
+    if wrong is not None:
+        good[np.repeat(np.arange(len(there)), counts)[wrong]] = False
+    valid = np.zeros(len(values), bool)
+    valid[there] = good
+    lengths = np.zeros(len(values), np.int64)
+    lengths[there] = counts
+    child: pa.Array[Any] = pa.concat_arrays(typed.chunks)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    made = pa.ListArray.from_arrays(offsets, child, type=pa.list_(child.type), mask=pa.array(~valid, pa.bool_()))
+    return pa.chunked_array([made if child.type == target.value_type else made.cast(target)])

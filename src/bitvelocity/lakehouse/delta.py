@@ -60,12 +60,14 @@ class LocalTable:
         app: str = log.APP,
         dictionary: Sequence[str] = (),
         statistics: Sequence[str] = ("_lsn",),
+        properties: Mapping[str, str] = NO_INFO,
         sync: bool = True,
         at: Passing = pass_by,
     ) -> LocalTable:
         """The table at `path`, made when there is none, widened when `schema` has new columns.
 
-        A column whose type differs from what is stored is refused: nothing is ever cast in place.
+        A column whose type differs from what is stored is refused: nothing is ever cast in place. `properties` are
+        of a table that is made here.
         """
         path = Path(path).absolute()
         wanted = log.lake_schema(schema)
@@ -77,7 +79,7 @@ class LocalTable:
             table.upkeep.sweep()
             table.widen(wanted)
         else:
-            table._create(wanted)
+            table._create(wanted, properties)
         return table
 
     @property
@@ -121,7 +123,7 @@ class LocalTable:
                 raise LakeError(
                     f"column {column.name} of {self.path} is {old.field(column.name).type}, not {column.type}",
                     safe="the table is as it was",
-                    remedy="give the changed column a new name, or move the table away and rebuild it from bronze",
+                    remedy="bitvelocity rebuild makes a silver table anew from bronze",
                 )
         new = [column for column in wanted if column.name not in old.names]
         if new:
@@ -179,6 +181,26 @@ class LocalTable:
         self.discard(new)
         return False
 
+    def become(self, other: LocalTable, position: int, schema: pa.Schema, properties: Mapping[str, str]) -> None:
+        """Take the files of another table on this disk in the place of all of ours, with their schema, in one step."""
+        wanted = log.lake_schema(schema)
+        with self._disk_errors("take the rows of another table"):
+            for file in other.files():
+                os.link(other.path / file.path, self.path / file.path)
+        configuration = {**self._state.about["configuration"], **properties}
+        about = log.metadata(wanted, self._state.about["id"], configuration)
+        reached = max(position, self.position())
+        txn = {"txn": {"appId": self._app, "version": reached, "lastUpdated": log.now()}}
+        remark = log.remark("WRITE", {"reason": "rebuild"}, mode="Overwrite")
+
+        def entry() -> list[Action]:
+            removes = [log.remove(file) for file in self._state.files.values()]
+            adds = [log.add(file) for file in other.files()]
+            return [remark, about, *([txn] if reached >= 0 else []), *removes, *adds]
+
+        self._put(entry, data=True)
+        self._shape = Shape(self._state.schema, self._shape.dictionary, self._shape.statistics)
+
     def discard(self, staged: Sequence[Staged]) -> None:
         """Delete staged files that will not be committed."""
         for piece in staged:
@@ -209,14 +231,14 @@ class LocalTable:
                 remedy="drop rows at or below the table's position before staging",
             )
 
-    def _create(self, schema: pa.Schema) -> None:
+    def _create(self, schema: pa.Schema, properties: Mapping[str, str]) -> None:
         with self._disk_errors("create the table"):
             (self.path / log.LOG).mkdir(parents=True, exist_ok=True)
             if self._sync:
                 sync_path(self.path)
                 sync_path(self.path.parent)
         protocol: Action = {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}
-        about = log.metadata(schema, str(uuid.uuid4()), CONFIGURATION)
+        about = log.metadata(schema, str(uuid.uuid4()), {**CONFIGURATION, **properties})
         self._put(lambda: [log.remark("CREATE TABLE", NO_INFO), protocol, about], data=True)
 
     def _put(self, entry: Callable[[], list[Action]], *, data: bool = False) -> bool:

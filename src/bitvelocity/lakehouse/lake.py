@@ -20,6 +20,7 @@ from .delta import LocalTable
 from .layers import connect
 from .lease import Lease
 from .silver import SCRATCH, Changed, Silver
+from .stored import as_stored
 from .upkeep import CARE, Care
 from .watermark import Watermark, read_watermark
 
@@ -46,6 +47,7 @@ class Lake:
         self._care = care
         self._lease = Lease.take(self._root)
         try:
+            specs = as_stored(self._root, specs)
             self.watermark: Watermark | None = read_watermark(self._root)
             self._bronze = {spec.name: Bronze(self._root, spec, sync=sync, at=within(at, "bronze")) for spec in specs}
             self._silver = {

@@ -22,6 +22,7 @@ from .deltalog import APP, TableState
 from .duck import open_duckdb
 from .layers import above
 from .names import scan
+from .stored import as_stored
 from .typed import log_schema
 from .views import (
     EVENT_ID_MACRO,
@@ -58,7 +59,7 @@ class LakeReader:
 
     def __init__(self, root: Path, specs: Sequence[EntitySpec], models: Sequence[GoldTable] = ()) -> None:
         self._root = Path(root).absolute()
-        self._specs = tuple(specs)
+        self._specs = as_stored(self._root, specs)
         self._models = tuple(models)
         self._wanted = dict(self._tables())
         self._by_name = {spec.name: spec for spec in self._specs}

@@ -43,8 +43,8 @@ class Reader(Protocol):
 class EntityVerdict:
     """Whether silver holds the source's rows at `lsn`. Differences are (silver, source).
 
-    `unfit`: rows with a value that silver's type cannot hold (told in `_unfit` when it came). They are
-    neither equal nor a fault of the way: all that can be compared of them is.
+    `unfit`: rows with a value that silver's type cannot hold. It stands in `_unfit` as it was printed, and is
+    compared so; in rows that only name the column (lakes of before November 2026) it is left out.
     """
 
     entity: str
@@ -175,7 +175,7 @@ class _Comparison:
         )
 
     def _compare_rows(self) -> None:
-        """Rows of the differing parts by key; a column that is told not to fit is left out.
+        """Rows of the differing parts by key; a column that is told not to fit is compared as printed.
 
         A key that stands twice on a side meets the other side by number, so that no double can hide.
         """
@@ -183,10 +183,11 @@ class _Comparison:
         key = columns_sql(self._spec.lake_key)
         there = f"1 AS _there, row_number() OVER (PARTITION BY {key}) AS _number"
         own = [name for name in self._columns if name not in self._spec.lake_key]
-        told = f"CAST(coalesce(b.{UNFIT}, '[]') AS VARCHAR[])"
+        told = f"CASE WHEN b.{UNFIT} LIKE '{{%' THEN map_keys(b._printed) ELSE CAST(coalesce(b.{UNFIT}, '[]') AS VARCHAR[]) END"
         differing = [
-            f"CASE WHEN a.{identifier(name)} IS DISTINCT FROM b.{identifier(name)} "
-            f"AND NOT list_contains({told}, {literal(name)}) THEN {literal(name)} END"
+            f"CASE WHEN list_contains(_told, {literal(name)}) "
+            f"THEN CASE WHEN b._printed[{literal(name)}] <> a.{_raw(name)} OR a.{_raw(name)} IS NULL THEN {literal(name)} END "
+            f"WHEN a.{identifier(name)} IS DISTINCT FROM b.{identifier(name)} THEN {literal(name)} END"
             for name in own
         ]
         columns = (
@@ -201,7 +202,7 @@ class _Comparison:
             f"CASE WHEN b._there IS NULL THEN 'missing' WHEN a._there IS NULL THEN 'extra' "
             f"WHEN len(_columns) > 0 THEN 'different' WHEN b.{UNFIT} IS NOT NULL THEN 'unfit' END AS _kind "
             f"FROM (SELECT *, {there} FROM ({self._source}) {chosen}) a "
-            f"FULL JOIN (SELECT *, {there} FROM ({self._silver}) {chosen}) b USING ({key}, _number)"
+            f"FULL JOIN (SELECT *, {_PRINTED} AS _printed, {there} FROM ({self._silver}) {chosen}) b USING ({key}, _number)"
         )
 
     def _samples(self) -> Iterable[RowDifference]:
@@ -234,6 +235,16 @@ class _Comparison:
         return self._all(sql)[0]
 
 
+_PRINTED = (
+    f"CASE WHEN {UNFIT} LIKE '{{%' THEN CAST(CAST({UNFIT} AS JSON) AS MAP(VARCHAR, VARCHAR)) ELSE MAP {{}} END"
+)
+
+
+def _raw(name: str) -> str:
+    """The column of a source row that has the value as it was printed."""
+    return identifier(f"printed {name}")
+
+
 def _part(spec: EntitySpec) -> str:
     if spec.partition is not None and spec.partition.by == "time":
         return f"coalesce(CAST(date_trunc('month', {identifier(spec.lake_names[spec.partition.column])}) AS VARCHAR), '')"
@@ -246,7 +257,7 @@ def _source_sql(spec: EntitySpec, files: Sequence[Path]) -> str:
     paths = ", ".join(literal(str(path)) for path in files)
     schema = silver_schema(spec)
     terms = ", ".join(
-        f"{_parsed(f'c{number}', field.type)} AS {identifier(field.name)}"
+        f"{_parsed(f'c{number}', field.type)} AS {identifier(field.name)}, c{number} AS {_raw(field.name)}"
         for number, field in enumerate(schema)
     )
     return (
@@ -261,7 +272,22 @@ def _parsed(column: str, kind: pa.DataType) -> str:
         return column
     if pa.types.is_binary(kind):
         return f"unhex(substr({column}, 3))"
+    if isinstance(kind, pa.ListType):
+        tokens = f"regexp_extract_all(substr({column}, 2, length({column}) - 2), {literal(_ELEMENT)})"
+        parsed = _parsed(f"CASE WHEN x <> 'NULL' THEN {_unquoted('x')} END", kind.value_type)
+        return f"CASE WHEN {column} LIKE '{{%' AND {column} NOT LIKE '{{{{%' THEN list_transform({tokens}, lambda x: {parsed}) END"
     return f"TRY_CAST({column} AS {sql_type(kind)})"
+
+
+_ELEMENT = r'"(?:[^"\\]|\\[\s\S])*"|[^,]+'
+_ESCAPED, _ITSELF = r"\\([\s\S])", r"\1"
+
+
+def _unquoted(token: str) -> str:
+    """An element without its quotes and backslashes."""
+    inner = f"substr({token}, 2, length({token}) - 2)"
+    plain = f"regexp_replace({inner}, {literal(_ESCAPED)}, {literal(_ITSELF)}, 'g')"
+    return f"CASE WHEN {token} LIKE {literal(chr(34) + '%')} THEN {plain} ELSE {token} END"
 
 
 def _as_of_sql(spec: EntitySpec, lsn: int) -> str:

@@ -25,6 +25,7 @@ from .columns import frame, rows_of, viewed
 from .delta import LocalTable
 from .layers import Layers
 from .names import columns_sql, identifier
+from .stored import key_property
 from .table import Staged
 from .typed import TypedRows, log_schema, typed_rows, with_tombstones
 
@@ -61,7 +62,8 @@ class Silver:
         self._engine = engine
         log, base = (
             LocalTable.open(
-                root / "silver" / name, log_schema(spec), dictionary=REPEATING, sync=sync, at=within(at, place)
+                root / "silver" / name, log_schema(spec), dictionary=REPEATING, properties=key_property(spec), sync=sync,
+                at=within(at, place),
             )
             for name, place in ((f"{spec.name}_changes", "silver"), (spec.name, "base"))
         )

@@ -23,7 +23,8 @@ UNFIT = "_unfit"
 def log_schema(spec: EntitySpec) -> pa.Schema:
     """The silver log of an entity: system columns, typed columns, and `_unfit`.
 
-    `_unfit` is a JSON array of the columns whose printed value their type cannot hold; they are NULL in that row.
+    `_unfit` is a JSON object: the columns whose printed value their type cannot hold, each with that value; they are
+    NULL in that row. (Lakes of before November 2026 have an array of the names there.)
     `_absent` names the columns whose value nobody knows: the source did not send it, and no earlier row had it.
     """
     return pa.schema([*SYSTEM, *silver_schema(spec), pa.field(UNFIT, pa.string())])
@@ -44,14 +45,14 @@ def typed_rows(batch: Batch, spec: EntitySpec, target: pa.Schema) -> TypedRows:
     """Cast a batch column by column to `target`. A delete keeps its key, and nothing else."""
     data = batch.data
     columns: dict[str, Values] = {name: data[name] for name in SYSTEM_COLUMNS}
-    unfit: dict[str, Mask] = {}
+    unfit: dict[str, tuple[Mask, Values]] = {}
     for column in spec.columns:
         lake = spec.lake_names[column.name]
         printed = _key(data, column.name) if column.name in spec.key else _image(data, AFTER, column.name)
         columns[lake], wrong = cast(printed, column.type, target.field(lake).type)
         if wrong is not None:
-            unfit[lake] = wrong
-    columns[UNFIT] = named(unfit, data.num_rows)
+            unfit[lake] = wrong, printed
+    columns[UNFIT] = _unfit(unfit, data.num_rows)
     rows = pa.Table.from_arrays(list(columns.values()), names=list(columns))
     moved = _moved(data, spec)
     return TypedRows(rows, moved, _previous(data, spec, target) if moved is not None else rows.select(spec.lake_key))
@@ -84,6 +85,22 @@ def named(masks: Mapping[str, Mask], rows: int) -> Values:
     ]
     text = pl.lit("[") + pl.concat_str(parts, separator=",", ignore_nulls=True) + pl.lit("]")
     return arrow(marks.select(pl.when(pl.any_horizontal(pl.all())).then(text).alias("named")).to_series())
+
+
+def _unfit(unfit: Mapping[str, tuple[Mask, Values]], rows: int) -> Values:
+    """A JSON object of the marked columns of each row with their printed values, NULL where none is marked."""
+    if not unfit:
+        return nulls(rows, pa.string())
+    told = np.logical_or.reduce([mask for mask, _ in unfit.values()])
+    which = np.flatnonzero(told)
+    printed = pl.DataFrame({name: series(values).gather(which) for name, (_, values) in unfit.items()})
+    parts = [
+        pl.when(pl.Series(mask[which])).then(pl.struct(name).struct.json_encode().str.slice(1).str.head(-1))
+        for name, (mask, _) in unfit.items()
+    ]
+    text = pl.lit("{") + pl.concat_str(parts, separator=",", ignore_nulls=True) + pl.lit("}")
+    places = np.cumsum(told) - 1
+    return arrow(printed.select(text.alias(UNFIT)).to_series().gather(pl.Series(places).set(pl.Series(~told), None)))
 
 
 def _image(data: pa.Table, image: str, name: str) -> Values:

@@ -14,6 +14,8 @@ BUILT_IN: dict[str, Kind] = {
     "jsonb": "jsonb", "bytea": "bytes", "date": "date", "time": "time", "timetz": "timetz",
     "timestamp": "timestamp", "timestamptz": "timestamptz", "interval": "interval",
 }  # fmt: skip
+VECTORS = {"int2vector", "oidvector"}
+"""Arrays to the catalog, but printed without braces."""
 MODIFIER_HEADER = 4
 """A length or precision is kept with this much added; -1 is none."""
 
@@ -31,7 +33,7 @@ class Types:
             return self.of(row["typbasetype"], row["typtypmod"])
         if row["typtype"] == "e":
             return Type("enum", native=row["native"], choices=tuple(row["labels"]))
-        if row["typcategory"] == "A" and row["typelem"]:
+        if row["typcategory"] == "A" and row["typelem"] and row["typname"] not in VECTORS:
             return Type("array", item=self.of(row["typelem"], modifier))
         kind = BUILT_IN.get(row["typname"]) if row["nspname"] == "pg_catalog" else None
         return _sized(kind, modifier) if kind else Type("other", native=row["native"])

@@ -113,7 +113,7 @@ def test_unfit_names_the_columns_of_each_row(lake: Lake, batch_of: Make, change:
             change("c", (1, 2), after=row(3, price="1.00", At="infinity")),
         ),
     )
-    assert [row["_unfit"] for row in rows] == ['["price","At"]', None, '["At"]']
+    assert [row["_unfit"] for row in rows] == ['{"price":"NaN","At":"infinity"}', None, '{"At":"infinity"}']
 
 
 def test_a_delete_keeps_its_key_and_nothing_else(lake: Lake, batch_of: Make, change: Change) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ...errors import BitVelocityError
-from ...flow import Heartbeat, Project, open_project, prepare, source_database, supervise
+from ...flow import Heartbeat, Project, open_project, prepare, renew_silver, source_database, supervise
 from ..lean import give_memory_back
 from ..output import json_option, print_error, print_json, project_option, say
 
@@ -31,6 +31,7 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     with source_database(project) as database:
         prepare(project, database.dsn, apply_plan=not no_apply)
+        renew_silver(project, lambda text: say(text, err=True))
         beat = Heartbeat(project, database)
         supervise(
             project,
