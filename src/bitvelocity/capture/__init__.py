@@ -2,15 +2,18 @@
 
 from .export import Export, export_tables
 from .health import SlotHealth, Thresholds, slot_health
+from .identity import Identity, identify
 from .wal import SourceStats, Tuning, WalSource
 
 __all__ = [
     "Export",
+    "Identity",
     "SlotHealth",
     "SourceStats",
     "Thresholds",
     "Tuning",
     "WalSource",
     "export_tables",
+    "identify",
     "slot_health",
 ]

@@ -13,8 +13,8 @@ LOST = (
     "What was committed downstream stays. Changes between that position and now are no longer in the WAL."
 )
 START_AGAIN = (
-    "Raise max_slot_wal_keep_size (and idle_replication_slot_timeout) so that it does not happen again, drop "
-    "the slot, and begin with a new lake (a fresh snapshot); or restore the source to before the loss."
+    "Run `bitvelocity recover`: it makes a new slot, compares the tables with silver, and brings in what was missed, deletes "
+    "too. Raise max_slot_wal_keep_size (and idle_replication_slot_timeout) so that it does not happen again."
 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from bitvelocity.changes import ChangeSet, Passing, pass_by
+from bitvelocity.changes import ChangeSet, Passing, Twin, pass_by
 from bitvelocity.errors import CaptureError
 
 from .connection import Connection, Wire, connect, open_wire, our_errors
@@ -31,7 +31,7 @@ from .slot import (
     start_statement,
     wait_until_free,
 )
-from .snapshots import SnapshotSet
+from .snapshots import SnapshotSet, snapshot_set
 from .spill import Spilled, SpillFolder
 
 _ATTEMPTS = 3
@@ -122,15 +122,16 @@ class WalSource:
         """LSN up to which everything was received and yielded."""
         self._check()
 
-    def snapshot(self) -> Iterator[ChangeSet]:
+    def snapshot(self, twin: Twin | None = None) -> Iterator[ChangeSet]:
         """The tables as they stand where the stream begins, in one change set. Empty if there is a position.
 
-        Waits for all transactions that are running in the source to end: PostgreSQL begins a slot only then.
+        Waits for all transactions that are running in the source to end: PostgreSQL begins a slot only then. With a `twin`
+        the set holds only what differs from it: what was missed while there was no slot.
         """
         if self._has_position:
             return
         with our_errors(self._place):
-            self._snapshot = self._take_snapshot()
+            self._snapshot = self._take_snapshot(twin)
             yield self._snapshot
         self._leave_snapshot()
 
@@ -182,7 +183,7 @@ class WalSource:
             self._tuning.at("slot dropped")
         self._disconnect()
 
-    def _take_snapshot(self) -> SnapshotSet:
+    def _take_snapshot(self, twin: Twin | None) -> SnapshotSet:
         """A fresh slot and the tables as they stand where it begins, locked against DDL.
 
         A table that is rewritten between those two steps would read as empty: then we begin again.
@@ -193,7 +194,8 @@ class WalSource:
             slot = create_slot(keeper, self._place, failover=self._tuning.failover)
             self._tuning.at("slot made")
             reader = self._connect()
-            snapshot = SnapshotSet(reader, self._wire(reader), slot=slot, place=self._place)
+            wire = self._wire(reader)
+            snapshot = snapshot_set(reader, wire, slot=slot, place=self._place, twin=twin)
             self._tuning.at("tables locked")
             if not (rewritten := snapshot.rewritten()):
                 return snapshot

@@ -19,9 +19,10 @@ from .passing import Passing, pass_by, within
 from .position import Position, format_lsn, parse_lsn
 from .sink import Receipt, Sink
 from .source import Source
+from .twin import Sums, Twin
 
 __all__ = [
     "AFTER", "BEFORE", "DETAIL_FIELDS", "MESSAGES", "SYSTEM_COLUMNS", "SYSTEM_FIELDS", "TRANSACTIONS", "Batch",
-    "ChangeSet", "Mark", "MemoryChangeSet", "Passing", "Position", "Receipt", "Shape", "Sink", "Source", "format_lsn",
-    "is_table", "parse_lsn", "pass_by", "within",
+    "ChangeSet", "Mark", "MemoryChangeSet", "Passing", "Position", "Receipt", "Shape", "Sink", "Source", "Sums",
+    "Twin", "format_lsn", "is_table", "parse_lsn", "pass_by", "within",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "apply": "Make the database what the entities say (shows the plan first).",
     "up": "Run continuously: capture, bronze, silver, gold.",
     "status": "Lag, freshness, rows and slot health, per station.",
+    "recover": "After the slot was lost: find what was missed, deletes too, and go on.",
     "snapshot": "Read a table again while the stream runs: start, pause, resume, stop, status.",
     "query": "SQL over bronze, silver and gold.",
     "rebuild": "Make silver anew from bronze.",

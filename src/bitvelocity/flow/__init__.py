@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .project import Project, open_project
     from .proof import Verdict, prove, reconcile
     from .reading import open_reader
+    from .recovering import recover
     from .renewal import rebuild_silver, renew_silver
     from .run import Pipeline, Step
     from .standing import Status, status
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Verdict",
     "adopt_database", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
-    "prepare", "prove", "read_beat", "rebuild_silver", "reconcile", "renew_silver", "running_database", "show_readings",
-    "source_database", "status", "supervise", "wait_until",
+    "prepare", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver", "running_database",
+    "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "project": ("Project", "open_project"),
     "proof": ("Verdict", "prove", "reconcile"),
     "reading": ("open_reader",),
+    "recovering": ("recover",),
     "renewal": ("rebuild_silver", "renew_silver"),
     "run": ("Pipeline", "Step"),
     "standing": ("Status", "status"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..capture import Tuning, WalSource
-from ..capture.snapshots import WATERMARK, Readable, Readings
+from ..capture import Tuning, WalSource, identify
+from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
@@ -109,13 +110,14 @@ class Pipeline:
             slot=settings.slot,
             publication=settings.publication,
             spill=self._project.lake / ".spill",
-            has_position=self._last is not None or settings.snapshot == "never",
+            has_position=(self._last is not None or settings.snapshot == "never") and not self._readings.recovering,
             start_lsn=max(self._last.position, 0) if self._last else 0,
             messages=(WATERMARK,),
             tuning=Tuning(at=within(self._at, "capture")),
         )
         self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
         self._followers.connect(dsn)
+        self._readings.tell_source(identify(dsn))
 
     def _disconnect(self) -> None:
         if self._open is not None:
@@ -125,6 +127,9 @@ class Pipeline:
 
     def start(self) -> None:
         """Bring gold to silver's position and take the initial snapshot when there is none yet."""
+        if self._readings.recovering:
+            self._recover()
+            return
         if self._last is not None:
             self._gold.build(self._last.position)
             self._followers.catch_up(self._last)
@@ -134,6 +139,29 @@ class Pipeline:
             self._apply(change_set, snapshot=True)
         if self._last is None:
             self._gold.build(-1)
+
+    def recover(self, dsn: str) -> tuple[Found, ...]:
+        """Make a new slot and bring in what was missed without one. Killed at any moment, the next start goes on with it.
+
+        The position of what is brought in is just below the new slot's beginning, as that of a first snapshot is.
+        """
+        self._readings.tell_recovering(recovering=True)
+        self.connect(dsn)
+        return self._recover()
+
+    def _recover(self) -> tuple[Found, ...]:
+        found: list[Found] = []
+        with closing(self._lake.twin()) as twin:
+            for change_set in self._source.snapshot(twin):
+                self._apply(change_set, snapshot=True)
+                found += change_set.found if isinstance(change_set, DifferenceSet) else ()
+        self._readings.tell_recovering(recovering=False)
+        return tuple(found)
+
+    @property
+    def furthest(self) -> int:
+        """The highest position that any table of the lake has."""
+        return max(self._lake.horizon, self._lake.position())
 
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
@@ -208,12 +236,17 @@ class Pipeline:
             seen=seen,
             committed_at=mark.committed_at,
             published_at=time.time_ns() // 1000,
-            tables={**self._lake.versions(self._hidden), **self._gold.versions},
+            tables={**self._gold_before(), **self._lake.versions(self._hidden), **self._gold.versions},
             gold_position=self._gold.lsn,
         )
         publish(self._project.lake, self._last, sync=self._project.settings.lake.sync, at=self._at)
         self._published_at = time.monotonic()
         self._at("published")
+
+    def _gold_before(self) -> dict[str, int]:
+        """Gold as it was published last: it stays in sight until it is built again."""
+        known = self._last.tables if self._last else {}
+        return {name: version for name, version in known.items() if name.startswith("gold/")}
 
     def _idle(self, rows: int) -> None:
         """Gold catches up when the stream falls silent; readers learn how far the silence reaches."""

@@ -21,6 +21,7 @@ from .layers import connect
 from .lease import Lease
 from .silver import SCRATCH, Changed, Silver
 from .stored import as_stored
+from .twin import Held, SilverTwin
 from .upkeep import CARE, Care
 from .watermark import Watermark, read_watermark
 
@@ -60,6 +61,7 @@ class Lake:
         except BaseException:
             self._lease.release()
             raise
+        self._specs = {spec.name: spec for spec in specs}
         self._by_relation = {spec.qualified: spec.name for spec in specs}
         self._position = self.watermark.position if self.watermark else -1
         self.horizon = max((table.position() for table in self._tables()), default=-1)
@@ -132,6 +134,15 @@ class Lake:
         left_out = {f"{layer}/{name}{end}" for name in hidden for layer in ("bronze", "silver") for end in ("", "_changes")}
         found = {str(table.path.relative_to(self._root)): table.version() for table in self._tables()}
         return {name: version for name, version in found.items() if name not in left_out}
+
+    def twin(self) -> SilverTwin:
+        """Silver as committed, to be compared with the source. Close it before the next commit."""
+        held = {
+            relation: Held(self._specs[name], self._silver[name].layers)
+            for relation, name in self._by_relation.items()
+            if name in self._silver
+        }
+        return SilverTwin(held, connect(self._root / SCRATCH, threads=2))
 
     def unknown(self, entity: str) -> tuple[tuple[str, ...], ...]:
         """Keys, as PostgreSQL reads them, of rows with a value that the source did not send and nobody knows; some of them."""

@@ -251,7 +251,7 @@ def test_slot_gone(fails: Fails, make_project: MakeProject, database: str, up: U
     error = fails("up", cwd=folder, alone=True)
     assert error["error"] == "SlotGone"
     assert slot in error["what"]
-    assert "fresh snapshot" in error["remedy"]
+    assert "bitvelocity recover" in error["remedy"]
     assert (folder / ".bitvelocity" / "lake" / "watermark.json").read_text() == mark
     with connect(database) as admin:
         found = admin.execute("select 1 from pg_replication_slots where slot_name = %s", [slot]).fetchone()

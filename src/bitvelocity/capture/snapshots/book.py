@@ -44,6 +44,10 @@ class Book:
 
     runs: tuple[Run, ...] = ()
     first: dict[str, Any] | None = None
+    source: tuple[str, int] | None = None
+    """System identifier and timeline of the server that the stream came from last."""
+    recovering: bool = False
+    """A recovery has begun and is not at its end: the slot is not to be trusted."""
 
 
 def read_book(lake: Path) -> Book:
@@ -51,7 +55,13 @@ def read_book(lake: Path) -> Book:
     file = lake / NAME
     try:
         data = json.loads(file.read_bytes())
-        return Book(tuple(map(run_from, data["runs"])), data.get("first"))
+        source = data.get("source")
+        return Book(
+            tuple(map(run_from, data["runs"])),
+            data.get("first"),
+            (str(source[0]), int(source[1])) if source else None,
+            bool(data.get("recovering")),
+        )
     except FileNotFoundError:
         return Book()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -66,7 +76,8 @@ def write_book(lake: Path, book: Book, *, sync: bool = True) -> None:
     """Replace the book as a whole."""
     ended = [run.id for run in book.runs if not run.open][:-KEPT]
     runs = [run.as_dict() for run in book.runs if run.id not in ended]
-    _write(lake / NAME, {"runs": runs, "first": book.first}, sync=sync)
+    rest = {"first": book.first, "source": book.source, "recovering": book.recovering}
+    _write(lake / NAME, {"runs": runs, **rest}, sync=sync)
 
 
 def give_order(lake: Path, order: Order) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from bitvelocity.changes import Batch, ChangeSet, Passing, pass_by
 
 from ..failures import Place
+from ..identity import Identity
 from .book import Book, Order, changed, means, orders, read_book, write_book
 from .live import LiveRun, Unknown
 from .reading import ChunkReader
@@ -84,6 +85,19 @@ class Readings:
         relation = self._tables[entity].relation
         run = Run(id=uuid.uuid4().hex[:12], entity=entity, relation=relation, kind=kind, asked_at=time.time(), **facts)
         self._note(run)
+
+    @property
+    def recovering(self) -> bool:
+        """A recovery has begun and is not at its end."""
+        return self._book.recovering
+
+    def tell_recovering(self, *, recovering: bool) -> None:
+        """Remember that a recovery begins, or that it is at its end; durable when this returns."""
+        self._write(replace(self._book, recovering=recovering))
+
+    def tell_source(self, identity: Identity) -> None:
+        """Remember which server the stream comes from."""
+        self._write(replace(self._book, source=(identity.system, identity.timeline)))
 
     def tell_first(self, first: dict[str, Any] | None) -> None:
         """Remember where the first snapshot stands (None: it is at its end)."""

@@ -83,10 +83,23 @@ class PublishedTable:
         error.entity = self.qualified
         return error
 
+    @property
+    def source(self) -> sql.Composable:
+        """What stands after FROM: rows of partitions too, not those of inheriting tables, and of those the published ones."""
+        where = sql.SQL(f" WHERE {self.row_filter}" if self.row_filter else "")  # as the server itself prints it
+        return self._whole + where
+
+    @property
+    def _whole(self) -> sql.Composable:
+        return sql.SQL("" if self.partitioned else "ONLY ") + self.identifier
+
     def copy(self, connection: Connection) -> bytes:
-        """The statement that prints its rows: those of partitions too, not those of inheriting tables."""
-        only = sql.SQL("" if self.partitioned else "ONLY ")
-        return self._printing(only + self.identifier).as_bytes(connection)
+        """The statement that prints its rows."""
+        return self._printing(self._whole).as_bytes(connection)
+
+    def copy_where(self, connection: Connection, *limits: sql.Composable) -> bytes:
+        """The statement that prints the rows for which all of `limits` hold."""
+        return self._printing(self._whole, *limits).as_bytes(connection)
 
     def copy_range(self, connection: Connection, part: Part, piece: Range, where: str | None) -> bytes:
         """The statement that prints the rows of a range of blocks, of those the ones that `where` says."""
@@ -104,9 +117,7 @@ class PublishedTable:
         values = sql.SQL(", ").join(
             sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, row))) for row in rows
         )
-        only = sql.SQL("" if self.partitioned else "ONLY ")
-        wanted = sql.SQL("({}) IN ({})").format(names, values)
-        return self._printing(only + self.identifier, wanted).as_bytes(connection)
+        return self.copy_where(connection, sql.SQL("({}) IN ({})").format(names, values))
 
     def parts(self, connection: Connection) -> tuple[Part, ...]:
         """The tables that its rows lie in, as they are now."""
