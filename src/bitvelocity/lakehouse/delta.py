@@ -223,7 +223,8 @@ class LocalTable:
 
     def _check(self, position: int, *, replace: bool) -> None:
         last = self.position()
-        if position < last or (position == last and not replace):
+        emptied = replace and position == -1
+        if not emptied and (position < last or (position == last and not replace)):
             raise LakeError(
                 f"{self.path.name} is at position {last}; a commit at {position} would repeat rows",
                 position=str(position),

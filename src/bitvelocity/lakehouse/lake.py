@@ -198,10 +198,13 @@ class Lake:
                 silver.encode(columns)
 
     def _begin_anew(self) -> None:
-        """What was committed and never published is part of a snapshot that did not finish."""
+        """What was committed and never published is part of a snapshot that did not finish, or of a first change set.
+
+        The position goes with the rows: a snapshot comes again above it, but a stream that nobody confirmed comes again at it.
+        """
         for table in self._tables():
-            if table.files():
-                table.commit((), table.position(), replace=True, info={"reason": "the first snapshot begins anew"})
+            if table.files() or table.position() >= 0:
+                table.commit((), -1, replace=True, info={"reason": "the lake begins anew"})
 
     def _forget(self) -> None:
         self._taken: Counter[str] = Counter()

@@ -192,6 +192,24 @@ def test_a_snapshot_that_was_never_published_begins_anew(
         assert _bronze(reader) == [(9, 0)]
 
 
+def test_a_first_change_set_that_was_never_published_is_taken_when_it_comes_again(
+    tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change, published: Publish
+) -> None:
+    """A lake without a snapshot, killed behind its first commit: the slot sends the same at the same position."""
+    for is_killed in (True, True, False):
+        lake = Lake(tmp_path, [spec], sync=False)
+        lake.stage(batch_of(change("c", (5, 0), after=image(1)), change("c", (5, 1), after=image(2))))
+        lake.commit(Mark(5, 5))
+        if not is_killed:
+            published(lake, tmp_path, 5)
+        lake.close()
+    with LakeReader(tmp_path, [spec]) as reader:
+        reader.refresh()
+        assert _silver(reader).keys() == {1, 2}
+        assert _bronze(reader) == [(5, 0), (5, 1)]
+    assert DeltaTable(tmp_path / "bronze" / spec.name).to_pyarrow_table().num_rows == 2
+
+
 def test_a_published_lake_keeps_what_it_has(
     tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change, published: Publish
 ) -> None:
