@@ -31,7 +31,13 @@ PRINTING = {
 """How the server prints values to us, whatever the role's or the database's settings: stream and snapshot
 alike.
 """
-_PATIENT = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "0"}
+_PATIENT = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "lock_timeout": "0",
+}
+_TRANSACTION_TIMEOUT_SINCE = 170_000
 _KEEP_TRYING = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
@@ -65,9 +71,12 @@ def connect(
         **({"replication": "database"} if replication else {}),
     }
     try:
-        return psycopg.connect(make_conninfo("", **full), autocommit=True)
+        connection = psycopg.connect(make_conninfo("", **full), autocommit=True)
     except psycopg.OperationalError as error:
         raise _login_failure(error, place) from error
+    if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+        connection.execute("set transaction_timeout = 0")  # a first snapshot is one transaction, of any length
+    return connection
 
 
 def _escape(value: str) -> str:

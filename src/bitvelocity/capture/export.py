@@ -14,6 +14,14 @@ from psycopg import sql
 from ..changes import parse_lsn
 from ..contracts import EntitySpec
 from ..errors import DatabaseError
+from .connection import Connection, connect
+from .failures import Place
+
+_PLACE = Place("of a reconciliation", "")
+_MARKER = """
+select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+            else pg_logical_emit_message(true, 'bv.reconcile', '') end"""
+"""A standby writes nothing: there, what it has replayed by now is as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +42,11 @@ def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path) -> Export
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _snapshot(dsn) as (lsn, name), psycopg.connect(dsn) as connection:
+        with _snapshot(dsn) as (lsn, name), connect(dsn, _PLACE) as connection:
             _enter(connection, name)
             files = {spec.name: _copy(connection, spec, folder / f"{spec.name}.csv") for spec in specs}
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            marker = connection.execute("select pg_logical_emit_message(true, 'bv.reconcile', '')").fetchone()
+        with connect(dsn, _PLACE) as connection:
+            marker = connection.execute(_MARKER).fetchone()
     except psycopg.Error as error:
         raise DatabaseError(
             f"The source could not be copied: {str(error).strip()}",
@@ -51,7 +59,7 @@ def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path) -> Export
 @contextmanager
 def _snapshot(dsn: str) -> Iterator[tuple[int, str]]:
     """A snapshot that stands exactly at an LSN: what a logical slot exports when it is made."""
-    with psycopg.connect(dsn, autocommit=True, replication="database") as connection:
+    with connect(dsn, _PLACE, replication=True) as connection:
         row = connection.execute(
             sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')").format(
                 sql.Identifier(f"bv_export_{os.getpid()}")
@@ -62,17 +70,12 @@ def _snapshot(dsn: str) -> Iterator[tuple[int, str]]:
         yield parse_lsn(row[1]), row[2]
 
 
-def _enter(connection: psycopg.Connection, snapshot: str) -> None:
-    connection.execute("set transaction isolation level repeatable read, read only")
+def _enter(connection: Connection, snapshot: str) -> None:
+    connection.execute("begin isolation level repeatable read read only")
     connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
-    # the stream prints values under these settings; the copy must print them alike
-    connection.execute(
-        "set local timezone = 'UTC'; set local datestyle = 'ISO'; set local intervalstyle = 'postgres';"
-        "set local extra_float_digits = 1; set local bytea_output = 'hex'"
-    )
 
 
-def _copy(connection: psycopg.Connection, spec: EntitySpec, file: Path) -> Path:
+def _copy(connection: Connection, spec: EntitySpec, file: Path) -> Path:
     columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in spec.columns)
     query = sql.SQL("copy (select {} from {}) to stdout (format csv)").format(
         columns, sql.Identifier(spec.schema, spec.table)

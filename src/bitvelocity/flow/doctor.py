@@ -9,7 +9,8 @@ from pathlib import Path
 from ..capture import slot_health
 from ..errors import BitVelocityError
 from ..lakehouse import read_watermark
-from ..oltp import Check, check, find_binaries
+from ..oltp import find_binaries
+from ..oltp.checks import Check, Wanted, bad, fine, look
 from .database import Database, running_database
 from .project import Project, open_project
 
@@ -21,18 +22,15 @@ def diagnose(start: Path) -> list[Check]:
     try:
         project = open_project(start)
     except BitVelocityError as error:
-        return [_bad("project", error)]
+        return [_failed("project", error)]
     count = f"{len(project.specs)} entities, {len(project.models)} models"
-    checks = [Check("project", ok=True, what=f"{project.root}: {count}", remedy=None), _disk(project)]
+    checks = [fine("project", f"{project.root}: {count}"), _disk(project)]
     if project.embedded:
         checks.append(_programs())
     database = running_database(project)
     if database is None:
-        checks.append(
-            Check("source", ok=True, what="the embedded PostgreSQL is not running (bitvelocity up starts it)", remedy=None)
-        )
-        return checks
-    return [*checks, *_source(project, database), *_slot(project, database)]
+        return [*checks, fine("source", "the embedded PostgreSQL is not running (bitvelocity up starts it)")]
+    return [*checks, *_source(project, database), _slot(project, database)]
 
 
 def _disk(project: Project) -> Check:
@@ -40,38 +38,49 @@ def _disk(project: Project) -> Check:
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         what = "cannot be written" if folder.is_dir() else "is no folder"
         mend = "Make it a folder that this user can write, or set [lake] path in bitvelocity.toml."
-        return Check("lake", ok=False, what=f"{folder} {what}", remedy=mend)
+        return bad("lake", f"{folder} {what}", mend)
     free = shutil.disk_usage(folder).free
-    enough = free > ENOUGH_DISK
-    remedy = None if enough else "Free some room, or set [lake] path to another disk."
-    return Check("lake", ok=enough, what=f"{project.lake}: {free >> 30} GB free", remedy=remedy)
+    what = f"{project.lake}: {free >> 30} GB free"
+    if free > ENOUGH_DISK:
+        return fine("lake", what)
+    return bad("lake", what, "Free some room, or set [lake] path to another disk.")
 
 
 def _programs() -> Check:
     try:
         found = find_binaries()
     except BitVelocityError as error:
-        return _bad("programs", error)
-    return Check("programs", ok=True, what=f"PostgreSQL {found.version} in {found.bindir}", remedy=None)
+        return _failed("programs", error)
+    return fine("programs", f"PostgreSQL {found.version} in {found.bindir}")
 
 
 def _source(project: Project, database: Database) -> list[Check]:
+    capture = project.settings.capture
+    wanted = Wanted(
+        specs=project.specs, publication=capture.publication, slot=capture.slot, begun=_has_begun(project)
+    )
     try:
-        return check(database.dsn, project.specs, publication=project.settings.capture.publication)
+        return look(database.dsn, wanted)
     except BitVelocityError as error:
-        return [_bad("source", error)]
+        return [_failed("source", error)]
 
 
-def _slot(project: Project, database: Database) -> list[Check]:
+def _has_begun(project: Project) -> bool:
+    try:
+        return read_watermark(project.lake) is not None
+    except BitVelocityError:
+        return True  # a watermark that cannot be read; the pipeline itself says what to do
+
+
+def _slot(project: Project, database: Database) -> Check:
     try:
         health = slot_health(database.dsn, project.settings.capture.slot)
     except BitVelocityError as error:
-        return [_bad("slot", error)]
-    if not health.exists and read_watermark(project.lake) is None:
-        return [Check("slot", ok=True, what="none yet (the first bitvelocity up makes it)", remedy=None)]
-    what = " ".join(health.findings) or "healthy"
-    return [Check("slot", ok=health.state != "bad", what=what, remedy=health.remedy)]
+        return _failed("slot", error)
+    if not health.exists and not _has_begun(project):
+        return fine("slot", "none yet (the first bitvelocity up makes it)")
+    return Check("slot", health.state, " ".join(health.findings) or "healthy", health.remedy)
 
 
-def _bad(name: str, error: BitVelocityError) -> Check:
-    return Check(name, ok=False, what=error.what, remedy=error.remedy)
+def _failed(name: str, error: BitVelocityError) -> Check:
+    return bad(name, error.what, error.remedy)

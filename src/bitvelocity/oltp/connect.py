@@ -10,6 +10,8 @@ from psycopg.rows import TupleRow
 
 from ..errors import DatabaseError
 
+_DEFAULTS = {"connect_timeout": 10, "application_name": "bitvelocity", "client_encoding": "utf8"}
+"""From a database of encoding SQL_ASCII psycopg would give bytes for every name."""
 SHOWN = ("host", "hostaddr", "port", "dbname", "user", "service")
 
 
@@ -17,7 +19,7 @@ def connect(dsn: str, **options: Any) -> psycopg.Connection[TupleRow]:
     """A connection to `dsn`; a DatabaseError with remedy when there is none to be had."""
     describe(dsn)
     try:
-        return psycopg.connect(dsn, **{"connect_timeout": 10, "application_name": "bitvelocity", **options})
+        return psycopg.connect(dsn, **{**_DEFAULTS, **options})
     except psycopg.Error as error:
         raise unreachable(dsn, error) from error
 

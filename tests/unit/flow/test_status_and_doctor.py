@@ -58,15 +58,17 @@ def test_a_source_that_does_not_answer(make_project: MakeProject) -> None:
 
 def test_prepared_not_started(make_project: MakeProject, database: str) -> None:
     project = make_project(database)
-    assert verdicts(project.root)["publication"] is False
+    told = {check.name: check for check in diagnose(project.root)}
+    assert (told["publication"].ok, told["table"].ok) == (True, True), "both are made by the first up"
+    assert "bitvelocity up makes it" in told["publication"].what
     prepare(project, database)
     found = status(project)
     assert found.slot
     assert not found.slot.exists
     assert not found.level, "nothing is level where nothing is"
-    told = verdicts(project.root)
-    assert told["publication"]
-    assert told["slot"], "there is none yet, and that is as it should be"
+    after = verdicts(project.root)
+    assert after["publication"]
+    assert after["slot"], "there is none yet, and that is as it should be"
 
 
 def test_with_a_lake(make_project: MakeProject, database: str) -> None:

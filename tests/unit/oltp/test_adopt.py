@@ -273,8 +273,8 @@ def test_all_is_well(strange: str) -> None:
 
 def test_each_fault_has_its_remedy(strange: str) -> None:
     specs = adopt(strange).specs
-    bad = {one.name: one for one in check(strange, specs) if not one.ok}
-    assert bad["publication"].what == "there is no publication bitvelocity"
+    bad = {one.name: one for one in check(strange, specs, begun=True) if not one.ok}
+    assert bad["publication"].what.startswith("there is no publication bitvelocity")
     prepare_capture(strange, specs)
     with connect(strange, autocommit=True) as admin:
         admin.execute("alter publication bitvelocity set (publish_via_partition_root = false)")
