@@ -48,6 +48,17 @@ class CaptureSettings:
     """`initial`: an empty lake begins with the tables as they are. `never`: it begins where the slot stands, which
     must exist; for tables whose whole history is in the slot."""
 
+    warn_retained_mb: int = 1024
+    """WAL that the source keeps for the slot, in MB: from here on `status` and `doctor` warn."""
+    bad_retained_mb: int = 16_384
+    """From here on they call it bad."""
+    warn_lag_mb: int = 256
+    """WAL that was written and is not yet in the lake, in MB: from here on they warn."""
+    warn_left_mb: int = 4096
+    """WAL that may still be written before the server gives the slot up (max_slot_wal_keep_size): below, they warn."""
+    bad_left_mb: int = 1024
+    """Below this they call it bad."""
+
 
 @dataclass(frozen=True, slots=True)
 class LakeSettings:
@@ -122,6 +133,10 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] publication": (capture.publication, bool, "Give it a name."),
         "[capture] cycle_ms": (capture.cycle_ms, range(60_001).__contains__, "Give milliseconds, from 0 to 60000."),
         "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, f"Write one of: {', '.join(SNAPSHOTS)}."),
+        **{
+            f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")
+            for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")
+        },
         "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
     }  # fmt: skip
     for path, (value, fits, remedy) in checks.items():

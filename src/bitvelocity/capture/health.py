@@ -46,6 +46,8 @@ class SlotHealth:
     """What is noteworthy, one sentence each."""
     remedy: str | None = None
     active_pid: int | None = None
+    wal_end: int = 0
+    """Where the server's WAL ended when it was asked."""
     confirmed_flush: int = 0
     restart: int = 0
     lag_bytes: int = 0
@@ -92,6 +94,7 @@ def _measure(connection: Connection, slot: Slot) -> SlotHealth:
         exists=True,
         state="ok",
         active_pid=slot.active_pid,
+        wal_end=now,
         confirmed_flush=slot.confirmed,
         restart=slot.restart,
         lag_bytes=max(0, now - slot.confirmed),

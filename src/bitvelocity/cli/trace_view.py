@@ -27,6 +27,8 @@ def show_trace(console: Console, trace: Trace) -> None:
     for change in trace.changes:
         table.add_row(*_line(change))
     console.print(table)
+    if trace.more:
+        console.print(f"  ... and more: these are the first {len(trace.changes):,}. All of them: {_all(trace)}", highlight=False)
     where = "its latest row" if trace.current else "gone: the row is deleted"
     _stand(console, f"silver.{trace.entity}", where)
     for stand in trace.gold:
@@ -34,6 +36,10 @@ def show_trace(console: Console, trace: Trace) -> None:
             _stand(console, stand.model, _facts(row))
         if len(stand.rows) > MOST_GOLD:
             _stand(console, stand.model, f"... and {len(stand.rows) - MOST_GOLD} more rows")
+
+
+def _all(trace: Trace) -> str:
+    return f'bitvelocity query "select * from silver.{trace.entity}_history where ... order by _lsn, _ordinal"'
 
 
 def _stand(console: Console, table: str, text: str) -> None:

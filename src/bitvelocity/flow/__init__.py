@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .beat import Heartbeat, read_beat
     from .database import Database, running_database, source_database
     from .doctor import diagnose
+    from .gauges import prometheus
     from .ordering import Readings, order_reading, show_readings
     from .outgrow import DebeziumWish, debezium_config
     from .preparation import prepare
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Verdict",
     "adopt_database", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
-    "prepare", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver", "running_database",
+    "prepare", "prometheus", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver",
+    "running_database",
     "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
 
@@ -37,6 +39,7 @@ _HOMES = {
     "beat": ("Heartbeat", "read_beat"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
+    "gauges": ("prometheus",),
     "ordering": ("Readings", "order_reading", "show_readings"),
     "outgrow": ("DebeziumWish", "debezium_config"),
     "preparation": ("prepare",),

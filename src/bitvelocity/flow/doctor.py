@@ -6,13 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
-from ..capture import slot_health
 from ..errors import BitVelocityError
 from ..lakehouse import read_watermark
 from ..oltp import find_binaries
 from ..oltp.checks import Check, Wanted, bad, fine, look
 from .database import Database, running_database
 from .project import Project, open_project
+from .slots import health_of_slot
 
 ENOUGH_DISK = 2 << 30
 
@@ -74,7 +74,7 @@ def _has_begun(project: Project) -> bool:
 
 def _slot(project: Project, database: Database) -> Check:
     try:
-        health = slot_health(database.dsn, project.settings.capture.slot)
+        health = health_of_slot(project, database.dsn)
     except BitVelocityError as error:
         return _failed("slot", error)
     if not health.exists and not _has_begun(project):

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..capture import SlotHealth, slot_health
+from ..capture import SlotHealth
 from ..changes import format_lsn
 from ..errors import BitVelocityError
 from ..lakehouse import Watermark, kept_as_text, read_watermark
@@ -16,6 +16,10 @@ from .beat import read_beat
 from .database import running_database
 from .project import Project
 from .reading import open_reader
+from .slots import health_of_slot
+
+LEVEL_PATIENCE = 2.0
+"""Seconds that a running pipeline has to come level with the moment in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,8 @@ class Status:
     tables: tuple[TableSize, ...]
     kept: tuple[Kept, ...]
     notes: tuple[str, ...]
-
-    @property
-    def level(self) -> bool:
-        """All that the source has committed is in the lake."""
-        return bool(self.watermark and self.slot and self.slot.exists and self.slot.lag_bytes == 0)
+    level: bool = False
+    """All that the source had committed when it was asked is in the lake."""
 
     @property
     def freshness_seconds(self) -> float | None:
@@ -57,6 +58,7 @@ class Status:
             "slot": asdict(self.slot) if self.slot else None,
             "position": format_lsn(mark.position) if mark else None,
             "gold_level": mark.gold_position == mark.position if mark else None,
+            "level": self.level,
             "freshness_seconds": self.freshness_seconds,
             "tables": [asdict(table) for table in self.tables],
             "models": [asdict(kept) for kept in self.kept],
@@ -67,7 +69,8 @@ class Status:
 def status(project: Project) -> Status:
     """Ask everything that can be asked without starting or changing anything."""
     notes: list[str] = []
-    slot = _slot(project, notes)
+    beat = read_beat(project)
+    slot, level = _slot(project, notes, patience=LEVEL_PATIENCE if beat else 0.0)
     mark = read_watermark(project.lake)
     tables: tuple[TableSize, ...] = ()
     if mark is None:
@@ -75,7 +78,7 @@ def status(project: Project) -> Status:
     else:
         tables = _tables(project)
         notes += _texts(project)
-    return Status(read_beat(project), slot, mark, tables, _kept(project), tuple(notes))
+    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), level=level and mark is not None)
 
 
 def _texts(project: Project) -> list[str]:
@@ -91,16 +94,26 @@ def _kept(project: Project) -> tuple[Kept, ...]:
     return tuple(Kept(plan.model.name, plan.strategy, plan.reason) for plan in plans)
 
 
-def _slot(project: Project, notes: list[str]) -> SlotHealth | None:
+def _slot(project: Project, notes: list[str], *, patience: float) -> tuple[SlotHealth | None, bool]:
+    """The slot, and whether all that was committed when we asked is confirmed.
+
+    The end of the WAL runs ahead even in a quiet database (checkpoints, other databases), and is confirmed a moment
+    later: so a running pipeline is given that moment.
+    """
     database = running_database(project)
     if database is None:
         notes.append("The embedded PostgreSQL is not running: bitvelocity up")
-        return None
+        return None, False
     try:
-        return slot_health(database.dsn, project.settings.capture.slot)
+        health = asked = health_of_slot(project, database.dsn)
+        deadline = time.monotonic() + patience
+        while health.confirmed_flush < asked.wal_end and time.monotonic() < deadline:
+            time.sleep(0.1)
+            health = health_of_slot(project, database.dsn)
     except BitVelocityError as error:
         notes.append(error.what)
-        return None
+        return None, False
+    return health, health.exists and health.confirmed_flush >= asked.wal_end
 
 
 def _tables(project: Project) -> tuple[TableSize, ...]:

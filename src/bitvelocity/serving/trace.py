@@ -54,6 +54,8 @@ class Trace:
     changes: tuple[TracedChange, ...]
     current: Mapping[str, Any] | None
     gold: tuple[GoldStand, ...]
+    more: bool = False
+    """There are more changes than these first ones."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,7 +74,7 @@ def trace(
             entity=spec.name,
             remedy=f"Its key is ({', '.join(spec.lake_key)}): give its values in this order.",
         )
-    rows = log.to_pylist()
+    rows, more = log.slice(0, MOST_CHANGES).to_pylist(), log.num_rows > MOST_CHANGES
     keys = {tuple(row[name] for name in spec.lake_key) for row in rows}
     if len(keys) > 1:
         raise QueryError(
@@ -87,6 +89,7 @@ def trace(
         changes=tuple(_changes(spec, rows)),
         current=current.to_pylist()[0] if current.num_rows else None,
         gold=tuple(_gold(reader, plan_models(models, specs), spec, current)),
+        more=more,
     )
 
 
@@ -110,7 +113,7 @@ def _rows(reader: Reader, spec: EntitySpec, view: str, key: Sequence[str], *, or
             entity=spec.name,
             remedy=f"Give the values of ({', '.join(spec.lake_key)}), or the first of them.",
         )
-    query = exp.select("*").from_(exp.table_(view, db="silver", quoted=True)).limit(MOST_CHANGES)
+    query = exp.select("*").from_(exp.table_(view, db="silver", quoted=True)).limit(MOST_CHANGES + 1)
     for name in spec.lake_key[: len(key)]:
         query = query.where(exp.EQ(this=exp.column(name, quoted=True), expression=exp.Placeholder()))
     if order:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from bitvelocity.flow import (
     Project,
     diagnose,
     flowing,
+    open_project,
     prepare,
+    prometheus,
     read_beat,
     reconcile,
     running_database,
@@ -91,6 +95,65 @@ def test_with_a_lake(make_project: MakeProject, database: str) -> None:
     lost = {check.name: check for check in diagnose(project.root)}["slot"]
     assert not lost.ok
     assert lost.remedy
+
+
+def test_level_while_neighbours_write(make_project: MakeProject, database: str) -> None:
+    """The end of the WAL is never ours for long beside a busy database: level is what was committed when we asked."""
+    project = make_project(database)
+    prepare(project, database)
+    beat = Heartbeat(project, Database(database))
+    with flowing(project, Database(database)) as check, connect(database, autocommit=True) as busy:
+        beat.begin()
+        busy.execute("create table elsewhere (n int)")
+        busy.execute("insert into things values (1, 'a')")
+        done = threading.Event()
+
+        def write() -> None:
+            while not done.is_set():
+                busy.execute("insert into elsewhere select generate_series(1, 100)")
+
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            try:
+                wait_until(project, 1, check)
+                found = status(project)
+            finally:
+                done.set()
+            writing.result()
+    beat.clear()
+    assert found.level, found.slot
+    assert found.freshness_seconds == 0.0
+
+
+def test_metrics_have_the_names_that_are_promised(make_project: MakeProject, database: str) -> None:
+    project = make_project(database)
+    assert "bitvelocity_up 0" in prometheus(status(project)).splitlines()
+    prepare(project, database)
+    assert reconcile(project, Database(database)).ok
+    found = status(project)
+    slot = f'slot="{project.settings.capture.slot}"'
+    lines = prometheus(found).splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert found.slot
+    assert values[f"bitvelocity_slot_retained_bytes{{{slot}}}"] == f"{found.slot.retained_bytes:.15g}"
+    assert values[f'bitvelocity_slot_state{{{slot},state="{found.slot.state}"}}'] == "1"
+    assert values['bitvelocity_rows{layer="bronze",table="things"}'] == "0"
+    names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(names) == len(set(names))
+    samples = {name.partition("{")[0] for name in values}
+    assert samples == set(names)
+
+
+def test_the_project_says_when_to_warn(make_project: MakeProject, database: str) -> None:
+    project = make_project(database)
+    prepare(project, database)
+    assert reconcile(project, Database(database)).ok
+    file = project.root / "bitvelocity.toml"
+    file.write_text(file.read_text() + "warn_retained_mb = 0\nbad_retained_mb = 0\n")
+    found = status(open_project(project.root)).slot
+    assert found
+    assert found.state == "bad"
+    assert {check.name: check.state for check in diagnose(project.root)}["slot"] == "bad"
 
 
 def test_reconcile_may_be_the_first_command(make_project: MakeProject, database: str) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from importlib import import_module
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from bitvelocity.cli.output import plain
+from bitvelocity.cli.trace_view import show_trace
 from bitvelocity.errors import QueryError
 from bitvelocity.flow import Project
 from bitvelocity.lakehouse import LakeReader
@@ -35,6 +39,18 @@ def test_a_key_that_was_taken_over(reader: LakeReader, project: Project) -> None
     assert [c.operation for c in life.changes] == ["UPDATE"]
     assert life.current is not None
     assert life.current["note"] == "loud"
+
+
+def test_more_changes_than_are_shown(reader: LakeReader, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = follow(reader, project, "visits", "ab", "2024-02-29")
+    assert not everything.more
+    monkeypatch.setattr(import_module("bitvelocity.serving.trace"), "MOST_CHANGES", 2)
+    cut = follow(reader, project, "visits", "ab", "2024-02-29")
+    assert cut.changes == everything.changes[:2]
+    assert cut.more
+    text = StringIO()
+    show_trace(Console(file=text, width=200), cut)
+    assert "these are the first 2" in text.getvalue()
 
 
 def test_deleted_and_back(reader: LakeReader, project: Project) -> None:

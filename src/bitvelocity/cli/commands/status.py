@@ -8,17 +8,20 @@ import click
 
 from ...capture import SlotHealth
 from ...changes import format_lsn
-from ...flow import Status, open_project, status
+from ...flow import Status, open_project, prometheus, status
 from ..output import json_option, print_json, project_option, say
 
 
 @click.command(short_help="Lag, freshness, rows and slot health, per station.")
 @project_option
 @json_option
-def command(folder: Path, as_json: bool) -> None:
+@click.option("--prometheus", "as_metrics", is_flag=True, help="Print metrics in Prometheus' text format.")
+def command(folder: Path, as_json: bool, as_metrics: bool) -> None:
     """Show lag, freshness, rows and slot health per station. Starts and changes nothing."""
     found = status(open_project(folder))
-    if as_json:
+    if as_metrics:
+        click.echo(prometheus(found), nl=False)
+    elif as_json:
         print_json(found.as_dict())
     else:
         _show(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -170,3 +172,14 @@ def test_timeouts_of_the_role_are_set_aside(patient: Patient) -> None:
     (found,) = [check for check in patient.look(as_role=True) if check.name == "timeouts"]
     assert found.state == "ok"
     assert "idle_session_timeout = 8 s" in found.what
+
+
+def test_every_check_is_in_the_page() -> None:
+    """`docs/how-to/run-doctor.md` names each check that the code can print."""
+    root = Path(__file__).resolve().parents[4]
+    page = (root / "docs" / "how-to" / "run-doctor.md").read_text()
+    sources = [*(root / "src/bitvelocity/oltp/checks").glob("*.py"), root / "src/bitvelocity/flow/doctor.py"]
+    text = "\n".join(file.read_text() for file in sources)
+    names = set(re.findall(r'(?:\b(?:fine|warn|bad|_failed|Check)\(|\bname(?:, \w+)? = )"([a-z_ ]+)"', text))
+    assert len(names) > 30
+    assert not {name for name in names if f"`{name}`" not in page}
