@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from .run import Pipeline, Step
     from .standing import Status, status
     from .supervisor import supervise
+    from .trails import audit_trail
     from .waiting import flowing, wait_until
 
 __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Verdict",
-    "adopt_database", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
+    "adopt_database", "audit_trail", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
     "prepare", "prometheus", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver",
     "running_database",
     "show_readings", "source_database", "status", "supervise", "wait_until",
@@ -51,6 +52,7 @@ _HOMES = {
     "run": ("Pipeline", "Step"),
     "standing": ("Status", "status"),
     "supervisor": ("supervise",),
+    "trails": ("audit_trail",),
     "waiting": ("flowing", "wait_until"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

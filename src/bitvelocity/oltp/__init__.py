@@ -8,14 +8,15 @@ from .binaries import Binaries, find_binaries, installed
 from .checks import Check, check
 from .connect import connect, describe, has_password
 from .embedded import EmbeddedPostgres, attach
-from .partitions import ensure_partitions
+from .partitions import ensure_partitions, expire_partitions
 from .plan import Plan, plan
 from .process import Server
 from .steps import Refused, Step
+from .trail_query import Told, TrailQuery, read_trail
 from .trail_sink import TrailSink
 
 __all__ = [
     "Adoption", "AppliedReport", "Audit", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
-    "Server", "Step", "TrailSink", "adopt", "apply", "attach", "audit", "check", "connect", "describe", "ensure_partitions",
-    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture",
+    "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
+    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail",
 ]  # fmt: skip

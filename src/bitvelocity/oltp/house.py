@@ -29,6 +29,7 @@ SIGNATURES = {
     "uuid7_floor": "(timestamptz)",
     "uuidv7": "()",
     "ensure_partitions": "(regclass, text, timestamptz, timestamptz)",
+    "expire_partitions": "(regclass, timestamptz)",
 }
 ROLES = {
     "bv_app": "for applications: read and write rows, no DDL",

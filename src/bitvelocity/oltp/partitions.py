@@ -65,6 +65,26 @@ def ensure_partitions(
     return {name: names for name, names in made.items() if names}
 
 
+def expire_partitions(dsn: str, specs: Sequence[EntitySpec], *, lock_timeout: str = "2s") -> dict[str, list[str]]:
+    """Drop the partitions of these tables that are older than the retention; entity -> what went.
+
+    Dropping locks the whole table for a moment; when that moment does not come within `lock_timeout`, nothing is done.
+    """
+    gone: dict[str, list[str]] = {}
+    for spec in specs:
+        if spec.retention is None:
+            continue
+        with connect(dsn) as connection:
+            connection.execute("select set_config('lock_timeout', %s, true)", [lock_timeout])
+            parameters = {"parent": qualified(spec.schema, spec.table), "retention": spec.retention}
+            try:
+                gone[spec.name] = [name for (name,) in connection.execute(load("partitions")["expire"].sql, parameters)]
+                connection.commit()
+            except psycopg.Error as error:
+                raise explained(error, doing="Dropping old partitions", entity=spec.name) from error
+    return {name: names for name, names in gone.items() if names}
+
+
 def rows_in_default(connection: psycopg.Connection[Any], spec: EntitySpec) -> bool:
     """Some rows found no range: partitions were made too late, or the values are far off."""
     leaf = sql.Identifier(spec.schema, f"{spec.table}_default")

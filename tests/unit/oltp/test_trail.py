@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,18 @@ from psycopg import conninfo
 
 from bitvelocity.capture import WalSource
 from bitvelocity.contracts import Column, Entity, EntitySpec, Key, Type, check_set
+from bitvelocity.contracts.trail import trail_of
 from bitvelocity.errors import DatabaseError, DeclarationError
-from bitvelocity.oltp import TrailSink, apply, audit, connect, plan
+from bitvelocity.oltp import (
+    TrailSink,
+    apply,
+    audit,
+    check,
+    connect,
+    ensure_partitions,
+    expire_partitions,
+    plan,
+)
 
 NOTE = EntitySpec(
     name="note",
@@ -83,6 +94,9 @@ def test_the_key_alone_where_the_source_sends_no_more(database: str, open_folder
     assert "no old values" in refused.reason
     assert not refused.blocks
     apply(database, made)
+    (told,) = [found for found in check(database, [spec]) if found.name == "audit trail"]
+    assert told.state == "warn"
+    assert "no old values" in told.what
     sink = TrailSink([spec])
     sink.connect(database)
     with WalSource(database, slot="trail", publication="bitvelocity", spill=open_folder, has_position=False) as source:
@@ -141,3 +155,20 @@ def test_what_a_declaration_may_not_ask() -> None:
 
     with pytest.raises(DeclarationError, match="declared 2 times"):
         check_set([NOTE, replace(NONE, name="other", table="notes_audit")])
+
+
+@pytest.mark.every_postgres
+def test_what_is_older_than_the_retention_goes(database: str) -> None:
+    spec = replace(NOTE, retention="1 year")
+    settle(database, spec)
+    trail = trail_of(spec)
+    ensure_partitions(database, [trail], since=datetime(2020, 1, 1, tzinfo=UTC))
+    for moment in ("2019-05-01", "2020-02-01", "2020-02-29 23:59", "now"):
+        run(database, f"insert into notes_audit (operation_type, operation_timestamp) values ('DELETE', '{moment}')")
+    gone = expire_partitions(database, [trail])["note_audit"]
+    assert "notes_audit_p2020_02" in gone
+    assert "1 rows of notes_audit_default" in gone
+    assert run(database, "select count(*) from notes_audit") == [(1,)]
+    assert expire_partitions(database, [trail]) == {}
+    assert not [name for name in gone if "p2026" in name]
+    assert plan(database, [spec]).text() == ""

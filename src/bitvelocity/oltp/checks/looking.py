@@ -14,7 +14,7 @@ from ...errors import DatabaseError
 from ..connect import connect, describe
 from ..publish import PUBLICATION
 from . import publication as publications
-from . import retained, role, server, tables
+from . import retained, role, server, tables, trails
 from . import standby as standbys
 from .source import Source, Wanted
 from .verdict import Check, bad, fine, warn
@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Source], Iterator[Check]], ...] = (
     server.version, server.wal_level, server.encoding, server.collation, server.durable,
     role.privilege, role.reading, role.policies, role.login, role.timeouts,
     server.room, publications.publication, publications.strangers, tables.tables, tables.default_partitions,
+    trails.trails,
     server.keep_size, server.idle_timeout, server.sender_timeout,
     retained.other_slots, retained.open_transactions, retained.decoding_memory, retained.disk,
     standbys.standby, standbys.failover,

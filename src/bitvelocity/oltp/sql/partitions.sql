@@ -12,3 +12,7 @@ select leaf, lo at time zone 'UTC', (lo + %(every)s::interval) at time zone 'UTC
 select bv.ensure_partitions(%(parent)s::regclass, %(step)s,
          least(now() - %(behind)s::interval, %(since)s::timestamptz),
          greatest(now() + %(ahead)s::interval, %(until)s::timestamptz));
+
+-- name: expire
+-- Take away what is older than it need be kept.
+select bv.expire_partitions(%(parent)s::regclass, now() - %(retention)s::interval);

@@ -103,3 +103,30 @@ begin
     lo := hi;
   end loop;
 end $ensure$;
+
+-- name: expire_partitions
+-- Drop the range partitions that lie wholly before a moment, and such rows of the default partition; gives their names.
+create or replace function bv.expire_partitions(parent regclass, before timestamptz)
+returns setof text language plpgsql set timezone = 'UTC' as $expire$
+declare
+  leaf regclass; bounds text; gone bigint; key name;
+begin
+  perform pg_advisory_xact_lock(hashtext('bv.ensure_partitions'), parent::oid::int);
+  select a.attname into strict key
+    from pg_partitioned_table p join pg_attribute a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
+   where p.partrelid = parent;
+  for leaf, bounds in select c.oid::regclass, pg_get_expr(c.relpartbound, c.oid)
+                        from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = parent order by c.relname
+  loop
+    if bounds = 'DEFAULT' then
+      execute format('delete from %s where %I < %L', leaf, key, before);
+      get diagnostics gone = row_count;
+      if gone > 0 then
+        return next format('%s rows of %s', gone, leaf);
+      end if;
+    elsif substring(bounds from $$TO \('([^']+)'\)$$)::timestamptz <= before then
+      return next leaf::text;
+      execute format('drop table %s', leaf);
+    end if;
+  end loop;
+end $expire$;
