@@ -1,0 +1,223 @@
+"""Change sets to records, in one of three formats."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..batch import AFTER, MESSAGES, TRANSACTIONS, Batch
+from .connect import connect_type
+from .debezium import Moment, encode_debezium
+from .described import Described
+from .options import Options
+from .order import Order
+from .own import encode_own, own_options, own_type
+from .plan import Plan, compile_plan
+from .records import records
+from .rows import History, images, sequences, sources
+from .topics import encode_boundary, encode_messages, transaction_topic
+from .unwrapped import encode_unwrapped
+from .values import glue
+
+Format = Literal["debezium", "debezium-unwrapped", "bitvelocity"]
+FORMATS: tuple[str, ...] = get_args(Format)
+_MESSAGE_SOURCE = "pg_logical_message"
+_GROUP = 64 << 20
+_NO_HISTORY = History(*(np.zeros(0, np.int64) for _ in range(3)))
+
+
+class Encoder:
+    """Encodes the change sets of one source, in their order.
+
+    The source should have been opened with `Tuning(detail=True)`, and with `messages=("*",)` if messages are wanted;
+    without detail, a row's own LSN is that of its commit, and `sequence` does not name the commit before.
+    `describe`, if given, is asked anew when a batch has a table or a column that `described` does not know.
+    """
+
+    def __init__(
+        self,
+        form: Format,
+        described: Described,
+        options: Options | None = None,
+        *,
+        describe: Callable[[], Described] | None = None,
+    ) -> None:
+        self.form, self.options = form, options or Options()
+        self._described, self._describe = described, describe
+        self._plans: dict[tuple[object, ...], Plan] = {}
+        self._history = _NO_HISTORY
+        self._order = Order()
+        self._begun: set[int] = set()
+
+    def encode(self, change_set: Iterable[Batch]) -> Iterator[pa.Table]:
+        """Records of a change set: tables of one topic each, some transactions at a time, memory bounded."""
+        group: list[Batch] = []
+        size = 0
+        for batch in change_set:
+            group.append(batch)
+            size += batch.data.nbytes
+            if batch.relation == TRANSACTIONS or size > _GROUP:
+                yield from self._group(group, last=False)
+                group, size = [], 0
+        yield from self._group(group, last=True)
+
+    def _group(self, group: Sequence[Batch], *, last: bool) -> Iterator[pa.Table]:
+        ended = [batch for batch in group if batch.relation == TRANSACTIONS]
+        for batch in ended:
+            self._learn(batch)
+        taken = [batch for batch in group if self._takes(batch) and batch.data.num_rows]
+        moment = Moment(time.time_ns())
+        plans = [None if batch.relation == MESSAGES else self._plan(batch) for batch in taken]
+        frames = [self._frame(batch, plan) for batch, plan in zip(taken, plans, strict=True)]
+        _mark_snapshot(frames, plans, first=next(iter(self._described.tables), ""), last=last)
+        if self.options.provide_transaction_metadata and self.form != "bitvelocity":
+            yield from self._transactions(frames, ended)
+        for frame, plan in zip(frames, plans, strict=True):
+            yield self._records(frame, plan, moment)
+        self._history = History(*(getattr(self._history, name)[-1:] for name in ("lsn", "end_lsn", "committed_at")))
+
+    def _takes(self, batch: Batch) -> bool:
+        if batch.relation == MESSAGES:
+            return self.form != "bitvelocity"
+        return batch.relation != TRANSACTIONS and self.options.takes(batch.relation)
+
+    def _learn(self, batch: Batch) -> None:
+        frame = pl.DataFrame(pl.from_arrow(batch.data))
+        known = self._history
+        self._history = History(
+            np.append(known.lsn, frame["_lsn"].to_numpy()),
+            np.append(known.end_lsn, frame[AFTER + "end_lsn"].cast(pl.Int64).to_numpy()),
+            np.append(known.committed_at, frame["_committed_at"].dt.epoch("us").to_numpy()),
+        )
+
+    def _plan(self, batch: Batch) -> Plan:
+        key = (batch.relation, batch.columns, batch.shape)
+        if (plan := self._plans.get(key)) is None:
+            if self._describe is not None and not self._knows(batch):
+                self._described = self._describe()
+            options = own_options(self.options) if self.form == "bitvelocity" else self.options
+            type_of = own_type if self.form == "bitvelocity" else connect_type
+            plan = self._plans[key] = compile_plan(batch, self._described, options, type_of)
+        return plan
+
+    def _knows(self, batch: Batch) -> bool:
+        facts = self._described.tables.get(batch.relation)
+        return facts is not None and set(batch.columns) <= set(facts.columns)
+
+    def _frame(self, batch: Batch, plan: Plan | None) -> pl.DataFrame:
+        """Rows with their images, or messages; with all that the source block says."""
+        if plan is None:
+            frame, place = _message_frame(batch, self._history), -1
+            source = pl.lit(_MESSAGE_SOURCE)
+        else:
+            frame, place = images(plan, batch), 0
+            source = pl.lit(plan.relation)
+        snapshot = pl.col("op") == "r"
+        frame = frame.with_columns(place=pl.lit(place), source=source, snapshot=pl.lit("false"), transaction=pl.lit(None, pl.String))
+        frame = frame.with_columns(
+            sequence=sequences(frame, self._history),
+            tx=pl.when(snapshot | (pl.col("xid") == 0)).then(pl.lit("null")).otherwise(pl.col("xid").cast(pl.String)),
+        )
+        return frame.with_columns(sequence=pl.when(snapshot).then(sequences(frame, _NO_HISTORY)).otherwise("sequence"))
+
+    def _transactions(self, frames: list[pl.DataFrame], ended: Sequence[Batch]) -> Iterator[pa.Table]:
+        """Put `transaction` into the frames; the records of BEGIN and END."""
+        numbered = self._order.number(frames) if frames else []
+        for number, order in enumerate(numbered):
+            frames[number] = self._with_block(frames[number], order)
+        ends = {}
+        for batch in ended:
+            for row in batch.data.to_pylist():
+                ends[row["_lsn"]] = row
+        found = []
+        for lsn in sorted({lsn for frame in frames for lsn in frame.filter(pl.col("xid") > 0)["lsn"].unique()} | set(ends)):
+            if lsn not in self._begun:
+                found.append(self._begin(lsn, ends.get(lsn), frames))
+                self._begun.add(lsn)
+            if lsn in ends:
+                found.append(self._end(ends[lsn]))
+                self._begun.discard(lsn)
+        if found:
+            yield records(transaction_topic(self.options), pl.concat(found))
+
+    def _with_block(self, frame: pl.DataFrame, order: pl.DataFrame) -> pl.DataFrame:
+        own = "row_lsn" if self.options.strict_debezium else "lsn"
+        block = glue(
+            '{"id":"', frame["xid"].cast(pl.String), ":", frame[own].cast(pl.String), '","total_order":',
+            order["total_order"].cast(pl.String), ',"data_collection_order":', order["own_order"].cast(pl.String), "}",
+        )  # fmt: skip
+        inside = (frame["xid"] > 0) & (frame["op"] != "r")
+        return frame.with_columns(transaction=pl.select(pl.when(inside).then(block).alias("v"))["v"])
+
+    def _begin(self, lsn: int, ended: dict[str, object] | None, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """`ended` is what is known of a transaction that has ended; one in progress is known by its rows."""
+        if ended is not None:
+            xid, at, begin = int(str(ended["_xid"])), _micros(ended), int(str(ended["after_begin_lsn"]))
+        else:
+            rows = pl.concat(frame.select("lsn", "xid", "at", "row_lsn") for frame in frames).filter(pl.col("lsn") == lsn)
+            xid, at, begin = rows["xid"][0], rows["at"][0], rows["row_lsn"].sort()[0]
+        ident = f"{xid}:{begin if self.options.strict_debezium else lsn}"
+        return encode_boundary(self.options, status="BEGIN", ident=ident, at=at, lsn=lsn)
+
+    def _end(self, ended: dict[str, object]) -> pl.DataFrame:
+        lsn = int(str(ended["_lsn"]))
+        own = ended["after_end_lsn"] if self.options.strict_debezium else lsn
+        return encode_boundary(
+            self.options, status="END", ident=f"{ended['_xid']}:{own}", at=_micros(ended), lsn=lsn, counts=self._order.end(lsn)
+        )
+
+    def _records(self, frame: pl.DataFrame, plan: Plan | None, moment: Moment) -> pa.Table:
+        names = ("", "") if plan is None else tuple(plan.relation.split(".", 1))
+        source = sources(frame, (names[0], names[1]), options=self.options, database=self._described.database)
+        frame = frame.with_columns(source=source)
+        if plan is None:
+            return encode_messages(frame, self.options, moment)
+        if self.form == "debezium":
+            return encode_debezium(frame, plan, self.options, moment)
+        if self.form == "debezium-unwrapped":
+            return encode_unwrapped(frame, plan, self.options, moment)
+        return encode_own(frame, plan, self.options)
+
+
+def encode(change_set: Iterable[Batch], encoder: Encoder) -> Iterator[pa.Table]:
+    """The records of a change set, as tables of one topic each (see `RECORD_SCHEMA`)."""
+    return encoder.encode(change_set)
+
+
+def _micros(row: dict[str, object]) -> int:
+    return int(pa.scalar(row["_committed_at"], pa.timestamp("us", "UTC")).value or 0)
+
+
+def _message_frame(batch: Batch, history: History) -> pl.DataFrame:
+    """Messages; outside of a transaction they have the time of the commit before them, as Debezium says it."""
+    frame = pl.DataFrame(pl.from_arrow(batch.data))
+    which = history.before(frame["_lsn"].to_numpy() + 1)
+    known = history.committed_at[np.maximum(which, 0)] if len(history.committed_at) else np.zeros(len(frame), np.int64)
+    return frame.select(
+        pl.col("_op").alias("op"), pl.col("_lsn").alias("lsn"), pl.col("_ordinal").alias("ordinal"),
+        pl.col("_xid").alias("xid"), pl.col("_committed_at").dt.epoch("us").fill_null(pl.Series(np.where(which >= 0, known, 0))).alias("at"),
+        pl.col("_row_lsn").alias("row_lsn") if "_row_lsn" in frame.columns else pl.col("_lsn").alias("row_lsn"),
+        pl.col(AFTER + "prefix").alias("prefix"), pl.col(AFTER + "content").alias("content"),
+    )  # fmt: skip
+
+
+def _mark_snapshot(frames: list[pl.DataFrame], plans: Sequence[Plan | None], *, first: str, last: bool) -> None:
+    """The `snapshot` of rows read at the start: which are the first and the last, of a table and of all."""
+    read = [n for n, frame in enumerate(frames) if len(frame) and frame["op"][0] == "r"]
+    for place, number in enumerate(read):
+        plan = plans[number]
+        relation = plan.relation if plan else ""
+        neighbours = [plans[n] for n in read]
+        begins = place == 0 or getattr(neighbours[place - 1], "relation", "") != relation
+        ends = place + 1 == len(read) or getattr(neighbours[place + 1], "relation", "") != relation
+        marks = np.full(len(frames[number]), "true", dtype=object)
+        if begins:
+            marks[0] = "first" if relation == first else "first_in_data_collection"
+        if ends:
+            marks[-1] = "last" if last and place + 1 == len(read) else "last_in_data_collection"
+        frames[number] = frames[number].with_columns(snapshot=pl.Series(marks.tolist(), dtype=pl.String))
