@@ -19,6 +19,7 @@ from .errors import SettingsError
 
 FILE_NAME = "bitvelocity.toml"
 SNAPSHOTS = ("initial", "never")
+FEEDS = ("auto", "walsender", "copy")
 SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
@@ -47,7 +48,9 @@ class CaptureSettings:
     snapshot: str = "initial"
     """`initial`: an empty lake begins with the tables as they are. `never`: it begins where the slot stands, which
     must exist; for tables whose whole history is in the slot."""
-
+    feed: str = "auto"
+    """`auto`: a backlog is read through COPY, then the walsender goes on. `walsender`, `copy`: only so; where COPY cannot
+    be had (standby, TLS, no free replication slot) it is the walsender in any case."""
     warn_retained_mb: int = 1024
     """WAL that the source keeps for the slot, in MB: from here on `status` and `doctor` warn."""
     bad_retained_mb: int = 16_384
@@ -133,6 +136,7 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] publication": (capture.publication, bool, "Give it a name."),
         "[capture] cycle_ms": (capture.cycle_ms, range(60_001).__contains__, "Give milliseconds, from 0 to 60000."),
         "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, f"Write one of: {', '.join(SNAPSHOTS)}."),
+        "[capture] feed": (capture.feed, FEEDS.__contains__, f"Write one of: {', '.join(FEEDS)}."),
         **{
             f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")
             for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")

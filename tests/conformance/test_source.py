@@ -1,8 +1,8 @@
 """What any `Source` must hold: every committed change once, in order, with the same numbers however it was sent.
 
-Each workload is read twice, through two slots: once as the server likes, once with a server that has so little
-memory that it streams all but small transactions ahead of their commit. Both must give the same rows, and both are
-held against two oracles: the server's own `test_decoding`, and the tables as they stand in the end.
+Each workload is read three times, through three slots: once as the server likes, once with a server that has so little
+memory that it streams all but small transactions ahead of their commit, once through COPY. All must give the same rows,
+and all are held against two oracles: the server's own `test_decoding`, and the tables as they stand in the end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bitvelocity.changes import SYSTEM_COLUMNS, ChangeSet, Mark, format_lsn
 Row = dict[str, Any]
 Connection = psycopg.Connection[tuple[Any, ...]]
 SMALL_MEMORY = Tuning(settings={"logical_decoding_work_mem": "64kB"})
+READERS = {"plain": Tuning(feed="walsender"), "streaming": SMALL_MEMORY, "copied": Tuning(feed="copy")}
 PATIENCE = 60.0
 pytestmark = pytest.mark.every_postgres
 
@@ -64,7 +65,7 @@ class Taken:
 
 @dataclass
 class Stage:
-    """A database, two sources on it and an oracle slot."""
+    """A database, a source for each way to read it, and an oracle slot."""
 
     dsn: str
     spill: Path
@@ -94,10 +95,10 @@ class Stage:
                          start_lsn=max(position, 0), tuning=tuning)  # fmt: skip
 
     def begin(self, stack: ExitStack, *tables: str, options: str = "publish_via_partition_root = true") -> None:
-        """Publish the tables, and let both sources take their snapshot."""
+        """Publish the tables, and let the sources take their snapshots."""
         self.run(f"create publication bitvelocity for table {', '.join(tables)} with ({options})")
         self.one("select pg_create_logical_replication_slot(%s, 'test_decoding')", self.slot("oracle"))
-        for name, tuning in (("plain", None), ("streaming", SMALL_MEMORY)):
+        for name, tuning in READERS.items():
             source = stack.enter_context(self.open(self.slot(name), tuning))
             self.sources[name], self.taken[name] = source, Taken()
             for change_set in source.snapshot():
@@ -117,15 +118,21 @@ class Stage:
 
     def finish(self, *, key: dict[str, tuple[str, ...]], leaves: dict[str, str] | None = None) -> list[Row]:
         """Read all, compare all; gives the changes."""
-        for name, source in self.sources.items():
-            self.drain(source, self.taken[name])
-        plain, streamed = self.taken["plain"], self.taken["streaming"]
-        assert plain.changes() == streamed.changes()
+        plain = self.same()
         oracle = self.oracle(set(key), leaves or {})
         assert [(r["_xid"], r["_ordinal"], r["relation"], r["_op"]) for r in plain.changes()] == oracle
         for table, columns in key.items():
             assert replayed(plain.rows, table, columns) == self.printed(table, columns), table
         return plain.changes()
+
+    def same(self) -> Taken:
+        """All that was read, by any of the sources."""
+        for name, source in self.sources.items():
+            self.drain(source, self.taken[name])
+        plain, streamed, copied = self.taken.values()
+        assert plain.changes() == streamed.changes() == copied.changes()
+        assert [source.stats.copied > 0 for source in self.sources.values()] == [False, False, True]
+        return plain
 
     def oracle(self, published: set[str], leaves: dict[str, str]) -> list[tuple[int, int, str, str]]:
         """Transaction, ordinal, table and kind of every change, as `test_decoding` tells them."""
@@ -304,7 +311,8 @@ def test_a_context_given_in_a_savepoint_goes_with_it_when_streamed(stage: Stage,
         run(fill(5001, 8000))
     for name, source in stage.sources.items():
         stage.drain(source, stage.taken[name])
-    assert {row["_operation_user"] for row in stage.taken["plain"].changes()} == {"ann"}
+    for name in ("plain", "copied"):
+        assert {row["_operation_user"] for row in stage.taken[name].changes()} == {"ann"}
     assert {row["_operation_user"] for row in stage.taken["streaming"].changes()} == {"ann"}
 
 
@@ -372,7 +380,7 @@ def test_audit_messages_stamp_the_rows_after_them(stage: Stage, stack: ExitStack
     changes = stage.finish(key={"public.orders": ("id",)})
     said = [(row["_operation_user"], row["_correlation_id"], row["_source"]) for row in changes]
     assert said == [(None,) * 3, ("ann", "c", "web"), (None,) * 3, (None,) * 3]
-    assert stage.sources["plain"].stats.ignored_messages == 3
+    assert stage.sources["plain"].stats.ignored_messages == stage.sources["copied"].stats.ignored_messages == 3
 
 
 def test_partitions_come_under_their_root_and_rows_move_between_them(stage: Stage, stack: ExitStack) -> None:
@@ -386,14 +394,10 @@ def test_partitions_come_under_their_root_and_rows_move_between_them(stage: Stag
     assert len(stage.taken["plain"].rows) == 30
     stage.run("update sales set at = '2026-02-15' where id % 10 = 0", "update sales set v = 'w' where id = 10",
               "delete from sales where id = 20", "truncate sales_1")  # fmt: skip
-    leaves = {"public.sales_1": "public.sales", "public.sales_2": "public.sales"}
-    for name, source in stage.sources.items():
-        stage.drain(source, stage.taken[name])
-    plain = stage.taken["plain"].changes()
-    assert plain == stage.taken["streaming"].changes()
+    plain = stage.same().changes()
     assert [row["_op"] for row in plain] == ["d", "c"] * 3 + ["u", "d"]  # the leaf's TRUNCATE is none of the root's
     assert {row["relation"] for row in plain} == {"public.sales"}
-    told = stage.oracle({"public.sales"}, leaves)
+    told = stage.oracle({"public.sales"}, {"public.sales_1": "public.sales", "public.sales_2": "public.sales"})
     assert [op for *_, op in told[:-1]] == [row["_op"] for row in plain]
 
 
@@ -429,10 +433,7 @@ def test_columns_come_and_go_in_the_middle_of_the_stream(stage: Stage, stack: Ex
         run("rollback to s")
         run("insert into items values (2, 1, 'b')")
     stage.run("insert into items values (3, 1, 'c')", "alter table orders rename note to remark", fill(9000, 9001))
-    for name, source in stage.sources.items():
-        stage.drain(source, stage.taken[name])
-    plain, streamed = (stage.taken[name].changes() for name in ("plain", "streaming"))
-    assert plain == streamed
+    plain = stage.same().changes()
     shapes = list(dict.fromkeys(row["columns"] for row in plain if row["relation"] == "public.orders"))
     assert shapes == [
         ("id", "name", "note"),
@@ -481,7 +482,7 @@ def test_resume_at_any_confirmed_point_loses_and_doubles_nothing(stage: Stage, s
                 writer.execute(fill(next_id, next_id + count - 1).encode())
                 next_id += count
             stage.run(f"update orders set note = 'seen' where id % 7 = {dice.randint(0, 6)}")
-            with stage.open(stage.slot("resumed"), reader.choice([None, SMALL_MEMORY]), taken) as source:
+            with stage.open(stage.slot("resumed"), reader.choice([*READERS.values()]), taken) as source:
                 for number, change_set in enumerate(source.tail(0.02)):
                     mark = taken.add(change_set)
                     if reader.random() < 0.5:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,10 @@ class Stage:
         for statement in statements:
             self.connection.execute(statement.encode())
 
-    def open(self, name: str, messages: tuple[str, ...], settings: dict[str, str]) -> Reader:
+    def open(self, name: str, messages: tuple[str, ...], tuning: Tuning) -> Reader:
         slot = f"{name}_{self.connection.info.dbname}"
         source = WalSource(self.dsn, slot=slot, spill=self.spill, has_position=False, messages=messages,
-                           tuning=Tuning(detail=True, settings=settings))  # fmt: skip
+                           tuning=replace(tuning, detail=True))  # fmt: skip
         self.opened.append(source)
         for change_set in source.snapshot():
             list(change_set)
@@ -78,7 +78,9 @@ class Stage:
     def readers(self, *messages: str) -> list[Reader]:
         self.run("create table orders (id bigint primary key, note text)", "create table items (id int primary key)",
                  "create publication bitvelocity for table orders, items")  # fmt: skip
-        return [self.open("plain", messages, {}), self.open("ahead", messages, {"logical_decoding_work_mem": "64kB"})]
+        ahead = Tuning(settings={"logical_decoding_work_mem": "64kB"})
+        ways = {"plain": Tuning(feed="walsender"), "ahead": ahead, "copied": Tuning(feed="copy")}
+        return [self.open(name, messages, tuning) for name, tuning in ways.items()]
 
 
 @pytest.fixture
@@ -153,15 +155,15 @@ def test_a_message_outside_of_transactions_comes_once_over_a_restart(stage: Stag
 
 
 def test_a_message_in_a_savepoint_that_is_rolled_back_is_dropped_where_the_stream_tells(stage: Stage) -> None:
-    plain, ahead = stage.readers("*")
+    plain, ahead, copied = stage.readers("*")
     with stage.connection.transaction():
         stage.run(emit("kept", "1"), f"insert into orders {BIG.format(i='i')} from generate_series(1, 600) i")
         stage.run("savepoint s", emit("gone", "2"), "insert into items values (1)", "rollback to s", emit("kept", "3"))
         stage.run("insert into items values (2)")
-    for reader in (plain, ahead):
+    for reader in (plain, ahead, copied):
         reader.drain()
         assert [(r["_ordinal"], r["after_id"]) for r in reader.rows("public.items")] == [(600, "2")]
-    assert plain.said() == [("kept", "1", "t", 0), ("kept", "3", "t", 600)]
+    assert plain.said() == copied.said() == [("kept", "1", "t", 0), ("kept", "3", "t", 600)]
     # sent ahead of its commit, a message bears the id of the whole transaction: nobody can tell it from those kept
     assert [one for one in ahead.said() if one[0] == "kept"] == plain.said()
 
@@ -190,7 +192,7 @@ def test_transactions_are_told_with_where_they_begin_and_end(stage: Stage) -> No
                 (one["_xid"], one["_committed_at"])
             }
         told.append([(r["_lsn"], r["_xid"], r["after_end_lsn"], r["after_begin_lsn"]) for r in found])
-    assert told[0] == told[1]
+    assert told[0] == told[1] == told[2]
 
 
 def test_rows_tell_what_was_sent_of_the_row_before_and_batches_their_shape(stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """Change capture: what commits in the source, as change sets in the order of its commits."""
 
 from .export import Export, export_tables
+from .feed import feed_named
 from .health import SlotHealth, Thresholds, slot_health
 from .identity import Identity, identify
 from .wal import SourceStats, Tuning, WalSource
@@ -14,6 +15,7 @@ __all__ = [
     "Tuning",
     "WalSource",
     "export_tables",
+    "feed_named",
     "identify",
     "slot_health",
 ]

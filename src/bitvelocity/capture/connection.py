@@ -150,10 +150,13 @@ class Wire(Protocol):
 def open_wire(connection: Connection) -> Wire:
     """The bare socket where the connection is not encrypted, else libpq."""
     pgconn = connection.pgconn
-    encrypted = (
-        pgconn.ssl_in_use or connection.info.get_parameters().get("gssencmode", "disable") != "disable"
-    )
-    return LibpqWire(pgconn) if encrypted else SocketWire(pgconn.socket)
+    return LibpqWire(pgconn) if is_encrypted(connection) else SocketWire(pgconn.socket)
+
+
+def is_encrypted(connection: Connection) -> bool:
+    """Whether only libpq can read what the server sends."""
+    asked = connection.info.get_parameters().get("gssencmode", "disable")
+    return bool(connection.pgconn.ssl_in_use) or asked != "disable"
 
 
 class SocketWire:

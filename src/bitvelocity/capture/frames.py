@@ -1,8 +1,8 @@
 """Finds pgoutput frames in the bytes of a replication stream and cuts them at commit boundaries. No I/O.
 
-A frame is one CopyData message that carries WAL: `d`, length (4), `w`, three 8-byte fields, then the pgoutput
-message from offset `PAYLOAD`. Frames stay where they are: what moves on is the buffer and the offsets at
-which frames begin.
+A frame is one CopyData message that carries WAL: `d`, length (4), a few fields, then the pgoutput message. Where it
+begins depends on who sent it: that is its `Layout`. Frames stay where they are: what moves on is the buffer and the
+offsets at which frames begin.
 """
 
 from __future__ import annotations
@@ -12,13 +12,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
-PAYLOAD = 30
-"""Offset of the pgoutput message in its frame."""
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things stand in a frame: its pgoutput message at `payload`, the LSN of that message at `lsn`, the
+    server's clock at `sent` (0: neither is there). `mark` is the byte at offset 5 that tells a frame from other
+    messages.
+    """
+
+    mark: int
+    payload: int
+    lsn: int = 0
+    sent: int = 0
+
+
+STREAMED = Layout(ord("w"), 30, lsn=6, sent=22)
+"""XLogData of a walsender: `w`, the message's LSN, the end of the WAL, the server's clock."""
+COPIED = Layout(0, 11)
+"""A row `(data)` of a binary COPY: number of fields (2), length (4). More than 255 fields would be another mark."""
+COPIED_WITH_LSN = Layout(0, 23, lsn=11)
+"""A row `(lsn, data)` of a binary COPY: number of fields (2), length (4), LSN (8), length (4)."""
 
 _U32 = Struct(">I").unpack_from
 _U64 = Struct(">Q").unpack_from
 _COMMIT = Struct(">QQq").unpack_from
-_DATA, _XLOG, _KEEPALIVE, _ERROR, _DONE = b"dwkEc"
+_DATA, _KEEPALIVE, _ERROR, _DONE = b"dkEc"
 _PLAIN_COMMIT, _MESSAGE = b"CM"
 _START, _STOP, _STREAM_COMMIT, _STREAM_ABORT = b"SEcA"
 _TURNS = frozenset((_PLAIN_COMMIT, _MESSAGE, _START, _STREAM_COMMIT, _STREAM_ABORT))
@@ -44,13 +62,14 @@ class Frames:
     data: bytearray
     starts: array[int]
     transactions: int
+    layout: Layout = STREAMED
 
     def last_commit(self) -> Commit:
         """The commit of the last transaction; `end_lsn` may be confirmed once it is durable.
 
         A message that stands alone ends itself, at no known time.
         """
-        at = self.starts[-1] + PAYLOAD
+        at = self.starts[-1] + self.layout.payload
         if self.data[at] == _MESSAGE:
             lsn = _U64(self.data, at + 2)[0]
             return Commit(lsn, lsn + 1, 0)
@@ -106,7 +125,14 @@ class Ended:
     """The server ended the stream in good order."""
 
 
-Event = Segment | StreamCommit | StreamAbort | Keepalive | Refusal | Ended
+@dataclass(frozen=True, slots=True)
+class PartedCommit:
+    """The transaction of which parts were taken before its end has come whole."""
+
+    commit: Commit
+
+
+Event = Segment | StreamCommit | StreamAbort | PartedCommit | Keepalive | Refusal | Ended
 
 
 class Splitter:
@@ -115,14 +141,15 @@ class Splitter:
     Events come in the stream's order, and at a `StreamCommit` only the transactions before it can be cut.
     """
 
-    def __init__(self, *, keep_messages: bool = False) -> None:
-        self._keep_messages = keep_messages
+    def __init__(self, layout: Layout = STREAMED, *, keep_messages: bool = False) -> None:
+        self.layout, self._keep_messages = layout, keep_messages
         self._data = bytearray()
         self._starts: array[int] = array("q")
         self._at = 0  # the first byte that was not looked at
         self._whole = 0  # frames up to and including the last COMMIT
         self._commits = 0
         self._xid: int | None = None  # of the streamed segment that we are in
+        self._parted = False  # parts of the transaction that we are in were taken
         self.frames = 0
         self.stray_messages = 0
         """Messages outside of any transaction that were dropped, as nobody asked for messages."""
@@ -160,29 +187,41 @@ class Splitter:
         end: int = last + 1 + _U32(data, last + 1)[0]
         self._data, self._starts = data[end:], array("q", [s - end for s in starts[whole:]])
         del data[end:], starts[whole:]
-        cut = Frames(data, starts, self._commits)
+        cut = Frames(data, starts, self._commits, self.layout)
         self._at, self._whole, self._commits = self._at - end, 0, 0
         return cut
+
+    def part(self, *, last: bool = False) -> bytes:
+        """Take what has come of a transaction that is too large to be waited for; cut the whole ones first.
+
+        Its end is told as a `PartedCommit`, upon which the `last` part is due.
+        """
+        taken = bytes(memoryview(self._data)[: self._at])
+        self._drop(0, self._at)
+        del self._starts[:]
+        self._parted = not last
+        return taken
 
     def _scan(self) -> Event | None:
         """Step over plain frames, keeping their offsets, until there is something to act on."""
         data, at, end = self._data, self._at, len(self._data)
         keep, before = self._starts.append, len(self._starts)
+        mark, payload = self.layout.mark, self.layout.payload
         event: Event | None = None
         while event is None and self._xid is None and end - at >= 5:
             after = at + 1 + _U32(data, at + 1)[0]
             if after > end:
                 break
-            if data[at] == _DATA and data[at + 5] == _XLOG:
-                kind = data[at + PAYLOAD]
+            if data[at] == _DATA and data[at + 5] == mark:
+                kind = data[at + payload]
                 if kind not in _TURNS:
                     keep(at)
                 elif kind == _PLAIN_COMMIT:
                     keep(at)
-                    self._whole, self._commits = len(self._starts), self._commits + 1
+                    event = self._end(at)
                 elif kind != _MESSAGE:
                     event = self._turn(kind, at)
-                elif len(self._starts) > self._whole:
+                elif len(self._starts) > self._whole or self._parted:
                     keep(at)
                 elif self._keep_messages:
                     keep(at)
@@ -196,9 +235,16 @@ class Splitter:
         self.frames += len(self._starts) - before
         return event
 
+    def _end(self, at: int) -> Event | None:
+        """A transaction that came whole has ended."""
+        if self._parted:
+            return PartedCommit(Commit(*_COMMIT(self._data, at + self.layout.payload + 2)))
+        self._whole, self._commits = len(self._starts), self._commits + 1
+        return None
+
     def _turn(self, kind: int, at: int) -> Event | None:
         """Begin a streamed segment, or tell how a streamed transaction ended."""
-        payload = at + PAYLOAD + 1
+        payload = at + self.layout.payload + 1
         if kind == _START:
             self._xid = _U32(self._data, payload)[0]
             return None
@@ -209,7 +255,7 @@ class Splitter:
     def _control(self, at: int, after: int) -> Event | None:
         data = self._data
         if data[at] == _DATA and data[at + 5] == _KEEPALIVE:
-            between = self._xid is None and len(self._starts) == self._whole
+            between = self._xid is None and len(self._starts) == self._whole and not self._parted
             return Keepalive(_U64(data, at + 6)[0], bool(data[at + 22]), between)
         if data[at] == _ERROR:
             return refusal(bytes(data[at + 5 : after]))
@@ -219,13 +265,14 @@ class Splitter:
         """Take the frames of a streamed segment out of the buffer, as many as are there."""
         data, start, end = self._data, self._at, len(self._data)
         at, xid = start, self._xid or 0
+        mark, payload = self.layout.mark, self.layout.payload
         while self._xid is not None and end - at >= 5:
             after = at + 1 + _U32(data, at + 1)[0]
             if after > end:
                 break
-            if data[at] == _DATA and data[at + 5] == _XLOG:
+            if data[at] == _DATA and data[at + 5] == mark:
                 self.frames += 1
-                if data[at + PAYLOAD] == _STOP:
+                if data[at + payload] == _STOP:
                     self._xid = None
             elif (event := self._control(at, after)) is not None:
                 yield event
@@ -247,7 +294,7 @@ def refusal(body: bytes) -> Refusal:
     return Refusal(fields.get(b"C", ""), fields.get(b"M", "the server gave no reason") + detail)
 
 
-def frame_starts(data: bytes | bytearray) -> tuple[array[int], int]:
+def frame_starts(data: bytes | bytearray, layout: Layout = STREAMED) -> tuple[array[int], int]:
     """Offsets of the WAL frames in a piece of a spilled transaction, and where its last whole frame ends."""
     starts: array[int] = array("q")
     at, end = 0, len(data)
@@ -255,7 +302,7 @@ def frame_starts(data: bytes | bytearray) -> tuple[array[int], int]:
         after = at + 1 + _U32(data, at + 1)[0]
         if after > end:
             break
-        if data[at] == _DATA and data[at + 5] == _XLOG:  # keepalives may stand between
+        if data[at] == _DATA and data[at + 5] == layout.mark:  # keepalives may stand between
             starts.append(at)
         at = after
     return starts, at

@@ -14,7 +14,7 @@ from bitvelocity.errors import CaptureError
 
 from .frames import Frames
 from .pgoutput import EPOCH, NOTHING, Carry, Piece, Relations, Wants, decode, end_streamed
-from .spill import Spilled
+from .spill import WHOLE, Spilled
 
 PIECE = 8 << 20
 """Bytes of frames that are decoded at once: what fits the caches (48 MB at once take half as long again)."""
@@ -108,7 +108,7 @@ def cut_pieces(frames: Frames, size: int = PIECE) -> Iterator[Piece]:
     """A region in pieces, should one transaction in it be much larger than a piece."""
     data, starts = frames.data, frames.starts
     if len(data) <= 2 * size:
-        yield Piece(data, starts)
+        yield Piece(data, starts, frames.layout)
         return
     first = 0
     while first < len(starts):
@@ -116,7 +116,9 @@ def cut_pieces(frames: Frames, size: int = PIECE) -> Iterator[Piece]:
         while last < len(starts) and starts[last] - begin < size:
             last += 1
         end = starts[last] if last < len(starts) else len(data)
-        yield Piece(data[begin:end], array("q", [start - begin for start in starts[first:last]]))
+        yield Piece(
+            data[begin:end], array("q", [start - begin for start in starts[first:last]]), frames.layout
+        )
         first = last
 
 
@@ -124,6 +126,9 @@ def streamed_set(item: Spilled, relations: Relations, totals: Totals, wants: Wan
     """A spilled transaction as one change set; its file goes when it has been read."""
     commit = item.commit
     mark = Mark(commit.lsn, commit.end_lsn, commit.committed_at + EPOCH, 1)
+    if item.xid == WHOLE:
+        pieces = _read(item, relations, relations)
+        return StreamSet(pieces, Carry(), relations, mark=mark, totals=totals, wants=wants)
     carry = Carry(commit.lsn, mark.committed_at, item.xid, streamed=True, aborted=item.aborted)
     known = dict(relations)
     return StreamSet(_read(item, known, relations), carry, known, mark=mark, totals=totals, wants=wants)

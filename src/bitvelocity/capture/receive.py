@@ -7,19 +7,21 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass
 from struct import pack
 
-from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import BitVelocityError, ConnectionLostError
 
 from .connection import Wire
 from .failures import KEPT, Place, failure
+from .feed import Taken, Terms, Traffic
 from .frames import (
+    STREAMED,
     Ended,
     Event,
     Frames,
     Keepalive,
+    Layout,
+    PartedCommit,
     Refusal,
     Segment,
     Splitter,
@@ -28,7 +30,7 @@ from .frames import (
     refusal,
 )
 from .pieces import PIECE
-from .spill import Spilled, SpillFolder
+from .spill import WHOLE, Spilled, SpillFolder
 
 _GATHERING = range(1 << 10, 1 << 17)
 """A receive of this size shows a server that sends row by row: let some more gather before the next one."""
@@ -42,14 +44,6 @@ _PROMPT = 0.1
 """Seconds between two reports that say something new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Whole transactions in commit order, and how far the server had sent everything when they were taken."""
-
-    items: tuple[Frames | Spilled, ...]
-    sent: int
-
-
 class Receiver:
     """Reads one replication stream from `start` to `close`. `take` and `confirm` belong to the consumer."""
 
@@ -59,25 +53,30 @@ class Receiver:
         spill: SpillFolder,
         place: Place,
         *,
-        limit: int,
-        report_every: float,
-        at: Passing = pass_by,
-        keep_messages: bool = False,
+        terms: Terms,
+        traffic: Traffic,
+        layout: Layout = STREAMED,
     ) -> None:
-        self._wire, self._spill, self._place, self._at = wire, spill, place, at
-        self._limit, self._report_every = limit, report_every
+        self._wire, self._spill, self._place, self._at = wire, spill, place, terms.at
+        self._limit, self._report_every = terms.limit, terms.report_every
+        self._piece = min(PIECE, terms.limit)
+        self._traffic = traffic
         self._changed = threading.Condition()
-        self._splitter = Splitter(keep_messages=keep_messages)
+        self._splitter = Splitter(layout, keep_messages=terms.keep_messages)
+        self._parting = False  # a transaction too large for memory is coming
         self._ready: list[Frames | Spilled] = []
         self._pending = 0  # bytes in `_ready` that are in memory
         self._sent = self._confirmed = self._reported = 0
         self._reported_at = 0.0
         self._asked = False
         self._failure: BitVelocityError | None = None
-        self._stopping = self._flowing = False
+        self._stopping = self._flowing = self._done = False
         self._thread = threading.Thread(target=self._run, name="bitvelocity-capture", daemon=True)
-        self.bytes = self.frames = self.streamed = self.stray_messages = 0
-        self.cpu = self.waited = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come. A stream goes on until it is closed."""
+        return self._done and not self._has_whole()
 
     def start(self, received: bytes | bytearray) -> None:
         """Begin to read. The stream must have been asked for on the wire, and `received` have come of it."""
@@ -90,10 +89,8 @@ class Receiver:
         While the server has much to send, it waits a moment longer, since tiny sets are dear.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._has_whole() or self._failure, timeout)
-            self._changed.wait_for(
-                lambda: self._failure or not self._flowing or self._size() > _WORTHWHILE, _GATHER
-            )
+            self._changed.wait_for(lambda: self._has_whole() or self._failure or self._done, timeout)
+            self._changed.wait_for(self._is_worthwhile, _GATHER)
             self._cut()
             if not self._ready and self._failure is not None:
                 raise self._failure
@@ -120,6 +117,9 @@ class Receiver:
     def _size(self) -> int:
         return self._pending + len(self._splitter)
 
+    def _is_worthwhile(self) -> bool:
+        return bool(self._failure) or self._done or not self._flowing or self._size() > _WORTHWHILE
+
     def _has_whole(self) -> bool:
         return bool(self._ready) or self._splitter.ready
 
@@ -129,9 +129,11 @@ class Receiver:
             self._pending += len(frames.data)
 
     def _run(self) -> None:
+        before = self._traffic.cpu
         try:
-            while not self._stopping:
+            while not (self._stopping or self._done):
                 self._step()
+                self._traffic.cpu = before + time.thread_time()
         except BitVelocityError as error:
             self._failure = error
         except Exception as error:  # whatever happens in this thread, the consumer must hear of it
@@ -150,21 +152,30 @@ class Receiver:
             self._at("received")
         self._hold_back()
         self._report_if_due()
-        self.cpu = time.thread_time()
         if len(chunk) in _GATHERING:
             time.sleep(_NAP)
 
     def _take_in(self, chunk: memoryview | bytes | bytearray) -> None:
+        traffic, splitter = self._traffic, self._splitter
         with self._changed:
-            for event in self._splitter.feed(chunk):
+            frames, strays = splitter.frames, splitter.stray_messages
+            for event in splitter.feed(chunk):
                 self._act(event)
-            if len(self._splitter) > PIECE:
+            if len(splitter) > self._piece:
                 self._cut()
+                self._part(self._piece if self._parting else self._limit)
             self._flowing = len(chunk) > _FLOW
-            self.bytes += len(chunk)
-            self.frames, self.stray_messages = self._splitter.frames, self._splitter.stray_messages
+            traffic.bytes += len(chunk)
+            traffic.frames += splitter.frames - frames
+            traffic.stray_messages += splitter.stray_messages - strays
             if self._has_whole():
                 self._changed.notify_all()
+
+    def _part(self, limit: int) -> None:
+        """Move what has come of a transaction that memory should not hold to its file."""
+        if len(self._splitter) > limit:
+            self._spill.keep(Segment(WHOLE, self._splitter.part()))
+            self._parting = True
 
     def _act(self, event: Event) -> None:
         match event:
@@ -177,7 +188,12 @@ class Receiver:
             case StreamCommit():
                 self._cut()
                 self._ready.append(self._spill.commit(event))
-                self.streamed += 1
+                self._traffic.streamed += 1
+            case PartedCommit():
+                self._spill.keep(Segment(WHOLE, self._splitter.part(last=True)))
+                whole = StreamCommit(WHOLE, event.commit)
+                self._ready.append(self._spill.commit(whole, self._splitter.layout))
+                self._parting = False
             case StreamAbort():
                 self._spill.abort(event)
             case Refusal():
@@ -196,7 +212,7 @@ class Receiver:
                     lambda: not self._is_full() or self._stopping, min(1.0, self._report_every)
                 )
             self._report_if_due()
-        self.waited += time.monotonic() - began
+        self._traffic.waited += time.monotonic() - began
 
     def _is_full(self) -> bool:
         return self._size() > self._limit and self._has_whole()

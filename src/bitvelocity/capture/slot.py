@@ -95,12 +95,25 @@ def check_ours(connection: Connection, slot: Slot, place: Place) -> None:
 
 
 def wait_until_free(connection: Connection, place: Place, patience: float) -> None:
-    """Wait for the last reader to be gone: a process that was killed holds its slot a moment longer."""
+    """Wait for the last reader to be gone: a process that was killed holds its slot a moment longer.
+
+    A copy of the slot, by which a backlog is read, counts as the slot.
+    """
     deadline = time.monotonic() + patience
-    while (slot := find_slot(connection, place.slot)) is not None and slot.active_pid is not None:
+    while (pid := _reader(connection, place.slot) or _reader(connection, copy_name(place.slot))) is not None:
         if time.monotonic() > deadline:
-            raise slot_active(place, f"process {slot.active_pid} of the server")
+            raise slot_active(place, f"process {pid} of the server")
         time.sleep(0.02)
+
+
+def _reader(connection: Connection, name: str) -> int | None:
+    slot = find_slot(connection, name)
+    return slot.active_pid if slot else None
+
+
+def copy_name(slot: str) -> str:
+    """The name of the slot's temporary copy; names have up to 63 bytes."""
+    return f"{slot[:58]}_copy"
 
 
 def drop_slot(connection: Connection, place: Place) -> None:

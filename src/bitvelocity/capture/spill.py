@@ -1,5 +1,5 @@
-"""Transactions in progress: streamed ahead of their commit, kept as raw frames in one file each, decoded at
-commit.
+"""Transactions that memory should not hold, kept as raw frames in one file each, decoded at commit: those that
+stream ahead of their commit, and those that come whole but are very large.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import CaptureError
 
 from .failures import KEPT
-from .frames import Commit, Segment, StreamAbort, StreamCommit, frame_starts
+from .frames import STREAMED, Commit, Layout, Segment, StreamAbort, StreamCommit, frame_starts
 from .pgoutput import Piece
 
 _SUFFIX = ".frames"
+WHOLE = 0
+"""In place of the id of a transaction that came whole: it is only one at a time, and its BEGIN tells the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Spilled:
     commit: Commit
     aborted: frozenset[int]
     """Its subtransactions that were rolled back."""
+    layout: Layout = STREAMED
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """The frames in pieces of about `size` bytes."""
@@ -37,11 +40,11 @@ class Spilled:
             while chunk := file.read(size):
                 data = bytearray(left)
                 data += chunk
-                starts, end = frame_starts(data)
+                starts, end = frame_starts(data, self.layout)
                 left = bytes(memoryview(data)[end:])
                 if starts:
                     del data[end:]
-                    yield Piece(data, starts)
+                    yield Piece(data, starts, self.layout)
 
     def remove(self) -> None:
         """Forget it: it is durable elsewhere, or will be streamed again."""
@@ -86,7 +89,11 @@ class SpillFolder:
             self._file(event.xid).unlink(missing_ok=True)
             self._at("stream aborted")
 
-    def commit(self, event: StreamCommit) -> Spilled:
+    def abort_whole(self) -> None:
+        """Forget the part of a transaction that will come whole again, from another feed."""
+        self.abort(StreamAbort(WHOLE, WHOLE))
+
+    def commit(self, event: StreamCommit, layout: Layout = STREAMED) -> Spilled:
         """Hand the transaction over. Its file gets a name of its own, as ids may come round again."""
         self._committed += 1
         path = self.path / f"{event.xid}-{self._committed}{_SUFFIX}"
@@ -97,7 +104,8 @@ class SpillFolder:
             else:
                 path.touch()
         self._at("stream committed")
-        return Spilled(path, event.xid, event.commit, frozenset(self._aborted.pop(event.xid, ())))
+        aborted = frozenset(self._aborted.pop(event.xid, ()))
+        return Spilled(path, event.xid, event.commit, aborted, layout)
 
     def close(self) -> None:
         """Remove all files: the source streams unconfirmed transactions again."""

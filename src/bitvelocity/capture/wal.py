@@ -14,8 +14,10 @@ from types import TracebackType
 from bitvelocity.changes import ChangeSet, Passing, Twin, pass_by
 from bitvelocity.errors import CaptureError
 
+from .catchup import CatchUp, backlog, copy_slot
 from .connection import Connection, Wire, connect, open_wire, our_errors
 from .failures import Place, slot_gone
+from .feed import Feed, FeedName, Terms, Traffic
 from .frames import Frames
 from .pgoutput import Relations, Wants
 from .pieces import StreamSet, Totals, plain_set, streamed_set
@@ -46,6 +48,9 @@ class Tuning:
     - `failover`: make the slot one that follows to a standby (PostgreSQL 17 or newer).
     - `patience`: seconds to wait for the slot's last reader to be gone.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
+    - `feed`: `auto` reads a backlog through COPY and goes over to the walsender when level; the others read through
+      one of them only. Where COPY cannot be had (standby, TLS, no free slot), the walsender is read in any case.
+    - `behind`: bytes of WAL that make a backlog.
     - `at`: told of each step that could be the last one of a process that is killed.
     - `detail`: give batches the columns of `DETAIL_FIELDS`, and the transactions themselves.
     """
@@ -55,6 +60,8 @@ class Tuning:
     failover: bool = False
     patience: float = 10.0
     report_every: float = 10.0
+    feed: FeedName = "auto"
+    behind: int = 64 << 20
     at: Passing = pass_by
     detail: bool = False
 
@@ -67,6 +74,8 @@ class SourceStats:
     frames: int = 0
     transactions: int = 0
     rows: int = 0
+    copied: int = 0
+    """Frames of a backlog, read through COPY."""
     streamed: int = 0
     """Transactions that came ahead of their commit, through the spill folder."""
     spilled_bytes: int = 0
@@ -109,7 +118,8 @@ class WalSource:
         self._tuning = tuning or Tuning()
         self._wants = Wants(tuple(messages), self._tuning.detail)
         self._spill_path = spill / re.sub(r"[^a-z0-9_]", "_", slot)
-        self._receiver: Receiver | None = None
+        self._feed: Feed | None = None
+        self._traffic = Traffic()
         self._spill: SpillFolder | None = None
         self._open = ExitStack()
         self._queue: deque[Frames | Spilled] = deque()
@@ -141,16 +151,18 @@ class WalSource:
         A transaction that was streamed ahead of its commit is a change set of its own. Transactions without
         rows or wanted messages only move `seen`.
         """
-        receiver = self._receiver or self._start()
+        feed = self._feed or self._start()
         deadline = time.monotonic() + timeout
         while True:
             self._finish_set()
             if not self._queue:
-                taken = receiver.take(max(0.0, deadline - time.monotonic()))
+                taken = feed.take(max(0.0, deadline - time.monotonic()))
                 self._queue.extend(taken.items)
                 self._sent = taken.sent
             if (change_set := self._next_set()) is None:
-                self._rest(receiver)
+                self._rest(feed)
+                if feed.finished:
+                    feed = self._go_over(feed)
                 if time.monotonic() >= deadline:
                     return
             elif change_set.has_rows:
@@ -160,8 +172,8 @@ class WalSource:
     def confirm(self, lsn: int) -> None:
         """All up to `lsn` (a `Mark.resume`) is durable: the source may forget it."""
         self._confirmed = max(self._confirmed, lsn)
-        if self._receiver is not None:
-            self._receiver.confirm(self._confirmed)
+        if self._feed is not None:
+            self._feed.confirm(self._confirmed)
 
     def _check(self) -> None:
         """Refuse now, and in words, what could never work."""
@@ -190,7 +202,8 @@ class WalSource:
         """
         for _ in range(_ATTEMPTS):
             self._drop_old_slot()
-            keeper = self._connect(replication=True)  # the snapshot lives while this connection is left alone
+            settings = self._tuning.settings
+            keeper = self._connect(replication=True, settings=settings)  # keeps the snapshot while left alone
             slot = create_slot(keeper, self._place, failover=self._tuning.failover)
             self._tuning.at("slot made")
             reader = self._connect()
@@ -213,8 +226,8 @@ class WalSource:
         self._snapshot = None
         self._disconnect()
 
-    def _start(self) -> Receiver:
-        """Ask for the stream; from here on the slot is ours, and so is its folder."""
+    def _start(self) -> Feed:
+        """Ask for the changes; from here on the slot is ours, and so is its folder."""
         self._leave_snapshot()
         if not self._has_position:
             raise CaptureError(
@@ -222,28 +235,71 @@ class WalSource:
                 safe="Nothing was confirmed.",
                 remedy="Iterate `snapshot()` to the end and commit it, then read the tail.",
             )
+        start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
         with our_errors(self._place):
-            plain = self._connect()
-            wait_until_free(plain, self._place, self._tuning.patience)
-            pause = report_interval(plain, self._tuning.report_every)
+            wait_until_free(self._connect(), self._place, self._tuning.patience)
             self._disconnect()
-            wire = self._wire(self._connect(replication=True))
-            start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
-            received = begin_stream(wire, start_statement(self._place, start), self._place)
-        limit, at = self._tuning.limit, self._tuning.at
-        self._spill = SpillFolder(self._spill_path, at)
-        self._receiver = Receiver(
-            wire,
-            self._spill,
-            self._place,
-            limit=limit,
-            report_every=pause,
-            keep_messages=bool(self._wants.messages),
-            at=at,
+            return self._catch_up(max(start, self.seen)) or self._stream(start)
+
+    def _go_over(self, feed: Feed) -> Feed:
+        """We are level: the walsender goes on where COPY has ended."""
+        feed.close()
+        self._disconnect()
+        self._folder().abort_whole()
+        with our_errors(self._place):
+            wait_until_free(self._connect(), self._place, self._tuning.patience)
+            self._disconnect()
+            return self._stream(self.seen)
+
+    def _catch_up(self, start: int) -> Feed | None:
+        """The feed for a backlog, where there is one and COPY can be had."""
+        tuning = self._tuning
+        control = self._connect()
+        waiting = backlog(control, self._place, start) if tuning.feed != "walsender" else -1
+        if waiting < (0 if tuning.feed == "copy" else tuning.behind):
+            self._disconnect()
+            return None
+        copy = copy_slot(self._connect(settings=tuning.settings), control, self._place, start)
+        if copy is None:
+            self._disconnect()
+            return None
+        self._open.callback(copy.wire.close)
+        level = None if tuning.feed == "copy" else tuning.behind // 4
+        feed = CatchUp(
+            copy,
+            self._folder(),
+            terms=self._terms(),
+            traffic=self._traffic,
+            level=level,
+            detail=tuning.detail,
         )
-        self._receiver.confirm(self._confirmed)
-        self._receiver.start(received)
-        return self._receiver
+        return self._begin(feed, b"")
+
+    def _stream(self, start: int) -> Feed:
+        """The walsender, from `start` on."""
+        tuning = self._tuning
+        pause = report_interval(self._connect(), tuning.report_every)
+        self._disconnect()
+        wire = self._wire(self._connect(replication=True, settings=tuning.settings))
+        received = begin_stream(wire, start_statement(self._place, start), self._place)
+        terms = self._terms(report_every=pause)
+        feed = Receiver(wire, self._folder(), self._place, terms=terms, traffic=self._traffic)
+        return self._begin(feed, received)
+
+    def _terms(self, *, report_every: float = 1.0) -> Terms:
+        keep_messages = bool(self._wants.messages)
+        return Terms(self._tuning.limit, report_every, keep_messages, self._tuning.at)
+
+    def _folder(self) -> SpillFolder:
+        """The slot's folder, from the moment on when we hold the slot."""
+        self._spill = self._spill or SpillFolder(self._spill_path, self._tuning.at)
+        return self._spill
+
+    def _begin(self, feed: Receiver, received: bytes | bytearray) -> Feed:
+        self._feed = feed
+        feed.confirm(self._confirmed)
+        feed.start(received)
+        return feed
 
     def _next_set(self) -> StreamSet | None:
         """The first in the queue: all frames in memory up to the next spilled transaction, or that one."""
@@ -267,17 +323,16 @@ class WalSource:
                 self._yielded = current.mark.resume
             self._current = None
 
-    def _rest(self, receiver: Receiver) -> None:
+    def _rest(self, feed: Feed) -> None:
         """Nothing is in flight: the server's end counts as seen, and is confirmed if all else is.
 
         Without that, a quiet database beside a busy one would keep all WAL of the cluster.
         """
         self.seen = max(self.seen, self._sent)
         if self._confirmed >= self._yielded:
-            receiver.confirm(self.seen)
+            feed.confirm(self.seen)
 
-    def _connect(self, *, replication: bool = False) -> Connection:
-        settings = self._tuning.settings if replication else None
+    def _connect(self, *, replication: bool = False, settings: Mapping[str, str] | None = None) -> Connection:
         connection = connect(self._dsn, self._place, replication=replication, settings=settings)
         self._open.callback(connection.close)
         return connection
@@ -294,25 +349,24 @@ class WalSource:
     @property
     def stats(self) -> SourceStats:
         """What was done so far."""
-        receiver, spill, totals = self._receiver, self._spill, self._totals
-        if receiver is None or spill is None:
-            return SourceStats()
+        traffic, totals = self._traffic, self._totals
         return SourceStats(
-            bytes=receiver.bytes,
-            frames=receiver.frames,
+            bytes=traffic.bytes,
+            frames=traffic.frames,
             transactions=totals.transactions,
             rows=totals.rows,
-            streamed=receiver.streamed,
-            spilled_bytes=spill.bytes,
-            ignored_messages=totals.ignored_messages + receiver.stray_messages,
-            receive_cpu=receiver.cpu,
-            held_back=receiver.waited,
+            copied=traffic.copied,
+            streamed=traffic.streamed,
+            spilled_bytes=self._spill.bytes if self._spill else 0,
+            ignored_messages=totals.ignored_messages + traffic.stray_messages,
+            receive_cpu=traffic.cpu,
+            held_back=traffic.waited,
         )
 
     def close(self) -> None:
         """Tell the source what is confirmed and let go of it; what is not confirmed comes again."""
-        if self._receiver is not None:
-            self._receiver.close()
+        if self._feed is not None:
+            self._feed.close()
         if self._spill is not None:
             self._spill.close()
         self._disconnect()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..capture import Tuning, WalSource, identify
+from ..capture import Tuning, WalSource, feed_named, identify
 from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
@@ -113,7 +113,7 @@ class Pipeline:
             has_position=(self._last is not None or settings.snapshot == "never") and not self._readings.recovering,
             start_lsn=max(self._last.position, 0) if self._last else 0,
             messages=(WATERMARK,),
-            tuning=Tuning(at=within(self._at, "capture")),
+            tuning=Tuning(feed=feed_named(settings.feed), at=within(self._at, "capture")),
         )
         self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
         self._followers.connect(dsn)

@@ -18,10 +18,10 @@ import pyarrow as pa
 from bitvelocity.changes import Batch, format_lsn
 from bitvelocity.errors import CaptureError
 
-from ..frames import PAYLOAD
+from ..frames import STREAMED, Layout
 from .buffer import TAIL, Buffer, Flags, Offsets, Strings, letters
 from .context import NOBODY, Context, Contexts, is_context
-from .extras import Stand, Wants, message_batch, old_kinds, row_lsns, transaction_batch, wanted
+from .extras import Stand, Wants, message_batch, old_kinds, transaction_batch, wanted
 from .images import Image, absent_names, fill_unchanged, read_images
 from .relation import Relation, parse_relation
 
@@ -62,13 +62,18 @@ class Carry:
 class Piece:
     """Frames ready to be decoded. Owns `data` from here on."""
 
-    def __init__(self, data: bytearray, starts: array[int]) -> None:
+    def __init__(self, data: bytearray, starts: array[int], layout: Layout = STREAMED) -> None:
+        self.layout = layout
         self.nulls_at = len(data)
         data += _PAD
         self.buffer = Buffer(data)
         self.starts: Index = np.frombuffer(starts, np.int64) if len(starts) else np.zeros(0, np.int64)
-        self.at: Offsets = self.starts + PAYLOAD
+        self.at: Offsets = self.starts + layout.payload
         self.kinds: npt.NDArray[np.uint8] = self.buffer.bytes[self.at]
+
+    def lsns(self, frames: Index) -> Index:
+        """The messages' own LSNs."""
+        return self.buffer.i64(self.starts[frames] + self.layout.lsn)
 
     def has_rows(self) -> bool:
         """Whether there is any row change in it."""
@@ -260,7 +265,7 @@ def _ended(piece: Piece, transactions: _Transactions) -> list[Batch]:
     commits = np.flatnonzero(piece.kinds == _COMMIT)
     if not len(commits):
         return []
-    begin_lsn = np.append(transactions.begin_lsn, row_lsns(piece.buffer, piece.starts[transactions.begins]))
+    begin_lsn = np.append(transactions.begin_lsn, piece.lsns(transactions.begins))
     of = transactions.of_frame[commits]
     return [
         transaction_batch(transactions.stand(begin_lsn[of], of), piece.buffer.i64(piece.at[commits] + 10))
@@ -271,18 +276,18 @@ def _begun(carry: Carry, piece: Piece, first: Index) -> Carry:
     """Where the transaction that is open began: at its BEGIN, or, sent ahead, at the first of its `first` frames."""
     begins = np.flatnonzero(piece.kinds == _BEGIN)
     if len(begins):
-        return replace(carry, begin_lsn=int(row_lsns(piece.buffer, piece.starts[begins[-1:]])[0]))
+        return replace(carry, begin_lsn=int(piece.lsns(begins[-1:])[0]))
     if carry.begin_lsn or not len(first):
         return carry
-    return replace(carry, begin_lsn=int(row_lsns(piece.buffer, piece.starts[first]).min()))
+    return replace(carry, begin_lsn=int(piece.lsns(first).min()))
 
 
 def _shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tuple[int, Relation]]]:
     """The shapes of each table in this piece, each with the frame from which on it holds."""
     shapes = {oid: [(-1, relation)] for oid, relation in relations.items()}
     for number in np.flatnonzero(piece.kinds == _RELATION).tolist():
-        start = int(piece.starts[number])
-        relation = parse_relation(piece.buffer.raw, start, start + PAYLOAD + 1 + wide)
+        sent = piece.starts[number] + piece.layout.sent if piece.layout.sent else None
+        relation = parse_relation(piece.buffer.raw, int(piece.at[number]) + 1 + wide, sent)
         relations[relation.oid] = relation
         known = shapes.setdefault(relation.oid, [])
         if not known or known[-1][1] != relation:
@@ -295,12 +300,14 @@ def _by_relation(
 ) -> Iterator[tuple[Relation, _Rows]]:
     """The rows of each table, one shape at a time, in the order of their first rows."""
     groups: list[tuple[int, Relation, Index]] = []
-    oids = np.unique(rows.oid).tolist()
-    for oid in oids:
-        which = np.flatnonzero(rows.oid == oid)
+    for which in _of_each(rows.oid):
+        oid = int(rows.oid[which[0]])
         if oid not in shapes:
             raise _undescribed(oid, int(rows.lsn[which[0]]))
         versions = shapes[oid]
+        if len(versions) == 1:
+            groups.append((int(which[0]), versions[0][1], which))
+            continue
         bounds = np.searchsorted(rows.frame[which], [start for start, _ in versions[1:]])
         for (_, relation), part in zip(versions, np.split(which, bounds), strict=True):
             if len(part):
@@ -310,6 +317,16 @@ def _by_relation(
         return
     for _, relation, part in sorted(groups, key=lambda group: group[0]):
         yield relation, rows.pick(part)
+
+
+def _of_each(oid: Index) -> list[Index]:
+    """The numbers of each table's rows, in order; by one sort, for there may be a thousand tables."""
+    if not len(oid):
+        return []
+    if (oid == oid[0]).all():
+        return [np.arange(len(oid))]
+    order = np.argsort(oid, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(oid[order])) + 1)
 
 
 def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts, *, detail: bool) -> Batch:
@@ -326,7 +343,7 @@ def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts, *,
         absent_names(after, relation, count),
     ]
     if detail:
-        arrays.append(pa.array(row_lsns(piece.buffer, piece.starts[rows.frame])))
+        arrays.append(pa.array(piece.lsns(rows.frame)))
         arrays.append(old_kinds(piece.buffer, rows.at + 4, _has_old(piece, rows)))
     for images in (after, before):
         arrays += [_column(piece, image, void) for image in images] or [void] * len(relation.columns)

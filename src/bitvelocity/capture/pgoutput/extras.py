@@ -15,8 +15,6 @@ from bitvelocity.changes import AFTER, BEFORE, MESSAGES, SYSTEM_FIELDS, TRANSACT
 from .buffer import Buffer, Flags, Offsets, Strings, letters
 
 _TRANSACTIONAL = 1
-_WAL_START = 6
-"""Offset in a frame of the LSN at which its record stands."""
 _WIDEST = 16
 _ANY = "*"
 
@@ -104,11 +102,6 @@ def _batch(
     names += [side + name for side in (AFTER, BEFORE) for name in columns]
     arrays = [*system, *[void] * (len(SYSTEM_FIELDS) - len(system)), *images, *[void] * len(columns)]
     return Batch(relation, columns, pa.Table.from_arrays(arrays, names=names))
-
-
-def row_lsns(buffer: Buffer, starts: Offsets) -> Offsets:
-    """Where in the WAL the records of the frames at `starts` stand."""
-    return buffer.i64(starts + _WAL_START)
 
 
 def old_kinds(buffer: Buffer, tag: Offsets, has_old: Flags) -> Strings:

@@ -12,8 +12,6 @@ from typing import Literal, cast
 from bitvelocity.changes import AFTER, BEFORE, DETAIL_FIELDS, SYSTEM_COLUMNS, Shape
 
 _COLUMN = Struct(">Ii").unpack_from
-_SENT = 22
-"""Offset of the server's send time in a frame."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Relation:
     modifiers: tuple[int, ...] = ()
     identity: str = "d"
     sent: int = field(default=0, compare=False)
-    """When the server sent this description, by its clock."""
+    """When the server sent this description, by its clock; 0: before all that a walsender sent."""
 
     @property
     def qualified(self) -> str:
@@ -63,8 +61,8 @@ class Relation:
         return json.dumps(names, ensure_ascii=False, separators=(",", ":")) if names else None
 
 
-def parse_relation(frame: bytes | bytearray, start: int, at: int) -> Relation:
-    """The relation that a RELATION message at `at` (its OID) in the frame at `start` describes."""
+def parse_relation(frame: bytes | bytearray, at: int, sent_at: int | None) -> Relation:
+    """The relation that a RELATION message at `at` (its OID) describes; the server's clock stands at `sent_at`."""
     oid = int.from_bytes(frame[at : at + 4], "big")
     schema, at = _text(frame, at + 4)
     table, at = _text(frame, at)
@@ -82,7 +80,7 @@ def parse_relation(frame: bytes | bytearray, start: int, at: int) -> Relation:
         types.append(kind)
         modifiers.append(modifier)
         at += 8
-    sent = int.from_bytes(frame[start + _SENT : start + _SENT + 8], "big")
+    sent = 0 if sent_at is None else int.from_bytes(frame[sent_at : sent_at + 8], "big")
     return Relation(
         oid, schema, table, tuple(columns), tuple(key), tuple(types), tuple(modifiers), identity, sent
     )
