@@ -23,19 +23,20 @@ if TYPE_CHECKING:
         Ref,
     )
     from .oltp.audit import audit
+    from .oltp.audit_asgi import audit_asgi
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Default", "Doc", "Entity", "Index", "Key", "Length", "Numeric", "OneOf", "Partition", "Pattern", "Pii", "Range",
-    "Ref", "audit",
+    "Ref", "audit", "audit_asgi",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".oltp.audit" if name == "audit" else ".contracts", __name__), name)
+    return getattr(import_module(".oltp" if name.startswith("audit") else ".contracts", __name__), name)
 
 
 def __dir__() -> list[str]:

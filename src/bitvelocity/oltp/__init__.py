@@ -3,6 +3,8 @@
 from .adopt import Adoption, Problem, adopt, prepare_capture
 from .apply import AppliedReport, apply
 from .audit import Audit, audit
+from .audit_asgi import audit_asgi
+from .audit_psycopg import AsyncAuditConnection, AuditConnection
 from .audit_sqlalchemy import install as install_audit
 from .binaries import Binaries, find_binaries, installed
 from .checks import Check, check
@@ -16,7 +18,7 @@ from .trail_query import Told, TrailQuery, read_trail
 from .trail_sink import TrailSink
 
 __all__ = [
-    "Adoption", "AppliedReport", "Audit", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
-    "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
+    "Adoption", "AppliedReport", "AsyncAuditConnection", "Audit", "AuditConnection", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
+    "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "audit_asgi", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
     "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail",
 ]  # fmt: skip

@@ -37,11 +37,14 @@ class Context:
     user: str
     correlation_id: str
     source: str | None = None
+    traceparent: str | None = None
 
     @property
     def values(self) -> tuple[str, str, str, str]:
         """The parameters of `EMIT`."""
         message = {"user": self.user, "correlation_id": self.correlation_id, "source": self.source}
+        if self.traceparent:
+            message["traceparent"] = self.traceparent
         return self.user, self.correlation_id, self.source or "", json.dumps(message, ensure_ascii=False)
 
 
@@ -149,7 +152,12 @@ class Audit:
 
 
 def audit(
-    connection: Any = None, *, user: str, correlation_id: str | uuid.UUID | None = None, source: str | None = None
+    connection: Any = None,
+    *,
+    user: str,
+    correlation_id: str | uuid.UUID | None = None,
+    source: str | None = None,
+    traceparent: str | None = None,
 ) -> Audit:
     """Stamp what the block writes with who does it.
 
@@ -157,7 +165,8 @@ def audit(
             connection.execute("update orders set status = 'SHIPPED' where ...")
 
     `connection`: a psycopg connection (sync, or async with `async with`); a SQLAlchemy Session, Connection or Engine,
-    also async ones; None for every engine given to `install`. `correlation_id` is a new UUID when none is given.
+    also async ones; None for every engine given to `install_audit`, and every connection of a class of
+    `audit_psycopg`. `correlation_id` is a new UUID when none is given. `traceparent` is W3C's.
 
     - The context holds for the transaction that is open, to its end. On a psycopg connection in autocommit mode the
       block is a transaction of its own. After a commit inside the block, psycopg's next transaction has no context
@@ -171,7 +180,7 @@ def audit(
     if source and source.startswith(FALLBACK):
         what = f"The source {source!r} would look like a context that nobody gave."
         raise DatabaseError(what, remedy=f"Choose one that does not begin with {FALLBACK}")
-    return Audit(connection, Context(user, str(correlation_id or uuid.uuid4()), source))
+    return Audit(connection, Context(user, str(correlation_id or uuid.uuid4()), source, traceparent))
 
 
 def register(opener: Opener) -> None:

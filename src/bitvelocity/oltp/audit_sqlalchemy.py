@@ -23,6 +23,7 @@ def install(engine: sa.Engine | AsyncEngine) -> None:
     sync = _synchronous(engine)
     for name, listener in (
         ("begin", _on_begin),
+        ("begin_twophase", _on_begin_twophase),
         ("rollback_savepoint", _on_rollback_savepoint),
         ("before_cursor_execute", _on_statement),
     ):
@@ -32,8 +33,22 @@ def install(engine: sa.Engine | AsyncEngine) -> None:
 
 def _on_begin(connection: sa.Connection) -> None:
     connection.info.pop(STALE, None)
-    if contexts := CURRENT.get():
+    contexts = CURRENT.get()
+    if contexts and not _autocommits(connection):
         _emit(connection, contexts[-1])
+
+
+def _on_begin_twophase(connection: sa.Connection, _xid: object) -> None:
+    _on_begin(connection)
+
+
+def _autocommits(connection: sa.Connection) -> bool:
+    """SQLAlchemy's transaction is then in name only, and a context would be one of its own."""
+    try:
+        driver = connection.connection.dbapi_connection
+        return driver is not None and connection.dialect.detect_autocommit_setting(driver)
+    except NotImplementedError:
+        return False
 
 
 def _on_rollback_savepoint(connection: sa.Connection, _name: str | quoted_name, _context: None) -> None:
@@ -112,8 +127,8 @@ def _engines(target: Any) -> list[sa.Engine]:
     if isinstance(target, sa.Connection):
         return [target.engine]
     if isinstance(target, Session):
-        bind = target.get_bind()
-        return [bind if isinstance(bind, sa.Engine) else bind.engine]
+        binds = [target.bind, *getattr(target, "_Session__binds", {}).values()]
+        return [bind if isinstance(bind, sa.Engine) else bind.engine for bind in binds if bind is not None]
     return []
 
 
@@ -121,7 +136,7 @@ def _begun(target: Any) -> sa.Connection | None:
     """The connection of the open transaction, None when there is none yet."""
     if isinstance(target, sa.Connection):
         return target if target.in_transaction() else None
-    if isinstance(target, Session) and target.in_transaction() and target.is_active:
+    if isinstance(target, Session) and target.bind is not None and target.in_transaction() and target.is_active:
         return target.connection()
     return None
 
