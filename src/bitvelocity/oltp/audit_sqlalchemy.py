@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 STALE = "bv.audit.stale"
-"""In `Connection.info`: a savepoint was rolled back, the context goes before the next statement."""
+"""In `Connection.info`: the context goes before the next statement (a savepoint was rolled back)."""
 
 
 def install(engine: sa.Engine | AsyncEngine) -> None:
@@ -39,7 +39,9 @@ def _on_begin(connection: sa.Connection) -> None:
 
 
 def _on_begin_twophase(connection: sa.Connection, _xid: object) -> None:
-    _on_begin(connection)
+    """Before it has begun: the context goes before its first statement."""
+    if CURRENT.get():
+        connection.info[STALE] = True
 
 
 def _autocommits(connection: sa.Connection) -> bool:
