@@ -11,6 +11,7 @@ One UPDATE of all rows of an `orders` table with 12 columns, in one transaction,
 | strict | context, and the statement trigger of `audit_context="strict"`, which asks for it |
 | fallback | plain without `audit(...)`, and the trigger of `audit_context="fallback"`, which tells of the session |
 | ours | a table made by `apply`, whose trigger stamps those three columns, and `audit(...)` |
+| sync trail | context, and `audit_trail="sync"` with `audit_changed_only=True`: one statement trigger |
 | row trigger | plain, and a trigger per row writes old and new values as jsonb into `orders_audit` |
 
 The ways take turns, in another order each round, each on a table of its own that was just rewritten. Reported are the
@@ -30,6 +31,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +40,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection, sql
 
-from bitvelocity.contracts import Default, Entity, Key, Length, Numeric
+from bitvelocity.contracts import Bits, Default, Entity, Key, Length, Numeric
 from bitvelocity.oltp import EmbeddedPostgres, apply, audit, plan
 
 COLUMNS = """
@@ -77,6 +79,23 @@ class BenchOrder(Entity, table="orders_ours", replica_identity="default"):
     status: str
     total_amount: Annotated[Decimal, Numeric(10, 2)]
     currency: Annotated[str, Length(3, fixed=True), Default("'USD'")]
+
+
+class TrailedOrder(Entity, table="orders_trail", replica_identity="default", audit=False, audit_trail="sync", audit_changed_only=True):
+    """The same columns without our stamps, and a trail kept by the statement trigger."""
+
+    order_id: Annotated[UUID, Key(), Default("gen_random_uuid()")]
+    customer_id: UUID
+    status: str
+    total_amount: Annotated[Decimal, Numeric(10, 2)]
+    currency: Annotated[str, Length(3, fixed=True), Default("'USD'")]
+    created_at: Annotated[datetime, Default("now()")]
+    created_by: Annotated[str, Length(255)]
+    updated_at: Annotated[datetime, Default("now()")]
+    updated_by: Annotated[str, Length(255)]
+    version: Annotated[int, Bits(32), Default("1")]
+    deleted_at: datetime | None
+    deleted_by: Annotated[str | None, Length(255)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +141,7 @@ def open_server() -> Iterator[str]:
 
 
 def make_tables(dsn: str) -> None:
-    apply(dsn, plan(dsn, [BenchOrder.spec]))
+    apply(dsn, plan(dsn, [BenchOrder.spec, TrailedOrder.spec]))
     with psycopg.connect(dsn) as connection:
         for table in ("orders_none", "orders_context", "orders_strict", "orders_fallback", "orders_jsonb"):
             connection.execute(sql.SQL("create table {} ({})").format(sql.Identifier(table), sql.SQL(COLUMNS)))
@@ -152,7 +171,7 @@ def refill(dsn: str, way: str, rows: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         with connection.transaction(), audit(connection, user="bench"):
             connection.execute(sql.SQL("truncate {}").format(table))
-        connection.execute("truncate orders_audit")
+        connection.execute("truncate orders_audit, orders_trail_audit")
         with connection.transaction(), audit(connection, user="bench"):
             connection.execute(sql.SQL(FILL).format(table), [rows])
         connection.execute(sql.SQL("vacuum analyze {}").format(table))
@@ -185,6 +204,11 @@ def update_guarded(connection: Connection[Any]) -> None:
         connection.execute(sql.SQL(PLAIN).format(sql.Identifier(TABLES["strict"])))
 
 
+def update_trailed(connection: Connection[Any]) -> None:
+    with audit(connection, user="bench", source="bench"):
+        connection.execute(sql.SQL(PLAIN).format(sql.Identifier(TABLES["sync trail"])))
+
+
 def update_anonymously(connection: Connection[Any]) -> None:
     connection.execute(sql.SQL(PLAIN).format(sql.Identifier(TABLES["fallback"])))
 
@@ -207,11 +231,12 @@ WAYS = {
     "strict": update_guarded,
     "fallback": update_anonymously,
     "ours": update_stamped,
+    "sync trail": update_trailed,
     "row trigger": update_with_row_trigger,
 }
 TABLES = {
     "none": "orders_none", "context": "orders_context", "strict": "orders_strict", "fallback": "orders_fallback",
-    "ours": "orders_ours", "row trigger": "orders_jsonb",
+    "ours": "orders_ours", "sync trail": "orders_trail", "row trigger": "orders_jsonb",
 }  # fmt: skip
 UNITS = {"wall_s": "wall", "cpu_s": "cpu", "wal_mb": "wal_mb"}
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bitvelocity.capture import slot_health
+from bitvelocity.errors import ConnectionLostError
 from bitvelocity.flow import Pipeline, Project, open_project, prepare
 from bitvelocity.flow import followers as followers_module
 from bitvelocity.oltp import audit, connect
@@ -164,5 +165,24 @@ def test_a_trail_in_trouble_stops_nothing_else(
         with connect(database, autocommit=True) as admin:
             admin.execute("alter table hidden rename to counters_audit")
         run_until(pipeline, database, lambda: pipeline.trouble is None)
+        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
+    assert_told_once(database)
+
+
+def test_a_lost_connection_is_for_the_supervisor(database: str, open_folder: Path) -> None:
+    project = project_in(open_folder, database, TRAILED)
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        fill(database)
+        count_up(database, 3)
+        run_until(pipeline, database, lambda: number(database, TOLD) == number(database, COUNTED))
+        end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'bitvelocity audit trail'"
+        assert number(database, end) == 1
+        count_up(database, 3)
+        with pytest.raises(ConnectionLostError):
+            run_until(pipeline, database, lambda: False)
+        count_up(database, 3)
+        pipeline.connect(database)
         run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
     assert_told_once(database)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from ..changes import Batch, ChangeSet, Mark, Sink
+from ..changes import Batch, ChangeSet, Mark, Receipt, Sink
 from ..contracts import EntitySpec
 from ..errors import BitVelocityError
 from ..lakehouse import LakeReader, Watermark, replay
@@ -69,10 +69,10 @@ class Followers:
         for each in self._all:
             each.stage(batch)
 
-    def commit(self, mark: Mark) -> None:
+    def commit(self, mark: Mark) -> tuple[Receipt, ...]:
         """After the lake's own commit, before the source is told that it may forget."""
-        for each in self._all:
-            each.commit(mark)
+        receipts = [each.commit(mark) for each in self._all]
+        return tuple(receipt for receipt in receipts if receipt is not None)
 
     def catch_up(self, published: Watermark | None) -> None:
         """Bring those that are behind nearer to the lake, for about a second."""
@@ -107,11 +107,13 @@ class _Followed:
         if self._level:
             self._try(lambda: self._sink.stage(batch))
 
-    def commit(self, mark: Mark) -> None:
+    def commit(self, mark: Mark) -> Receipt | None:
+        receipts: list[Receipt] = []
         if self._level:
-            self._try(lambda: self._sink.commit(mark))
+            self._try(lambda: receipts.append(self._sink.commit(mark)))
         if not self._level:
             self._fed = max(self._fed, mark.lsn)
+        return receipts[0] if receipts else None
 
     def catch_up(self, published: Watermark | None) -> None:
         if self._level or (self.error and time.monotonic() - self._failed < RETRY_SECONDS):

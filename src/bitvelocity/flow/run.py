@@ -31,6 +31,8 @@ class Step:
     gold: GoldReceipt | None
     seconds: float
     snapshot: bool = False
+    sinks: tuple[Receipt, ...] = ()
+    """Of the sinks beside the lake that were level."""
 
 
 Listener = Callable[[Step], None]
@@ -221,11 +223,11 @@ class Pipeline:
         if snapshot:
             gold = self._gold.build(mark.lsn)
             self._publish(mark, mark.resume)
-        self._followers.commit(mark)
+        sinks = self._followers.commit(mark)
         self._at("sinks level")
         self._source.confirm(mark.resume)
         self._at("confirmed")
-        self._listener(Step(mark, receipt, gold, time.monotonic() - began, snapshot))
+        self._listener(Step(mark, receipt, gold, time.monotonic() - began, snapshot, sinks))
         return mark.rows
 
     def _publish(self, mark: Mark, seen: int) -> None:

@@ -268,7 +268,7 @@ def _project(spec: EntitySpec, stage: str) -> str:
         less = f" - case when part.op = 'UPDATE' and {whole} then {unchanged(spec, old, new)} else '{{}}' end"
     absent = "case when s.absent is null then '{}' else array(select jsonb_array_elements_text(s.absent)) end"
     return f"""{target_sql(spec)}
-    select {", ".join(key)}, part.op, s.at, s.who,
+    select {", ".join(key)}, part.op, coalesce(s.at, now()), s.who,
            case when part.op in ('UPDATE', 'DELETE') and {whole} then to_jsonb(old_row){less}
                 when part.op = 'DELETE' then {key_json(spec, old)} end,
            case when part.op in ('INSERT', 'UPDATE') then to_jsonb(new_row) - {absent}{less} end,
