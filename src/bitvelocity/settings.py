@@ -51,6 +51,13 @@ class CaptureSettings:
     feed: str = "auto"
     """`auto`: a backlog is read through COPY, then the walsender goes on. `walsender`, `copy`: only so; where COPY cannot
     be had (standby, TLS, no free replication slot) it is the walsender in any case."""
+    failover: bool = False
+    """PostgreSQL 17 or newer: make the slot one that follows to the standby, so that capture goes on after a failover."""
+    primary: str = ""
+    """When [database] dsn is a standby: the DSN of its primary, for what a standby cannot do (apply, heartbeats, and the
+    snapshot of running transactions that a new slot waits for)."""
+    heartbeat_seconds: int = 0
+    """Write a logical message this often, and measure how long the lake takes to pass it; 0 writes none."""
     warn_retained_mb: int = 1024
     """WAL that the source keeps for the slot, in MB: from here on `status` and `doctor` warn."""
     bad_retained_mb: int = 16_384
@@ -137,6 +144,7 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] cycle_ms": (capture.cycle_ms, range(60_001).__contains__, "Give milliseconds, from 0 to 60000."),
         "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, f"Write one of: {', '.join(SNAPSHOTS)}."),
         "[capture] feed": (capture.feed, FEEDS.__contains__, f"Write one of: {', '.join(FEEDS)}."),
+        "[capture] heartbeat_seconds": (capture.heartbeat_seconds, range(86_401).__contains__, "Give seconds, or 0 for none."),
         **{
             f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")
             for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")

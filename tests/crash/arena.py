@@ -122,6 +122,12 @@ class Arena:
             return True
         return False
 
+    def move(self, dsn: str) -> None:
+        """The database is elsewhere now."""
+        self.dsn = self.witness.dsn = dsn
+        self.workload.close()
+        self.workload = self.workload.elsewhere(dsn)
+
     def judge(self) -> Finding:
         """Come level and compare everything."""
         return judge(self.project, self.witness, self.run().check)

@@ -85,10 +85,15 @@ class Workload:
     def close(self) -> None:
         self._connection.close()
 
-    def reconnect(self) -> None:
-        """After a restart of the server."""
-        self._connection.close()
-        self._connection = connect(self._dsn, autocommit=True, application_name="workload")
+    def elsewhere(self, dsn: str) -> Workload:
+        """The same, going on in another place."""
+        other = Workload(dsn)
+        other._ids = self._ids
+        return other
+
+    def insert_many(self) -> None:
+        """One statement, many rows."""
+        self._fill(40)
 
     def round(self) -> None:
         """Every act once."""
@@ -101,10 +106,6 @@ class Workload:
         with self._connection.cursor().copy("copy items from stdin") as copy:
             for number in range(first, first + 80):
                 copy.write_row((number, None if number % 9 == 0 else f"bin\t{number % 5}\n", number % 100))
-
-    def _insert_many(self) -> None:
-        """One statement, many rows."""
-        self._fill(40)
 
     def _move_keys(self) -> None:
         """Updates of the key: the old row goes, a new one comes, at one position."""
@@ -211,7 +212,7 @@ Act = Callable[[Workload], Any]
 ACTS: dict[str, Act] = {
     "truncate": Workload._empty,
     "copy": Workload._copy,
-    "multi-row insert": Workload._insert_many,
+    "multi-row insert": Workload.insert_many,
     "key updates": Workload._move_keys,
     "several tables": Workload._several_tables,
     "partition moves": Workload._move_partitions,

@@ -3,7 +3,7 @@
 from .export import Export, export_tables
 from .feed import feed_named
 from .health import SlotHealth, Thresholds, slot_health
-from .identity import Identity, identify
+from .identity import Identity, check_history, identify
 from .wal import SourceStats, Tuning, WalSource
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Thresholds",
     "Tuning",
     "WalSource",
+    "check_history",
     "export_tables",
     "feed_named",
     "identify",

@@ -16,6 +16,7 @@ from ..contracts import EntitySpec
 from ..errors import DatabaseError
 from .connection import Connection, connect
 from .failures import Place
+from .prompt import prompting
 
 _PLACE = Place("of a reconciliation", "")
 _MARKER = """
@@ -34,7 +35,7 @@ class Export:
     files: Mapping[str, Path]
 
 
-def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path) -> Export:
+def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path, *, primary: str = "") -> Export:
     """Copy the tables of `specs` into `folder`, all at one position, without locks.
 
     CSV as PostgreSQL writes it (text values as the stream prints them; an empty field is NULL, `""` is an empty
@@ -42,7 +43,7 @@ def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path) -> Export
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _snapshot(dsn) as (lsn, name), connect(dsn, _PLACE) as connection:
+        with _snapshot(dsn, primary) as (lsn, name), connect(dsn, _PLACE) as connection:
             _enter(connection, name)
             files = {spec.name: _copy(connection, spec, folder / f"{spec.name}.csv") for spec in specs}
         with connect(dsn, _PLACE) as connection:
@@ -57,14 +58,12 @@ def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path) -> Export
 
 
 @contextmanager
-def _snapshot(dsn: str) -> Iterator[tuple[int, str]]:
+def _snapshot(dsn: str, primary: str) -> Iterator[tuple[int, str]]:
     """A snapshot that stands exactly at an LSN: what a logical slot exports when it is made."""
     with connect(dsn, _PLACE, replication=True) as connection:
-        row = connection.execute(
-            sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')").format(
-                sql.Identifier(f"bv_export_{os.getpid()}")
-            )
-        ).fetchone()
+        statement = sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')")
+        with prompting(primary, connection, _PLACE):
+            row = connection.execute(statement.format(sql.Identifier(f"bv_export_{os.getpid()}"))).fetchone()
         if row is None:
             raise DatabaseError("The server made no snapshot.")
         yield parse_lsn(row[1]), row[2]

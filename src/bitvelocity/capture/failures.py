@@ -102,6 +102,49 @@ def slot_foreign(place: Place, found: str) -> CaptureError:
     )
 
 
+def slot_synced(place: Place) -> CaptureError:
+    """The slot is the standby's copy of the primary's."""
+    return CaptureError(
+        f'The replication slot "{place.slot}" is a copy that this standby keeps of the primary\'s, and cannot be read here.',
+        safe=KEPT,
+        remedy="Point [database] dsn at the primary (host=first,second target_session_attrs=read-write), or promote this "
+        "server, or give the reader of the standby a slot of its own name.",
+        code="SlotSynced",
+    )
+
+
+def standby_too_old(major: int) -> CaptureError:
+    """A standby of a version that cannot decode."""
+    return CaptureError(
+        f"The server is a standby, and PostgreSQL {major} cannot read changes on one; 16 is the first that can.",
+        safe="Nothing was touched.",
+        remedy="Set [database] dsn to the primary, or upgrade.",
+        code="Standby",
+    )
+
+
+def failover_too_old() -> CaptureError:
+    """A server that has no failover slots."""
+    return CaptureError(
+        "Failover slots exist from PostgreSQL 17 on.",
+        safe="Nothing was touched.",
+        remedy="Set [capture] failover = false, or upgrade the server.",
+        code="Failover",
+    )
+
+
+def source_behind(end: str, position: str) -> CaptureError:
+    """The source ends before what the lake has."""
+    return CaptureError(
+        f"The source's WAL ends at {end}: it does not know of commits that the lake has.",
+        position=position,
+        safe="Nothing was read or written.",
+        remedy="After a failover: a standby took over that had not received them. Bring the old primary back, or: "
+        "bitvelocity recover --other-timeline. So that it does not happen again, set synchronized_standby_slots.",
+        code="SourceBehind",
+    )
+
+
 def publication_missing(place: Place) -> CaptureError:
     """The publication is not in this database."""
     return CaptureError(

@@ -12,10 +12,21 @@ from bitvelocity.changes import parse_lsn
 from bitvelocity.errors import CaptureError
 
 from .connection import Connection
-from .failures import Place, publication_missing, slot_active, slot_foreign, slot_invalid, wal_level_low
+from .failures import (
+    Place,
+    failover_too_old,
+    publication_missing,
+    slot_active,
+    slot_foreign,
+    slot_invalid,
+    slot_synced,
+    standby_too_old,
+    wal_level_low,
+)
 
 _FACTS = "select to_jsonb(s), current_database() from pg_replication_slots s where slot_name = %s"
 _FAILOVER_SINCE = 170_000
+_STANDBY_SINCE = 160_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,10 @@ class Slot:
     wal_status: str | None
     safe_wal_size: int | None
     invalidation_reason: str | None
+    failover: bool = False
+    """It follows to the standby."""
+    synced: bool = False
+    """It was copied from the primary."""
 
 
 def find_slot(connection: Connection, name: str) -> Slot | None:
@@ -53,11 +68,21 @@ def _slot(facts: dict[str, Any]) -> Slot:
         wal_status=facts.get("wal_status"),
         safe_wal_size=facts.get("safe_wal_size"),
         invalidation_reason=reason,
+        failover=bool(facts.get("failover")),
+        synced=bool(facts.get("synced")),
     )
+
+
+def in_recovery(connection: Connection) -> bool:
+    """The server is a standby, or still on its way up."""
+    row = connection.execute("select pg_is_in_recovery()").fetchone()
+    return bool(row and row[0])
 
 
 def check_source(connection: Connection, place: Place) -> None:
     """Refuse early, and in words, what START_REPLICATION would refuse late."""
+    if connection.info.server_version < _STANDBY_SINCE and in_recovery(connection):
+        raise standby_too_old(connection.info.server_version // 10_000)
     level = connection.execute(
         "select setting from pg_settings where name in ('wal_level', 'effective_wal_level') order by name"
     ).fetchone()
@@ -84,6 +109,8 @@ def check_slot(connection: Connection, slot: Slot, place: Place) -> None:
     check_ours(connection, slot, place)
     if slot.invalidation_reason:
         raise slot_invalid(place, slot.invalidation_reason)
+    if slot.synced and in_recovery(connection):
+        raise slot_synced(place)
 
 
 def check_ours(connection: Connection, slot: Slot, place: Place) -> None:
@@ -143,12 +170,8 @@ def create_slot(replication: Connection, place: Place, *, failover: bool) -> New
 
     PostgreSQL waits here for all transactions that are running to end.
     """
-    if failover and replication.info.server_version < _FAILOVER_SINCE:
-        raise CaptureError(
-            "Failover slots exist from PostgreSQL 17 on.",
-            safe="Nothing was touched.",
-            remedy="Leave `failover` off, or upgrade the server.",
-        )
+    if failover:
+        _require_failover(replication)
     options = sql.SQL("SNAPSHOT 'export', FAILOVER true" if failover else "SNAPSHOT 'export'")
     statement = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput ({})").format(
         sql.Identifier(place.slot), options
@@ -156,6 +179,19 @@ def create_slot(replication: Connection, place: Place, *, failover: bool) -> New
     row = replication.execute(statement).fetchone()
     assert row is not None  # the command has always one row
     return NewSlot(parse_lsn(row[1]), row[2])
+
+
+def set_failover(replication: Connection, place: Place, *, wanted: bool) -> None:
+    """Let the slot follow to the standby from now on, or no longer. Nobody may be reading it."""
+    if wanted:
+        _require_failover(replication)
+    statement = sql.SQL("ALTER_REPLICATION_SLOT {} (FAILOVER {})")
+    replication.execute(statement.format(sql.Identifier(place.slot), sql.SQL(str(wanted).lower())))
+
+
+def _require_failover(connection: Connection) -> None:
+    if connection.info.server_version < _FAILOVER_SINCE:
+        raise failover_too_old()
 
 
 def start_statement(place: Place, start: int) -> bytes:

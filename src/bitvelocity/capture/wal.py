@@ -21,6 +21,7 @@ from .feed import Feed, FeedName, Terms, Traffic
 from .frames import Frames
 from .pgoutput import Relations, Wants
 from .pieces import StreamSet, Totals, plain_set, streamed_set
+from .prompt import prompting
 from .receive import Receiver, begin_stream
 from .slot import (
     check_ours,
@@ -30,6 +31,7 @@ from .slot import (
     drop_slot,
     find_slot,
     report_interval,
+    set_failover,
     start_statement,
     wait_until_free,
 )
@@ -45,7 +47,8 @@ class Tuning:
 
     - `limit`: bytes of frames held in memory before reading stops until the consumer has taken some.
     - `settings`: server settings of the streaming session, `{"logical_decoding_work_mem": "256MB"}`.
-    - `failover`: make the slot one that follows to a standby (PostgreSQL 17 or newer).
+    - `failover`: the slot is to follow to a standby (PostgreSQL 17 or newer), or no longer; None leaves it as it is.
+    - `primary`: when the source is a standby, the DSN of its primary: a new slot waits for a word from there.
     - `patience`: seconds to wait for the slot's last reader to be gone.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
     - `feed`: `auto` reads a backlog through COPY and goes over to the walsender when level; the others read through
@@ -57,7 +60,8 @@ class Tuning:
 
     limit: int = 48 << 20
     settings: Mapping[str, str] = field(default_factory=dict)
-    failover: bool = False
+    failover: bool | None = None
+    primary: str = ""
     patience: float = 10.0
     report_every: float = 10.0
     feed: FeedName = "auto"
@@ -204,7 +208,8 @@ class WalSource:
             self._drop_old_slot()
             settings = self._tuning.settings
             keeper = self._connect(replication=True, settings=settings)  # keeps the snapshot while left alone
-            slot = create_slot(keeper, self._place, failover=self._tuning.failover)
+            with prompting(self._tuning.primary, keeper, self._place):
+                slot = create_slot(keeper, self._place, failover=bool(self._tuning.failover))
             self._tuning.at("slot made")
             reader = self._connect()
             wire = self._wire(reader)
@@ -278,9 +283,13 @@ class WalSource:
     def _stream(self, start: int) -> Feed:
         """The walsender, from `start` on."""
         tuning = self._tuning
-        pause = report_interval(self._connect(), tuning.report_every)
+        plain = self._connect()
+        pause, slot = report_interval(plain, tuning.report_every), find_slot(plain, self._place.slot)
         self._disconnect()
-        wire = self._wire(self._connect(replication=True, settings=tuning.settings))
+        stream = self._connect(replication=True, settings=tuning.settings)
+        if slot is not None and tuning.failover not in (None, slot.failover):
+            set_failover(stream, self._place, wanted=bool(tuning.failover))
+        wire = self._wire(stream)
         received = begin_stream(wire, start_statement(self._place, start), self._place)
         terms = self._terms(report_every=pause)
         feed = Receiver(wire, self._folder(), self._place, terms=terms, traffic=self._traffic)

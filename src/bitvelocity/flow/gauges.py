@@ -31,6 +31,9 @@ def _samples(found: Status) -> Iterator[Sample]:
     yield "level", "gauge", "1 when all that the source had committed is in the lake.", {}, float(found.level)
     if found.freshness_seconds is not None:
         yield "freshness_seconds", "gauge", "Age of what readers see.", {}, found.freshness_seconds
+    if found.heartbeat_seconds is not None:
+        about = "How long the last heartbeat took from the source to the lake."
+        yield "heartbeat_seconds", "gauge", about, {}, found.heartbeat_seconds
     if found.watermark:
         yield "position_bytes", "gauge", "Commit LSN that readers see.", {}, float(found.watermark.position)
         yield "gold_position_bytes", "gauge", "Commit LSN that gold stands at.", {}, float(found.watermark.gold_position)

@@ -60,7 +60,7 @@ def prove(project: Project, database: Database, check: Check, say: Say = lambda 
     try:
         wait_until(project, 0, check)  # a first snapshot that came after the copy would look as if all were missing
         say("Copying the source at one position")
-        export = export_tables(database.dsn, keyed, folder)
+        export = export_tables(database.dsn, keyed, folder, primary=project.settings.capture.primary)
         say(f"Waiting for the lake to pass {format_lsn(export.lsn)}")
         wait_until(project, export.marker, check)
         entities, models = _compare(project, export, say)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..capture import Tuning, WalSource, feed_named, identify
+from ..capture import Tuning, WalSource, check_history, feed_named, identify
 from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
@@ -115,11 +115,18 @@ class Pipeline:
             has_position=(self._last is not None or settings.snapshot == "never") and not self._readings.recovering,
             start_lsn=max(self._last.position, 0) if self._last else 0,
             messages=(WATERMARK,),
-            tuning=Tuning(feed=feed_named(settings.feed), at=within(self._at, "capture")),
+            tuning=Tuning(
+                feed=feed_named(settings.feed),
+                failover=settings.failover or None,
+                primary=settings.primary,
+                at=within(self._at, "capture"),
+            ),
         )
         self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
         self._followers.connect(dsn)
-        self._readings.tell_source(identify(dsn))
+        identity = identify(dsn)
+        check_history(identity, self.furthest)
+        self._readings.tell_source(identity)
 
     def _disconnect(self) -> None:
         if self._open is not None:
@@ -159,6 +166,11 @@ class Pipeline:
                 found += change_set.found if isinstance(change_set, DifferenceSet) else ()
         self._readings.tell_recovering(recovering=False)
         return tuple(found)
+
+    @property
+    def seen(self) -> int:
+        """Up to here nothing of the source is missing, silence included; all of it was applied when `step` came back."""
+        return self._open.seen if self._open is not None else 0
 
     @property
     def furthest(self) -> int:

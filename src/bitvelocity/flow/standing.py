@@ -15,6 +15,7 @@ from ..serving import TableSize, table_sizes
 from .beat import read_beat
 from .database import running_database
 from .project import Project
+from .pulse import read_pulse
 from .reading import open_reader
 from .slots import health_of_slot
 
@@ -41,6 +42,8 @@ class Status:
     tables: tuple[TableSize, ...]
     kept: tuple[Kept, ...]
     notes: tuple[str, ...]
+    heartbeat_seconds: float | None = None
+    """How long the last heartbeat took from the source to the lake; None without heartbeats."""
     level: bool = False
     """All that the source had committed when it was asked is in the lake."""
 
@@ -59,6 +62,7 @@ class Status:
             "position": format_lsn(mark.position) if mark else None,
             "gold_level": mark.gold_position == mark.position if mark else None,
             "level": self.level,
+            "heartbeat_seconds": self.heartbeat_seconds,
             "freshness_seconds": self.freshness_seconds,
             "tables": [asdict(table) for table in self.tables],
             "models": [asdict(kept) for kept in self.kept],
@@ -78,7 +82,7 @@ def status(project: Project) -> Status:
     else:
         tables = _tables(project)
         notes += _texts(project)
-    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), level=level and mark is not None)
+    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), level and mark is not None)
 
 
 def _texts(project: Project) -> list[str]:

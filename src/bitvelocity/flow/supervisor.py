@@ -11,6 +11,7 @@ from ..lakehouse import Care
 from .database import Database
 from .golden import RETRY_SECONDS
 from .project import Project
+from .pulse import Pulse
 from .run import Listener, Pipeline
 from .tend import Tender
 
@@ -41,7 +42,7 @@ def supervise(
     with Pipeline(project, listener, care=care, at=at) as pipeline:
         trouble = trouble or (lambda *_: None)
         runner = _Runner(pipeline, database, stop, trouble)
-        tender = Tender(project, trouble)
+        tender, pulse = Tender(project, trouble), Pulse(project, trouble)
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)
@@ -49,7 +50,9 @@ def supervise(
         while not stop.is_set():
             runner.do(lambda: pipeline.step(POLL_SECONDS))
             told = _tell(pipeline.trouble, told, trouble)
-            tender.tend(runner.dsn)
+            pulse.note(pipeline.seen)
+            pulse.beat(runner.dsn)
+            tender.tend(project.settings.capture.primary or runner.dsn)
         pipeline.finish()
 
 

@@ -10,6 +10,7 @@ from .binaries import Binaries, find_binaries, installed
 from .checks import Check, check
 from .connect import connect, describe, has_password
 from .embedded import EmbeddedPostgres, attach
+from .heartbeat import beat_once
 from .partitions import ensure_partitions, expire_partitions
 from .plan import Plan, plan
 from .process import Server
@@ -19,6 +20,6 @@ from .trail_sink import TrailSink
 
 __all__ = [
     "Adoption", "AppliedReport", "AsyncAuditConnection", "Audit", "AuditConnection", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
-    "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "audit_asgi", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
+    "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "audit_asgi", "beat_once", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
     "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail",
 ]  # fmt: skip
