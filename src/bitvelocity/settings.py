@@ -43,6 +43,8 @@ class DatabaseSettings:
 class CaptureSettings:
     slot: str = "bitvelocity"
     publication: str = "bitvelocity"
+    ddl_markers: bool = True
+    """Of managed databases: an event trigger tells the stream of each change of a table, where the role may make one."""
     cycle_ms: int = 25
     """Shortest time between two commits to the lake while the stream is level: freshness against CPU."""
     snapshot: str = "initial"

@@ -93,7 +93,7 @@ class Batch:
     """Source column names, in the source's order; `data` has `after_` and `before_` of each."""
     data: pa.Table
     shape: Shape | None = None
-    """Known of rows from the stream."""
+    """What the source says of these columns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+from ..changes import format_lsn
 from ..errors import BitVelocityError
-from ..lakehouse import read_watermark
+from ..lakehouse import mismatches, read_watermark
 from ..oltp import find_binaries
 from ..oltp.checks import Check, Wanted, bad, fine, look
 from .database import Database, running_database
@@ -28,6 +29,7 @@ def diagnose(start: Path) -> list[Check]:
     if project.embedded:
         checks.append(_programs())
     database = running_database(project)
+    checks += _shapes(project)
     if database is None:
         return [*checks, fine("source", "the embedded PostgreSQL is not running (bitvelocity up starts it)")]
     return [*checks, *_source(project, database), _slot(project, database)]
@@ -63,6 +65,14 @@ def _source(project: Project, database: Database) -> list[Check]:
         return look(database.dsn, wanted)
     except BitVelocityError as error:
         return [_failed("source", error)]
+
+
+def _shapes(project: Project) -> list[Check]:
+    """Tables that were altered while their entities were not."""
+    return [
+        Check("entities", "warn", f"{item.entity}: {item.what} (since {format_lsn(item.lsn)})", item.remedy)
+        for item in mismatches(project.lake, project.specs)
+    ]
 
 
 def _has_begun(project: Project) -> bool:

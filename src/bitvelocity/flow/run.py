@@ -13,7 +13,7 @@ from ..capture import Tuning, WalSource, check_history, feed_named, identify
 from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
-from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
+from ..lakehouse import MARKER, Care, GoldReceipt, Lake, Watermark, publish
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
 from .project import Project
@@ -114,7 +114,7 @@ class Pipeline:
             spill=self._project.lake / ".spill",
             has_position=(self._last is not None or settings.snapshot == "never") and not self._readings.recovering,
             start_lsn=max(self._last.position, 0) if self._last else 0,
-            messages=(WATERMARK,),
+            messages=(WATERMARK, MARKER),
             tuning=Tuning(
                 feed=feed_named(settings.feed),
                 failover=settings.failover or None,

@@ -9,7 +9,7 @@ from typing import Any
 from ..capture import SlotHealth
 from ..changes import format_lsn
 from ..errors import BitVelocityError
-from ..lakehouse import Watermark, kept_as_text, read_watermark
+from ..lakehouse import Watermark, kept_as_text, mismatches, read_watermark
 from ..lakehouse.gold import plan_models
 from ..serving import TableSize, table_sizes
 from .beat import read_beat
@@ -81,7 +81,7 @@ def status(project: Project) -> Status:
         notes.append("The lake has nothing yet: bitvelocity up")
     else:
         tables = _tables(project)
-        notes += _texts(project)
+        notes += [*_texts(project), *_altered(project)]
     return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), level and mark is not None)
 
 
@@ -91,6 +91,12 @@ def _texts(project: Project) -> list[str]:
         f"silver.{entity}.{column} is text, as an earlier version stored it; bitvelocity rebuild {entity} makes it {kind}."
         for entity, column, kind in kept_as_text(project.lake, project.specs)
     ]
+
+
+def _altered(project: Project) -> list[str]:
+    """Where a table was altered and its entity was not."""
+    found = mismatches(project.lake, project.specs)
+    return [f"{item.entity}: {item.what} (since {format_lsn(item.lsn)}). {item.remedy}" for item in found]
 
 
 def _kept(project: Project) -> tuple[Kept, ...]:

@@ -5,10 +5,12 @@ from .gold import Gold, GoldReceipt, Model, load_models
 from .gold.verify import ModelVerdict
 from .lake import Lake
 from .layers import Layers
+from .matching import Mismatch, mismatches
 from .reading import LakeReader
 from .rebuild import Rebuilt, rebuild
 from .reconcile import EntityVerdict, compare_gold, compare_silver
 from .replaying import replay
+from .shapes import MARKER, stored_shapes
 from .silver import Changed
 from .stored import Outdated, as_stored, kept_as_text, outdated
 from .table import DataFile, Staged, Table
@@ -17,7 +19,36 @@ from .views import event_id
 from .watermark import Watermark, publish, read_watermark
 
 __all__ = [
-    "Care", "Changed", "DataFile", "EntityVerdict", "Gold", "GoldReceipt", "Lake", "LakeReader", "Layers", "LocalTable", "Model",
-    "ModelVerdict", "Outdated", "Rebuilt", "Staged", "Table", "Watermark", "as_stored", "compare_gold", "compare_silver",
-    "event_id", "kept_as_text", "load_models", "outdated", "publish", "read_watermark", "rebuild", "replay",
+    "MARKER",
+    "Care",
+    "Changed",
+    "DataFile",
+    "EntityVerdict",
+    "Gold",
+    "GoldReceipt",
+    "Lake",
+    "LakeReader",
+    "Layers",
+    "LocalTable",
+    "Mismatch",
+    "Model",
+    "ModelVerdict",
+    "Outdated",
+    "Rebuilt",
+    "Staged",
+    "Table",
+    "Watermark",
+    "as_stored",
+    "compare_gold",
+    "compare_silver",
+    "event_id",
+    "kept_as_text",
+    "load_models",
+    "mismatches",
+    "outdated",
+    "publish",
+    "read_watermark",
+    "rebuild",
+    "replay",
+    "stored_shapes",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from .bronze import Bronze, repeating
 from .delta import LocalTable
 from .layers import connect
 from .lease import Lease
+from .shapes import Shapes
 from .silver import SCRATCH, Changed, Silver
 from .stored import as_stored
 from .twin import Held, SilverTwin
@@ -56,6 +57,7 @@ class Lake:
                 for spec in specs
                 if spec.key
             }
+            self._shapes = Shapes(self._root, specs, sync=sync, at=within(at, "shapes"))
             if self.watermark is None:
                 self._begin_anew()
         except BaseException:
@@ -78,12 +80,14 @@ class Lake:
 
     def stage(self, batch: Batch) -> None:
         """Write a batch to files that nobody sees. A relation without a spec is counted, not kept."""
-        entity = self._by_relation.get(batch.relation)
-        if entity is None and not is_table(batch.relation):
+        if not is_table(batch.relation):
+            self._shapes.mark(batch)
             return
+        entity = self._shapes.entity_of(batch)
         if entity is None:
             self._refused[batch.relation] += batch.data.num_rows
             return
+        self._shapes.note(entity, batch)
         self._measure(entity, batch)
         began = time.perf_counter()
         self._taken[entity] += self._bronze[entity].stage(batch)
@@ -103,6 +107,7 @@ class Lake:
         for bronze in self._bronze.values():
             bronze.commit(mark.lsn)
         changes = {name: silver.commit(mark.lsn) for name, silver in self._silver.items()}
+        self._shapes.commit(mark.lsn)
         self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
         self._position = max(self._position, mark.lsn)
         between = time.perf_counter()
@@ -127,6 +132,7 @@ class Lake:
             bronze.rollback()
         for silver in self._silver.values():
             silver.rollback()
+        self._shapes.rollback()
         self._forget()
 
     def versions(self, hidden: Collection[str] = ()) -> dict[str, int]:
@@ -182,6 +188,7 @@ class Lake:
         for silver in self._silver.values():
             yield silver.layers.log
             yield silver.layers.base
+        yield self._shapes.table
 
     def _maintain(self) -> None:
         for bronze in self._bronze.values():

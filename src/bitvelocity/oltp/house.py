@@ -28,6 +28,7 @@ SIGNATURES = {
     "context_fallback": "()",
     "uuid7_floor": "(timestamptz)",
     "uuidv7": "()",
+    "mark_ddl": "()",
     "ensure_partitions": "(regclass, text, timestamptz, timestamptz)",
     "expire_partitions": "(regclass, timestamptz)",
 }

@@ -20,6 +20,7 @@ from .catalog import Catalog, read_catalog
 from .connect import connect
 from .failures import explained
 from .house import State, house_steps, read_state, role_steps
+from .markers import marker_steps
 from .publish import PUBLICATION, publication_steps
 from .shadow import SEARCH_PATH, Wanted, wanted_tables
 from .steps import Refused, Step
@@ -56,7 +57,8 @@ class Plan:
 
 
 def plan(
-    dsn: str, specs: Sequence[EntitySpec], *, allow_destructive: bool = False, publication: str = PUBLICATION
+    dsn: str, specs: Sequence[EntitySpec], *, allow_destructive: bool = False, publication: str = PUBLICATION,
+    ddl_markers: bool = True,
 ) -> Plan:
     """Compare the database with the entities. Changes nothing.
 
@@ -68,6 +70,7 @@ def plan(
     with connect(dsn) as connection:
         try:
             found = _compare(connection, managed, specs, allow_destructive=allow_destructive, publication=publication)
+            found += marker_steps(connection, managed, wanted=ddl_markers)
         except psycopg.Error as error:
             raise explained(error, doing="Comparing the entities with the database") from error
         finally:

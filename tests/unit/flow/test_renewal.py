@@ -9,24 +9,36 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bitvelocity.changes import SYSTEM_FIELDS, Batch, Mark
+from bitvelocity.changes import SYSTEM_FIELDS, Batch, Mark, Shape
 from bitvelocity.contracts import Column, EntitySpec, Type
 from bitvelocity.errors import LakeError
-from bitvelocity.flow import Project, open_project, rebuild_silver, renew_silver, status
+from bitvelocity.flow import Project, diagnose, open_project, rebuild_silver, renew_silver, status
 from bitvelocity.lakehouse import Lake, Watermark, publish
 
 
-def write(lake: Path, spec: EntitySpec, **values: str) -> None:
+def write(lake: Path, spec: EntitySpec, shape: Shape | None = None, **values: str) -> None:
     """One row, in a lake of its own process."""
     system = {name: pa.array([None], kind) for name, kind in SYSTEM_FIELDS}
     given = {"_op": pa.array(["c"]), "_lsn": pa.array([1]), "_ordinal": pa.array([0], pa.int32())}
     after = {f"after_{name}": pa.array([values.get(name)]) for name in spec.by_name}
     before = {f"before_{name}": pa.array([None], pa.string()) for name in spec.by_name}
     writer = Lake(lake, [spec], sync=False)
-    writer.stage(Batch(spec.qualified, tuple(spec.by_name), pa.table({**system, **given, **after, **before})))
+    writer.stage(Batch(spec.qualified, tuple(spec.by_name), pa.table({**system, **given, **after, **before}), shape))
     writer.commit(Mark(1, 1))
     publish(lake, Watermark(position=1, resume=1, tables=writer.versions()), sync=False)
     writer.close()
+
+
+def test_an_altered_table_is_told_by_status_and_doctor(make_project: Callable[[str], Project]) -> None:
+    project = make_project("")
+    shown = with_tags(project.specs[0], Type("text"))
+    write(project.lake, shown, Shape(7, (20, 25, 25), (-1, -1, -1), (True, False, False), "d"), id="1", name="a", tags="x")
+    what = "things: public.things has a column tags that the entity does not know: only bronze keeps it (since 0/1)"
+    assert any(note.startswith(what) and "bitvelocity snapshot start things" in note for note in status(project).notes)
+    (check,) = [check for check in diagnose(project.root) if check.name == "entities"]
+    assert (check.state, check.what) == ("warn", what)
+    declare(project, "tags: str | None")
+    assert not [check for check in diagnose(project.root) if check.name == "entities"]
 
 
 def with_tags(spec: EntitySpec, kind: Type) -> EntitySpec:

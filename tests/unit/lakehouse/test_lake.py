@@ -148,7 +148,7 @@ def test_a_receipt_counts_rows_and_what_was_refused(
     receipt = lake.commit(Mark(1, 1))
     assert receipt.rows_in == {"items": 2}
     assert receipt.rows_refused == {"public.other": 1}
-    assert receipt.versions == {"bronze/items": 1, "silver/items_changes": 1, "silver/items": 0}
+    assert receipt.versions == {"bronze/items": 1, "silver/items_changes": 1, "silver/items": 0, "bronze/_shapes": 0}
     assert lake.commit(Mark(2, 2)).rows_in == {}
     lake.close()
 
@@ -158,7 +158,7 @@ def test_an_entity_without_a_key_is_in_bronze_only(
 ) -> None:
     lake = Lake(tmp_path, [replace(spec, key=())], sync=False)
     lake.stage(batch_of(change("c", (1, 0), after=image(1))))
-    assert lake.commit(Mark(1, 1)).versions == {"bronze/items": 1}
+    assert lake.commit(Mark(1, 1)).versions == {"bronze/items": 1, "bronze/_shapes": 0}
     assert lake.last_changes == {}
     lake.close()
 

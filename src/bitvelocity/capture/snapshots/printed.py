@@ -52,7 +52,8 @@ class Printed:
         system = {name: known.get(name, void) for name, _ in SYSTEM_FIELDS}
         after = {AFTER + name: column for name, column in self.columns.items()}
         before = {BEFORE + name: void for name in self.columns}
-        return Batch(self.table.qualified, self.table.columns, pa.table({**system, **after, **before}))
+        rows = pa.table({**system, **after, **before})
+        return Batch(self.table.qualified, self.table.columns, rows, self.table.shape)
 
 
 def read_rows(wire: Wire, statement: bytes, table: PublishedTable, place: Place) -> Iterator[Printed]:

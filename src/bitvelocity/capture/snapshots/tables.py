@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from bitvelocity.changes import Shape
 from bitvelocity.errors import CaptureError
 
 from ..connection import Connection
@@ -17,14 +18,23 @@ from .ranges import Part, Range, part
 _GENERATED_SINCE = 180_000
 
 _TABLES = """
-select t.schemaname, t.tablename, c.relkind = 'p' as partitioned, t.rowfilter,
-       array(select a.attname::text from pg_attribute a
-             where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-               and a.attname = any (t.attnames) and (a.attgenerated = '' or %s)
-             order by a.attnum)
+select t.schemaname, t.tablename, c.relkind = 'p' as partitioned, t.rowfilter, a.names,
+       c.oid::bigint, c.relreplident::text, a.types, a.modifiers, a.key
 from pg_publication_tables t
 join pg_namespace n on n.nspname = t.schemaname
 join pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+cross join lateral (
+  select coalesce(array_agg(a.attname::text order by a.attnum), '{}') as names,
+         coalesce(array_agg(a.atttypid::bigint order by a.attnum), '{}') as types,
+         coalesce(array_agg(a.atttypmod order by a.attnum), '{}') as modifiers,
+         coalesce(array_agg(c.relreplident = 'f' or exists (
+           select from pg_index i where i.indrelid = c.oid and a.attnum = any (i.indkey)
+             and case c.relreplident when 'd' then i.indisprimary and i.indimmediate when 'i' then i.indisreplident end
+         ) order by a.attnum), '{}') as key
+  from pg_attribute a
+  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    and a.attname = any (t.attnames) and (a.attgenerated = '' or %s)
+) a
 where t.pubname = %s
 order by 1, 2
 """
@@ -59,6 +69,8 @@ class PublishedTable:
     partitioned: bool
     row_filter: str | None
     columns: tuple[str, ...]
+    shape: Shape
+    """What the stream says of it too."""
 
     @property
     def qualified(self) -> str:
@@ -158,6 +170,8 @@ def published_tables(connection: Connection, publication: str) -> list[Published
     with_generated = connection.info.server_version >= _GENERATED_SINCE  # listed before, but never sent
     rows = connection.execute(_TABLES, [with_generated, publication]).fetchall()
     return [
-        PublishedTable(schema, name, root, where, tuple(columns))
-        for schema, name, root, where, columns in rows
+        PublishedTable(
+            schema, name, root, where, tuple(columns), Shape(oid, tuple(types), tuple(modifiers), tuple(key), identity)
+        )
+        for schema, name, root, where, columns, oid, identity, types, modifiers, key in rows
     ]

@@ -130,3 +130,40 @@ begin
     end if;
   end loop;
 end $expire$;
+
+-- name: mark_ddl
+-- Tell of a change of a table or type in its own transaction, where the stream has it in its place: columns, key, labels.
+-- No exception is caught here: that would be a subtransaction, and PostgreSQL may put its message behind the next row.
+create or replace function bv.mark_ddl() returns event_trigger language plpgsql set search_path = pg_catalog as $mark$
+declare
+  done record; said jsonb;
+begin
+  for done in select * from pg_event_trigger_ddl_commands() where not in_extension and schema_name not in ('bv', 'pg_temp') loop
+    said := null;
+    if done.object_type in ('table', 'table column') then
+      select jsonb_build_object('command', done.command_tag, 'schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint,
+               'identity', c.relreplident,
+               'key', (select jsonb_agg(a.attname order by k.n) from pg_index i
+                         cross join unnest(i.indkey) with ordinality as k (number, n)
+                         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+                        where i.indrelid = c.oid and i.indisprimary),
+               'columns', (select jsonb_agg(jsonb_build_object('name', a.attname, 'number', a.attnum,
+                                    'type', format_type(a.atttypid, a.atttypmod), 'nullable', not a.attnotnull,
+                                    'default', pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
+                             from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+                            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+        into said
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where c.oid = done.objid and c.relkind in ('r', 'p') and c.relpersistence = 'p';
+    elsif done.object_type = 'type' then
+      select jsonb_build_object('command', done.command_tag, 'schema', n.nspname, 'name', t.typname, 'oid', t.oid::bigint,
+               'labels', (select jsonb_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid))
+        into said
+        from pg_type t join pg_namespace n on n.oid = t.typnamespace
+       where t.oid = done.objid and t.typtype = 'e';
+    end if;
+    if said is not null then
+      perform pg_logical_emit_message(true, 'bv.ddl', said::text);
+    end if;
+  end loop;
+end $mark$;

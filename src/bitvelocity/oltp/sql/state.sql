@@ -53,3 +53,10 @@ select p.puballtables, p.pubviaroot, p.pubinsert and p.pubupdate and p.pubdelete
        exists (select from pg_publication_rel x
                 where x.prpubid = p.oid and (x.prattrs is not null or x.prqual is not null)) as filtered
   from pg_publication p where p.pubname = %(publication)s;
+
+-- name: markers
+-- Whether the event trigger of the DDL markers is there, and whether we may make or drop it.
+select exists (select from pg_event_trigger where evtname = %(trigger)s),
+       (select rolsuper from pg_roles where rolname = current_user)
+         or exists (select from pg_roles m where m.rolname in ('rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin')
+                       and pg_has_role(current_user, m.oid, 'member'));
