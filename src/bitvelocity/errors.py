@@ -10,6 +10,7 @@ BitVelocityError
  ├─ LakeError            a table of the lakehouse cannot be read or written
  ├─ ModelError           a gold model does not give what it declares
  ├─ QueryError           a query is refused or fails
+ ├─ RegistryError        the schema registry refuses, or cannot be reached
  └─ ReconcileError       two layers do not agree
 ```
 """
@@ -110,6 +111,10 @@ class ModelError(BitVelocityError):
 
 class QueryError(BitVelocityError):
     """The query is refused or fails."""
+
+
+class RegistryError(BitVelocityError):
+    """The schema registry refuses the request."""
 
 
 class ReconcileError(BitVelocityError):

@@ -1,0 +1,37 @@
+"""A schema registry that speaks Confluent's API, kept in SQLite or PostgreSQL.
+
+Names are loaded when they are first used: who only asks a registry needs neither a store nor a server.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import Request, Response, respond
+    from .app import RegistryApp
+    from .postgres import PostgresStore
+    from .server import Listening, serve
+    from .sqlite import SqliteStore
+    from .store import Store
+
+__all__ = [
+    "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore", "Store", "respond", "serve",
+]  # fmt: skip
+
+_HOMES = {
+    "api": ("Request", "Response", "respond"),
+    "app": ("RegistryApp",),
+    "postgres": ("PostgresStore",),
+    "server": ("Listening", "serve"),
+    "sqlite": ("SqliteStore",),
+    "store": ("Store",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,69 @@
+"""The store in one SQLite file: the embedded default."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .refusals import store_failed
+from .rows import Run, make_tables
+from .store import Connections
+
+PATIENCE_S = 30.0
+
+
+class SqliteStore:
+    """A file that several processes may write; a commit is on the disk before it returns."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._connections = Connections(self._connect)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise store_failed(f"{file.parent}: {error.strerror}") from error
+        with self.writing() as run:
+            make_tables(run)
+
+    @contextmanager
+    def reading(self) -> Iterator[Run]:
+        with _named(self._file), self._connections.borrow(_begin("begin")) as connection:
+            yield _runner(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[Run]:
+        with _named(self._file), self._connections.borrow(_begin("begin immediate")) as connection:
+            yield _runner(connection)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._file, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        return connection
+
+
+def _begin(statement: str) -> Callable[[Any], None]:
+    def begin(connection: Any) -> None:
+        connection.execute(statement)
+
+    return begin
+
+
+def _runner(connection: sqlite3.Connection) -> Run:
+    return lambda statement, values: connection.execute(statement, tuple(values)).fetchall()
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise store_failed(f"{file.name}: {error}") from error
