@@ -59,6 +59,7 @@ def writing(dsn: str) -> Iterator[None]:
     def work() -> None:
         while not stop.is_set():
             count_up(dsn, 3)
+            stop.wait(0.02)  # an application, not a flood: `up` must get its share of a small machine
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -104,7 +105,7 @@ def test_killed_in_any_moment(database: str, open_folder: Path, up: Up) -> None:
         pipeline.start()
     fill(database)
     with writing(database):
-        for kill in range(6):
+        for kill in range(4):
             process, _ = up(project.root)
             enough = number(database, TOLD) + 30 + 17 * kill
             while number(database, TOLD) < enough:

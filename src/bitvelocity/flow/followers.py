@@ -16,6 +16,10 @@ from .project import Project
 RETRY_SECONDS = 30.0
 SLICE_SECONDS = 1.0
 """Catching up lets the pipeline go on this often."""
+PACE_SECONDS = 0.25
+"""A level sink commits this often at most, since each commit has a price. What a crash takes comes again from bronze."""
+PACE_ROWS = 5_000
+"""Or when it was given so many rows."""
 FRESH_SECONDS = 120.0
 """A reader older than this is opened anew: the lake keeps files that it has replaced for ten minutes only."""
 
@@ -74,10 +78,15 @@ class Followers:
         receipts = [each.commit(mark) for each in self._all]
         return tuple(receipt for receipt in receipts if receipt is not None)
 
-    def catch_up(self, published: Watermark | None) -> None:
-        """Bring those that are behind nearer to the lake, for about a second."""
+    def tend(self, published: Watermark | None) -> None:
+        """Commit what is due; bring those that are behind nearer to the lake, for about a second."""
         for each in self._all:
-            each.catch_up(published)
+            each.tend(published)
+
+    def finish(self) -> None:
+        """Commit what waits for its time."""
+        for each in self._all:
+            each.flush()
 
     def close(self) -> None:
         for each in self._all:
@@ -92,6 +101,10 @@ class _Followed:
         self._level = False
         self._fed = -1
         """Highest mark that it was not given, being behind."""
+        self._waiting: Mark | None = None
+        """What it was given and has not committed."""
+        self._rows, self._committed = 0, 0.0
+        self._relations = {spec.qualified for spec in sink.specs}
         self._dsn: str | None = None
         self._reader: LakeReader | None = None
         self._sets: Iterator[ChangeSet] = iter(())
@@ -100,22 +113,39 @@ class _Followed:
 
     def connect(self, dsn: str) -> None:
         self._stop_reading()
-        self._level, self._fed, self._dsn = False, -1, dsn
+        self._level, self._fed, self._dsn, self._waiting = False, -1, dsn, None
         self._try(lambda: self._sink.connect(dsn))
 
     def stage(self, batch: Batch) -> None:
-        if self._level:
+        if self._level and batch.relation in self._relations:
+            self._rows += batch.data.num_rows
             self._try(lambda: self._sink.stage(batch))
 
     def commit(self, mark: Mark) -> Receipt | None:
-        receipts: list[Receipt] = []
-        if self._level:
-            self._try(lambda: receipts.append(self._sink.commit(mark)))
         if not self._level:
             self._fed = max(self._fed, mark.lsn)
+            return None
+        if self._rows:
+            self._waiting = mark
+        return self.flush() if self._is_due else None
+
+    @property
+    def _is_due(self) -> bool:
+        return self._rows >= PACE_ROWS or time.monotonic() - self._committed >= PACE_SECONDS
+
+    def flush(self) -> Receipt | None:
+        """Commit what waits."""
+        mark = self._waiting
+        if mark is None or not self._level:
+            return None
+        receipts: list[Receipt] = []
+        if self._try(lambda: receipts.append(self._sink.commit(mark))):
+            self._waiting, self._rows, self._committed = None, 0, time.monotonic()
         return receipts[0] if receipts else None
 
-    def catch_up(self, published: Watermark | None) -> None:
+    def tend(self, published: Watermark | None) -> None:
+        if self._level and self._is_due:
+            self.flush()
         if self._level or (self.error and time.monotonic() - self._failed < RETRY_SECONDS):
             return
         if self.error and self._dsn is not None and not self._try(lambda: self._sink.connect(self._dsn or "")):
@@ -164,7 +194,9 @@ class _Followed:
         try:
             work()
         except BitVelocityError as error:
-            self._level = False
+            self._level, self._rows = False, 0
+            if self._waiting is not None:
+                self._fed, self._waiting = max(self._fed, self._waiting.lsn), None
             self._stop_reading()
             if error.retry == "itself":
                 raise

@@ -141,9 +141,9 @@ class Pipeline:
             return
         if self._last is not None:
             self._gold.build(self._last.position)
-            self._followers.catch_up(self._last)
+            self._followers.tend(self._last)
             return
-        self._followers.catch_up(None)
+        self._followers.tend(None)
         for change_set in self._source.snapshot():
             self._apply(change_set, snapshot=True)
         if self._last is None:
@@ -179,7 +179,7 @@ class Pipeline:
 
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
-        self._followers.catch_up(self._last)
+        self._followers.tend(self._last)
         rows, until = 0, time.monotonic() + timeout
         self._readings.tend()
         for change_set in self._source.tail(timeout):
@@ -194,8 +194,9 @@ class Pipeline:
         return rows
 
     def finish(self) -> None:
-        """Bring gold to where silver stands, so that a stop in good order leaves both at one position."""
+        """Bring gold and the other sinks to where silver stands, so that a stop in good order leaves both at one position."""
         last = self._last
+        self._followers.finish()
         if self._gold.waiting and last is not None and last.position >= self._lake.horizon:
             self._gold.follow(last.position)
             self._republish(last, last.seen)
