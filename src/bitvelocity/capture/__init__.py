@@ -4,6 +4,7 @@ from .export import Export, export_tables
 from .feed import feed_named
 from .health import SlotHealth, Thresholds, slot_health
 from .identity import Identity, check_history, identify
+from .passing_slot import passing_source
 from .wal import SourceStats, Tuning, WalSource
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "export_tables",
     "feed_named",
     "identify",
+    "passing_source",
     "slot_health",
 ]

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from .run import Pipeline, Step
     from .standing import Status, status
     from .supervisor import supervise
+    from .telling import Telling, change_records
     from .trails import audit_trail
     from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Verdict",
-    "adopt_database", "audit_trail", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
+    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Telling", "Verdict",
+    "adopt_database", "audit_trail", "change_records", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
     "prepare", "prometheus", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver",
     "running_database",
     "show_readings", "source_database", "status", "supervise", "wait_until",
@@ -52,6 +53,7 @@ _HOMES = {
     "run": ("Pipeline", "Step"),
     "standing": ("Status", "status"),
     "supervisor": ("supervise",),
+    "telling": ("Telling", "change_records"),
     "trails": ("audit_trail",),
     "waiting": ("flowing", "wait_until"),
 }
