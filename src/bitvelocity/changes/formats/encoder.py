@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 
 from ..batch import AFTER, MESSAGES, TRANSACTIONS, Batch
-from .connect import connect_type
 from .debezium import Moment, encode_debezium
 from .described import Described
 from .options import Options
@@ -100,9 +99,12 @@ class Encoder:
         if (plan := self._plans.get(key)) is None:
             if self._describe is not None and not self._knows(batch):
                 self._described = self._describe()
-            options = own_options(self.options) if self.form == "bitvelocity" else self.options
-            type_of = own_type if self.form == "bitvelocity" else connect_type
-            plan = self._plans[key] = compile_plan(batch, self._described, options, type_of)
+            if self.form == "bitvelocity":
+                options = own_options(self.options)
+                plan = compile_plan(batch, self._described, options, own_type, with_defaults=False)
+            else:
+                plan = compile_plan(batch, self._described, self.options)
+            self._plans[key] = plan
         return plan
 
     def _knows(self, batch: Batch) -> bool:

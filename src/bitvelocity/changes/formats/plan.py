@@ -66,12 +66,16 @@ class Plan:
 TypeOf = Callable[[Described, int, int, Options], ConnectType | None]
 
 
-def compile_plan(batch: Batch, described: Described, options: Options, type_of: TypeOf = connect_type) -> Plan:
+def compile_plan(
+    batch: Batch, described: Described, options: Options, type_of: TypeOf = connect_type, *, with_defaults: bool = True
+) -> Plan:
     """The plan of a batch's shape. What the stream says of types wins over the catalog, which may be newer."""
     facts = described.tables.get(batch.relation)
     columns = []
     for number, name in enumerate(batch.columns):
         known = facts.columns.get(name) if facts else None
+        if known is not None and not with_defaults:
+            known = replace(known, default=None)
         if batch.shape is not None:
             kind, modifier = batch.shape.types[number], batch.shape.modifiers[number]
         elif known is not None:
