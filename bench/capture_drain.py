@@ -56,7 +56,7 @@ def main() -> None:
 
 def measure(shop: Shop, shape: tuple[int, int, int, int], rows: int, rounds: int) -> dict[str, float]:
     shop.slot("master")
-    shop.sql(f"call backlog({max(1, rows // sum(shape))}, {', '.join(map(str, shape))})")
+    shop.backlog(rows, shape)
     end = shop.end()
     shop.sql("select pg_logical_emit_message(true, 'bench', 'end')")
     shop.sql("checkpoint")

@@ -6,6 +6,8 @@ The tables are those of a plain order system: `orders` with 14 columns, `order_i
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -130,6 +132,14 @@ class Shop:
             cursor = connection.execute(text)
             return cursor.fetchall() if cursor.description else []
 
+    def backlog(self, rows: int, shape: tuple[int, int, int, int]) -> None:
+        """Write about so many changes; `shape` is what one transaction does (see `tx`)."""
+        with psycopg.connect(self.dsn, autocommit=True, options="-c synchronous_commit=off") as connection:
+            connection.execute("call backlog(%s, %s, %s, %s, %s)", [max(1, rows // 20 // sum(shape)), *shape])
+            connection.execute("analyze")  # without statistics, each of the many small updates reads the whole table
+            connection.execute("call backlog(%s, %s, %s, %s, %s)", [max(1, rows * 19 // 20 // sum(shape)), *shape])
+        self.sql("select pg_logical_emit_message(true, 'bench', 'written')")  # which flushes all of it
+
     def slot(self, name: str) -> None:
         self.sql(f"select pg_create_logical_replication_slot('{name}', 'pgoutput')")
 
@@ -157,7 +167,7 @@ class Shop:
     def environment(self) -> dict[str, str]:
         return {"PGPASSFILE": str(self.server.passfile), "PATH": "/usr/bin:/bin"}
 
-    def project(self, name: str, slot: str, *, gold: bool = True, cycle_ms: int = 25) -> Project:
+    def project(self, name: str, slot: str, *, gold: bool = True, cycle_ms: int = 25, feed: str = "auto") -> Project:
         """A fresh project that reads `slot` into an empty lake."""
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,8 +177,30 @@ class Shop:
             (folder / "models" / "daily_sales.sql").write_text(DAILY_SALES)
         (folder / "bitvelocity.toml").write_text(
             f'[database]\ndsn = "{self.dsn}"\n[capture]\nslot = "{slot}"\ncycle_ms = {cycle_ms}\nsnapshot = "never"\n'
+            f'feed = "{feed}"\n'
         )
         return open_project(folder)
+
+    def server_cpu(self) -> float:
+        """CPU seconds that the server has used so far, ended processes included."""
+        pid = self.server.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return used(pid, ended=True) + sum(used(int(child)) for child in children)
+
+
+def used(pid: int, *, ended: bool = False) -> float:
+    """CPU seconds of a process; with those of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has just ended: its parent counts it
+        return 0
+    return sum(map(int, fields[11 : 15 if ended else 13])) / os.sysconf("SC_CLK_TCK")
+
+
+def own_cpu() -> float:
+    """CPU seconds that this process has used so far, its threads included."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 @contextmanager
