@@ -15,10 +15,12 @@ import pyarrow as pa
 from bitvelocity.changes import Batch, Mark, Passing, Receipt, is_table, pass_by, within
 from bitvelocity.contracts import EntitySpec
 
+from .beside import Beside
 from .bronze import Bronze, repeating
 from .delta import LocalTable
 from .layers import connect
 from .lease import Lease
+from .parquet import SMALL
 from .shapes import Shapes
 from .silver import SCRATCH, Changed, Silver
 from .stored import as_stored
@@ -70,6 +72,7 @@ class Lake:
         """Highest position that a table had at opening. Until repeats have brought all tables to it they stand at
         different commits, so nothing below it may be published."""
         self._background = ThreadPoolExecutor(1, thread_name_prefix="lake")
+        self._beside = Beside("bronze")
         self._measured: set[str] = set()
         self._forget()
         self.last_changes: Mapping[str, Changed] = {}
@@ -89,13 +92,16 @@ class Lake:
             return
         self._shapes.note(entity, batch)
         self._measure(entity, batch)
+        self._beside.do(lambda: self._stage_bronze(entity, batch), small=batch.data.num_rows <= SMALL)
+        if silver := self._silver.get(entity):
+            began = time.perf_counter()
+            silver.stage(batch)
+            self._seconds["silver"] += time.perf_counter() - began
+
+    def _stage_bronze(self, entity: str, batch: Batch) -> None:
         began = time.perf_counter()
         self._taken[entity] += self._bronze[entity].stage(batch)
-        between = time.perf_counter()
-        self._seconds["bronze"] += between - began
-        if silver := self._silver.get(entity):
-            silver.stage(batch)
-            self._seconds["silver"] += time.perf_counter() - between
+        self._seconds["bronze"] += time.perf_counter() - began
 
     def commit(self, mark: Mark) -> Receipt:
         """Make all staged rows durable, bronze first; then land and start maintenance.
@@ -103,6 +109,7 @@ class Lake:
         Maintenance changes versions only in here, so the watermark published next names them, and files that it
         replaced are needed by older watermarks only, for which they are kept.
         """
+        self._beside.wait()
         began = time.perf_counter()
         for bronze in self._bronze.values():
             bronze.commit(mark.lsn)
@@ -128,6 +135,7 @@ class Lake:
 
     def rollback(self) -> None:
         """Forget what is staged."""
+        self._beside.forget()
         for bronze in self._bronze.values():
             bronze.rollback()
         for silver in self._silver.values():
@@ -175,6 +183,7 @@ class Lake:
     def close(self) -> None:
         """Forget what is staged, let running maintenance finish, give back the lease."""
         self.rollback()
+        self._beside.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self._lease.release()
 
@@ -200,6 +209,7 @@ class Lake:
         """Once per run and entity, on the first batch that is large enough: which columns repeat."""
         if entity not in self._measured and (columns := repeating(batch)) is not None:
             self._measured.add(entity)
+            self._beside.wait()
             self._bronze[entity].encode(columns)
             if silver := self._silver.get(entity):
                 silver.encode(columns)
