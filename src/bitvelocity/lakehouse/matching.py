@@ -50,6 +50,13 @@ def _differences(spec: EntitySpec, shown: Mapping[str, Any]) -> Iterator[tuple[s
             f"{spec.qualified} is {relation} now; its changes still go to {spec.name}",
             f"Declare table={table!r}, schema={schema!r}, name={spec.name!r}.",
         )
+    known_by = [column["name"] for column in shown["columns"] if column["key"]]
+    if shown["identity"] in ("default", "index") and spec.key and not set(spec.key) <= set(known_by):
+        yield (
+            f"{relation} tells its rows apart by {', '.join(known_by) or 'nothing'}, the entity by {', '.join(spec.key)}: "
+            f"silver does not see deletes, nor changes of the key",
+            f"Declare key={tuple(known_by)!r}; or: alter table {relation} replica identity full;",
+        )
     there = {column["name"]: column for column in shown["columns"]}
     again = f"Change the entity; then bitvelocity snapshot start {spec.name} reads rows that were not written since."
     for column in spec.columns:

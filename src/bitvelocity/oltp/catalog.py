@@ -84,7 +84,8 @@ class FoundTable:
     root: int | None
     parent: int | None
     replica_identity: str
-    identity_index: bool = False
+    identity_columns: tuple[str, ...] = ()
+    """Of the index that is its replica identity, while there is one."""
     row_security: bool
     comment: str
     partition_key: str | None = None
@@ -116,7 +117,7 @@ class FoundTable:
             case "f":
                 return True
             case "i":
-                return self.identity_index
+                return bool(self.identity_columns)
             case "d":  # a deferrable key does not count
                 return any(found.kind == "p" and not found.deferrable for found in self.constraints)
             case _:
@@ -167,13 +168,16 @@ def read_catalog(connection: psycopg.Connection[Any], schemas: Sequence[str]) ->
 
 
 def to_spec(table: FoundTable, name: str) -> EntitySpec:
-    """The table as an entity that we capture but do not own: every column, audit columns like any other."""
+    """The table as an entity that we capture but do not own: every column, audit columns like any other.
+
+    Where an index is the replica identity, its columns are the key: of a deleted row the stream says nothing else.
+    """
     return EntitySpec(
         name=name,
         table=table.name,
         schema=table.schema,
         columns=tuple(_spec_column(column) for column in table.columns),
-        key=table.key,
+        key=table.identity_columns if table.replica_identity == "i" else table.key,
         references=tuple(
             Reference(columns=k.columns, to=k.to, to_columns=k.to_columns, on_delete=k.on_delete)
             for k in table.constraints
@@ -200,7 +204,7 @@ def _table(row: Row) -> FoundTable:
     return FoundTable(
         oid=row["oid"], schema=row["nspname"], name=row["relname"], kind=row["relkind"],
         persistence=row["relpersistence"], root=row["root"], parent=row["parent"],
-        replica_identity=row["relreplident"], identity_index=row["identity_index"],
+        replica_identity=row["relreplident"], identity_columns=tuple(row["identity_columns"] or ()),
         row_security=row["relrowsecurity"], comment=row["comment"] or "",
         partition_key=row["partition_key"], is_default=bool(row["is_default"]),
         inherited=row["relkind"] == "r" and row["inherited"],

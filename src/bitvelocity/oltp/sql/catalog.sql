@@ -4,7 +4,10 @@ select c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence::text, c.r
        case when c.relispartition then pg_partition_root(c.oid)::oid end as root,
        (select i.inhparent from pg_inherits i where i.inhrelid = c.oid limit 1) as parent,
        c.relreplident::text, c.relrowsecurity,
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident and i.indisvalid) as identity_index, obj_description(c.oid, 'pg_class') as comment,
+       (select array_agg(a.attname::text order by k.n)
+          from pg_index i cross join unnest(i.indkey) with ordinality as k (number, n)
+          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+         where i.indrelid = c.oid and i.indisreplident and i.indisvalid) as identity_columns, obj_description(c.oid, 'pg_class') as comment,
        p.partstrat::text, exists (select from pg_inherits i where i.inhparent = c.oid) as inherited,
        case when p.partstrat is not null then pg_get_partkeydef(c.oid) end as partition_key,
        c.relispartition and pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT' as is_default
