@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..capture import WalSource, passing_source
 from ..capture.catalog import describe_source
 from ..changes import ChangeSet
-from ..changes.formats import Described, Encoder, Format, Options, in_order
+from ..changes.formats import Described, Encoder, Format, Options
 from ..errors import SettingsError
 from ..oltp import connect
 from .database import Database
@@ -36,7 +36,7 @@ class Telling:
 
 
 def change_records(project: Project, database: Database, wish: Telling) -> Generator[pa.Table, None, None]:
-    """Records in the order of the source, a change set at a time; through a slot of its own.
+    """Records in the order of the source, some transactions at a time; through a slot of its own.
 
     Without `follow` it ends with what had been committed when it began.
     """
@@ -51,10 +51,8 @@ def change_records(project: Project, database: Database, wish: Telling) -> Gener
         end = _end(database.dsn)
         encoder = Encoder(wish.form, describe(), options, describe=describe)
         for change_set in _sets(source, None if wish.follow else end):
-            records = in_order(encoder.encode(change_set))
+            yield from encoder.encode_in_order(change_set)
             source.confirm(change_set.mark.resume)
-            if records.num_rows:
-                yield records
 
 
 def _sets(source: WalSource, end: int | None) -> Iterator[ChangeSet]:

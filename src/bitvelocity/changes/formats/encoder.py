@@ -17,7 +17,7 @@ from .options import Options
 from .order import Order
 from .own import encode_own, own_options, own_type
 from .plan import Plan, compile_plan
-from .records import records
+from .records import in_order, records
 from .rows import History, images, sequences, sources
 from .topics import encode_boundary, encode_messages, transaction_topic
 from .unwrapped import encode_unwrapped
@@ -52,20 +52,38 @@ class Encoder:
         self._history = _NO_HISTORY
         self._order = Order()
         self._begun: set[int] = set()
+        self._reading: set[str] = set()
 
     def encode(self, change_set: Iterable[Batch]) -> Iterator[pa.Table]:
         """Records of a change set: tables of one topic each, some transactions at a time, memory bounded."""
+        for tables in self._groups(change_set):
+            yield from tables
+
+    def encode_in_order(self, change_set: Iterable[Batch]) -> Iterator[pa.Table]:
+        """The same with all topics in one table, in the source's order, some transactions at a time.
+
+        Of a transaction that is larger than memory allows, only the records of one topic are in order.
+        """
+        for tables in self._groups(change_set):
+            yield in_order(tables)
+
+    def _groups(self, change_set: Iterable[Batch]) -> Iterator[Iterator[pa.Table]]:
+        """Encode as soon as there is enough. Of a snapshot the last batch waits: its end may be that of a table."""
         group: list[Batch] = []
         size = 0
         for batch in change_set:
+            if size > _GROUP:
+                yield self._group(group, last=False, follower=batch.relation)
+                group, size = [], 0
             group.append(batch)
             size += batch.data.nbytes
-            if batch.relation == TRANSACTIONS or size > _GROUP:
-                yield from self._group(group, last=False)
+            if batch.relation == TRANSACTIONS:
+                yield self._group(group, last=False)
                 group, size = [], 0
-        yield from self._group(group, last=True)
+        yield self._group(group, last=True)
 
-    def _group(self, group: Sequence[Batch], *, last: bool) -> Iterator[pa.Table]:
+    def _group(self, group: Sequence[Batch], *, last: bool, follower: str = "") -> Iterator[pa.Table]:
+        """`follower`: the table whose rows come next."""
         ended = [batch for batch in group if batch.relation == TRANSACTIONS]
         for batch in ended:
             self._learn(batch)
@@ -73,7 +91,7 @@ class Encoder:
         moment = Moment(time.time_ns())
         plans = [None if batch.relation == MESSAGES else self._plan(batch) for batch in taken]
         frames = [self._frame(batch, plan) for batch, plan in zip(taken, plans, strict=True)]
-        _mark_snapshot(frames, plans, first=next(iter(self._described.tables), ""), last=last)
+        self._mark_snapshot(frames, plans, last=last, follower=follower)
         if self.options.provide_transaction_metadata and self.form != "bitvelocity":
             yield from self._transactions(frames, ended)
         for frame, plan in zip(frames, plans, strict=True):
@@ -126,6 +144,22 @@ class Encoder:
             tx=pl.when(snapshot | (pl.col("xid") == 0)).then(pl.lit("null")).otherwise(pl.col("xid").cast(pl.String)),
         )
         return frame.with_columns(sequence=pl.when(snapshot).then(sequences(frame, _NO_HISTORY)).otherwise("sequence"))
+
+    def _mark_snapshot(
+        self, frames: list[pl.DataFrame], plans: Sequence[Plan | None], *, last: bool, follower: str
+    ) -> None:
+        """The `snapshot` of rows read at the start: which are the first and the last, of a table and of all."""
+        read = [(n, plan.relation) for n, plan in enumerate(plans) if plan and frames[n]["op"][0] == "r"]
+        first = next(iter(self._described.tables), "")
+        for place, (number, relation) in enumerate(read):
+            after = read[place + 1][1] if place + 1 < len(read) else follower
+            marks = ["true"] * len(frames[number])
+            if relation not in self._reading:
+                marks[0] = "first" if relation == first else "first_in_data_collection"
+                self._reading.add(relation)
+            if after != relation:
+                marks[-1] = "last" if last and not after else "last_in_data_collection"
+            frames[number] = frames[number].with_columns(snapshot=pl.Series(marks, dtype=pl.String))
 
     def _transactions(self, frames: list[pl.DataFrame], ended: Sequence[Batch]) -> Iterator[pa.Table]:
         """Put `transaction` into the frames; the records of BEGIN and END."""
@@ -206,20 +240,3 @@ def _message_frame(batch: Batch, history: History) -> pl.DataFrame:
         pl.col("_row_lsn").alias("row_lsn") if "_row_lsn" in frame.columns else pl.col("_lsn").alias("row_lsn"),
         pl.col(AFTER + "prefix").alias("prefix"), pl.col(AFTER + "content").alias("content"),
     )  # fmt: skip
-
-
-def _mark_snapshot(frames: list[pl.DataFrame], plans: Sequence[Plan | None], *, first: str, last: bool) -> None:
-    """The `snapshot` of rows read at the start: which are the first and the last, of a table and of all."""
-    read = [n for n, frame in enumerate(frames) if len(frame) and frame["op"][0] == "r"]
-    for place, number in enumerate(read):
-        plan = plans[number]
-        relation = plan.relation if plan else ""
-        neighbours = [plans[n] for n in read]
-        begins = place == 0 or getattr(neighbours[place - 1], "relation", "") != relation
-        ends = place + 1 == len(read) or getattr(neighbours[place + 1], "relation", "") != relation
-        marks = np.full(len(frames[number]), "true", dtype=object)
-        if begins:
-            marks[0] = "first" if relation == first else "first_in_data_collection"
-        if ends:
-            marks[-1] = "last" if last and place + 1 == len(read) else "last_in_data_collection"
-        frames[number] = frames[number].with_columns(snapshot=pl.Series(marks.tolist(), dtype=pl.String))

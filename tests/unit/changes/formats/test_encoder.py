@@ -229,3 +229,20 @@ def test_a_table_without_key_has_none() -> None:
 def test_a_heartbeat() -> None:
     made = heartbeat(Options.of({"topic.prefix": "shop"}), Moment(5_000_000)).to_pylist()[0]
     assert (made["topic"], made["key"], made["value"]) == ("__debezium-heartbeat.shop", b'{"serverName":"shop"}', b'{"ts_ms":5}')
+
+
+def test_a_snapshot_in_groups_marks_each_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bitvelocity.changes.formats.encoder._GROUP", 1)
+    facts = TableFacts("public.items", {"id": ColumnFacts(INT, not_null=True)}, ("id",))
+    described = Described("shop", {"public.items": facts, **ORDERS.tables})
+
+    def read(relation: str, *numbers: int) -> Batch:
+        columns = tuple(described.tables[relation].columns)
+        return batch([change("r", (9, n), after={**row(n)}, _xid=0) for n in numbers], relation, columns, None)
+
+    sets = [read("public.items", 0, 1), read("public.items", 2), read("public.orders", 3), read("public.orders", 4, 5, 6)]
+    encoder = Encoder("debezium", described)
+    tables = list(encoder.encode_in_order(sets))
+    assert len(tables) > 2
+    marks = [json.loads(r["value"])["source"]["snapshot"] for table in tables for r in table.to_pylist()]
+    assert marks == ["first", "true", "last_in_data_collection", "first_in_data_collection", "true", "true", "last"]
