@@ -70,6 +70,8 @@ class CaptureSettings:
     """WAL that may still be written before the server gives the slot up (max_slot_wal_keep_size): below, they warn."""
     bad_left_mb: int = 1024
     """Below this they call it bad."""
+    snapshot_readers: int = 2
+    """Connections that read the first snapshot, all at one point of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def _check_values(settings: Settings, file: Path) -> None:
             f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")
             for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")
         },
+        "[capture] snapshot_readers": (capture.snapshot_readers, range(1, 65).__contains__, "Give a number from 1 to 64."),
         "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
     }  # fmt: skip
     for path, (value, fits, remedy) in checks.items():

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 from bitvelocity.capture.snapshots import ranges, read_book
-from bitvelocity.flow import Pipeline, open_project
+from bitvelocity.flow import Pipeline, first, open_project
 from bitvelocity.oltp import connect
 
 ranges.RANGE_BYTES = 24 << 10  # many chunks of a small table
+first.PART_ROWS = 300
 
 folder, left, what = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else ""
 

@@ -394,3 +394,107 @@ def test_killed_at_any_step_of_a_reading(shop: Project) -> None:
     assert (run.state, run.share) == ("done", 1.0)
     with running(shop) as check:
         proved(shop, check)
+
+
+def declare_more(project: Project) -> Project:
+    """An entity more, and its table with rows in it, as `apply` leaves them."""
+    (project.root / "entities.py").write_text(ENTITIES + MORE)
+    project = open_project(project.root)
+    dsn = project.settings.database.dsn
+    with connect(dsn, autocommit=True) as connection:
+        connection.execute("create table others (id bigint primary key, name text, large text)")
+        connection.execute("insert into others select i, 'first', repeat('x', 50) from generate_series(1, 3000) i")
+    prepare(project, dsn)
+    return project
+
+
+@contextmanager
+def others_written_to(dsn: str) -> Iterator[None]:
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def work() -> None:
+        dice = random.Random(3)
+        try:
+            with connect(dsn, autocommit=True) as connection:
+                while not stop.is_set():
+                    row = dice.randint(1, 3000)
+                    connection.execute("update others set name = 'second' where id between %(row)s and %(row)s + 5", {"row": row})
+                    connection.execute("delete from others where id = %(row)s", {"row": row})
+                    connection.execute("insert into others values (%(row)s + 10000, 'new') on conflict do nothing", {"row": row})
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
+def test_a_new_table_joins_and_the_others_go_on(shop: Project) -> None:
+    with running(shop) as check:
+        proved(shop, check)
+    before = one(shop, "select count(*) as n from bronze.things")
+    project = declare_more(shop)
+    dsn = project.settings.database.dsn
+    pipeline = Pipeline(project)
+    seen: list[int] = []
+    try:
+        with connect(dsn) as slow, others_written_to(dsn):
+            slow.execute("update others set name = 'slow' where id = 1")  # ran already: it must end first
+            pipeline.connect(dsn)
+            pipeline.start()
+            while not in_state(project, "waiting", entity="others"):
+                pipeline.step(0.05)
+            with connect(dsn, autocommit=True) as connection:
+                connection.execute("insert into things values ('r1', 99999, 'meanwhile', null)")
+            while one(project, "select count(*) as n from silver.things where id = 99999") != {"n": 1}:
+                pipeline.step(0.05)
+            assert one(project, "select count(*) as n from silver.others") == {"n": 0}, "changes came, but it is not whole"
+            slow.commit()
+            while not in_state(project, "done", entity="others"):
+                pipeline.step(0.05)
+                seen.append(one(project, "select count(*) as n from silver.others")["n"])
+    finally:
+        pipeline.close()
+    with running(project) as check:
+        proved(project, check)
+    assert min((n for n in seen if n), default=3000) > 2000, "readers saw none of it, or all"
+    run = last_run(project, "others")
+    assert run is not None
+    assert run.kind == "joins"
+    assert last_run(project) is None, "the other table was not read again"
+    assert one(project, "select count(*) as n from bronze.things") == {"n": before["n"] + 1}
+
+
+def test_killed_while_a_table_joins(shop: Project) -> None:
+    assert run_killed(shop, 0) == 0
+    project = declare_more(shop)
+    dice, kills = random.Random(9), 0
+    with others_written_to(project.settings.database.dsn):
+        for what in ("book written", "chunk marked", "lake committed", "published"):
+            kills += run_killed(project, dice.randint(1, 4), what) != 0
+        assert run_killed(project, 0) == 0
+    assert kills >= 2
+    no_place_twice(project, "others")
+    with running(project) as check:
+        proved(project, check)
+
+
+def test_reconcile_says_why_a_new_table_is_not_to_be_seen(shop: Project) -> None:
+    with running(shop):
+        pass
+    project = declare_more(shop)
+    with connect(project.settings.database.dsn, autocommit=True) as connection:
+        connection.execute("alter publication bitvelocity drop table others")
+    with running(project) as check:
+        until(lambda: in_state(project, "failed", entity="others"), check)
+        with pytest.raises(CaptureError, match="its reading failed"):
+            prove(project, Database(project.settings.database.dsn), check)
+        prepare(project, project.settings.database.dsn)
+        order_reading(project, "resume", "others")
+        until(lambda: in_state(project, "done", entity="others"), check)
+        proved(project, check)

@@ -35,7 +35,7 @@ from .slot import (
     start_statement,
     wait_until_free,
 )
-from .snapshots import SnapshotSet, snapshot_set
+from .snapshots import Reader, SnapshotSet, snapshot_set
 from .spill import Spilled, SpillFolder
 
 _ATTEMPTS = 3
@@ -50,6 +50,7 @@ class Tuning:
     - `failover`: the slot is to follow to a standby (PostgreSQL 17 or newer), or no longer; None leaves it as it is.
     - `primary`: when the source is a standby, the DSN of its primary: a new slot waits for a word from there.
     - `patience`: seconds to wait for the slot's last reader to be gone.
+    - `readers`: connections that read the first snapshot.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
     - `feed`: `auto` reads a backlog through COPY and goes over to the walsender when level; the others read through
       one of them only. Where COPY cannot be had (standby, TLS, no free slot), the walsender is read in any case.
@@ -66,6 +67,7 @@ class Tuning:
     report_every: float = 10.0
     feed: FeedName = "auto"
     behind: int = 64 << 20
+    readers: int = 2
     at: Passing = pass_by
     detail: bool = False
 
@@ -211,9 +213,8 @@ class WalSource:
             with prompting(self._tuning.primary, keeper, self._place):
                 slot = create_slot(keeper, self._place, failover=bool(self._tuning.failover))
             self._tuning.at("slot made")
-            reader = self._connect()
-            wire = self._wire(reader)
-            snapshot = snapshot_set(reader, wire, slot=slot, place=self._place, twin=twin)
+            readers = [self._reader() for _ in range(1 if twin else self._tuning.readers)]
+            snapshot = snapshot_set(readers, slot=slot, place=self._place, twin=twin)
             self._tuning.at("tables locked")
             if not (rewritten := snapshot.rewritten()):
                 return snapshot
@@ -345,6 +346,10 @@ class WalSource:
         connection = connect(self._dsn, self._place, replication=replication, settings=settings)
         self._open.callback(connection.close)
         return connection
+
+    def _reader(self) -> Reader:
+        connection = self._connect()
+        return Reader(connection, self._wire(connection))
 
     def _wire(self, connection: Connection) -> Wire:
         wire = open_wire(connection)

@@ -14,7 +14,7 @@ from ..lakehouse import EntityVerdict, ModelVerdict, compare_gold, compare_silve
 from .database import Database
 from .project import Project
 from .reading import open_reader
-from .waiting import Check, flowing, wait_until
+from .waiting import Check, flowing, wait_for_new_tables, wait_until
 
 Say = Callable[[str], None]
 
@@ -59,6 +59,7 @@ def prove(project: Project, database: Database, check: Check, say: Say = lambda 
     folder = project.settings.state_folder / "reconcile"
     try:
         wait_until(project, 0, check)  # a first snapshot that came after the copy would look as if all were missing
+        wait_for_new_tables(project, check)
         say("Copying the source at one position")
         export = export_tables(database.dsn, keyed, folder, primary=project.settings.capture.primary)
         say(f"Waiting for the lake to pass {format_lsn(export.lsn)}")

@@ -10,16 +10,18 @@ from types import TracebackType
 from typing import Self
 
 from ..capture import Tuning, WalSource, check_history, feed_named, identify
-from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings
+from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings, read_book
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import MARKER, Care, GoldReceipt, Lake, Watermark, publish
+from .first import FirstSnapshot
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
 from .project import Project
 
 IDLE_PUBLISH_SECONDS = 1.0
 SMALL_SET_ROWS = 5_000
+LOST = ("SlotGone", "SlotInvalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,12 @@ class Pipeline:
         self._at = at
         self._listener = listener or (lambda _: None)
         self._lake = Lake(
-            project.lake, project.specs, sync=project.settings.lake.sync, care=care or Care(), at=at
+            project.lake,
+            project.specs,
+            sync=project.settings.lake.sync,
+            care=care or Care(),
+            at=at,
+            begun=read_book(project.lake).first is not None,
         )
         self._gold = GoldFollower(project, at=within(at, "gold"))
         self._followers = Followers(project, followers_of(project) if sinks is None else sinks)
@@ -72,6 +79,7 @@ class Pipeline:
         self._readings = self._open_readings()
         self._published_at = 0.0
         self._hidden: frozenset[str] = frozenset()
+        self._first = FirstSnapshot(self._lake, self._readings)
         self._open: WalSource | None = None
 
     @property
@@ -107,26 +115,39 @@ class Pipeline:
         """Read from `dsn`, for the first time or again: what was staged is forgotten and will come again."""
         self._disconnect()
         settings = self._project.settings.capture
-        self._open = WalSource(
+        goes_on = self._last is None and self._first.begun
+        known = (self._last is not None or goes_on or settings.snapshot == "never") and not self._readings.recovering
+        try:
+            self._open = self._open_source(dsn, has_position=known)
+        except CaptureError as error:
+            if not goes_on or error.code not in LOST:
+                raise
+            self._first.give_up()
+            self._open = self._open_source(dsn, has_position=False)
+        self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
+        self._followers.connect(dsn)
+        identity = identify(dsn)
+        check_history(identity, self.furthest)
+        self._readings.tell_source(identity)
+
+    def _open_source(self, dsn: str, *, has_position: bool) -> WalSource:
+        settings = self._project.settings.capture
+        return WalSource(
             dsn,
             slot=settings.slot,
             publication=settings.publication,
             spill=self._project.lake / ".spill",
-            has_position=(self._last is not None or settings.snapshot == "never") and not self._readings.recovering,
+            has_position=has_position,
             start_lsn=max(self._last.position, 0) if self._last else 0,
             messages=(WATERMARK, MARKER),
             tuning=Tuning(
                 feed=feed_named(settings.feed),
                 failover=settings.failover or None,
                 primary=settings.primary,
+                readers=settings.snapshot_readers,
                 at=within(self._at, "capture"),
             ),
         )
-        self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
-        self._followers.connect(dsn)
-        identity = identify(dsn)
-        check_history(identity, self.furthest)
-        self._readings.tell_source(identity)
 
     def _disconnect(self) -> None:
         if self._open is not None:
@@ -140,10 +161,14 @@ class Pipeline:
             self._recover()
             return
         if self._last is not None:
+            self._first.ended()
             self._gold.build(self._last.position)
             self._followers.tend(self._last)
             return
         self._followers.tend(None)
+        if self._first.begun:
+            self._first.go_on()
+            return
         for change_set in self._source.snapshot():
             self._apply(change_set, snapshot=True)
         if self._last is None:
@@ -212,13 +237,7 @@ class Pipeline:
     def _apply(self, change_set: ChangeSet, *, snapshot: bool = False) -> int:
         began = time.monotonic()
         self._at("set taken")
-        rows = 0
-        for batch in self._readings.through(change_set):
-            self._at("batch decoded")
-            self._lake.stage(batch)
-            self._followers.stage(batch)
-            rows += batch.data.num_rows if is_table(batch.relation) else 0
-        mark = replace(change_set.mark, rows=rows)
+        mark = self._stage(change_set, snapshot=snapshot)
         self._at("set staged")
         receipt = self._lake.commit(mark)
         self._at("lake committed")
@@ -227,21 +246,39 @@ class Pipeline:
             self._gold.note(self._lake.last_changes, mark.rows)
             self._followers.commit(mark)
             return mark.rows
+        if self._first.holds(mark):
+            self._followers.commit(mark)
+            return mark.rows
+        whole = snapshot or self._first.begun
         gold = None
-        if not snapshot:
+        if not whole:
             self._gold.note(self._lake.last_changes, mark.rows)
             gold = self._gold.follow(mark.lsn) if self._gold.is_due(mark) else None
             self._at("gold level")
         self._publish(mark, max(mark.resume, self._source.seen))
-        if snapshot:
+        if whole:
             gold = self._gold.build(mark.lsn)
             self._publish(mark, mark.resume)
+            self._first.ended()
         sinks = self._followers.commit(mark)
         self._at("sinks level")
         self._source.confirm(mark.resume)
         self._at("confirmed")
-        self._listener(Step(mark, receipt, gold, time.monotonic() - began, snapshot, sinks))
+        self._listener(Step(mark, receipt, gold, time.monotonic() - began, whole, sinks))
         return mark.rows
+
+    def _stage(self, change_set: ChangeSet, *, snapshot: bool) -> Mark:
+        rows = 0
+        for batch in self._readings.through(change_set):
+            self._at("batch decoded")
+            self._lake.stage(batch)
+            self._followers.stage(batch)
+            rows += batch.data.num_rows if is_table(batch.relation) else 0
+            if snapshot and self._last is None:
+                self._first.keep(change_set, rows)
+        if snapshot:
+            self._first.kept(change_set.mark.lsn)
+        return replace(change_set.mark, rows=rows)
 
     def _publish(self, mark: Mark, seen: int) -> None:
         self._hidden = self._readings.hidden
@@ -267,6 +304,7 @@ class Pipeline:
         """Gold catches up when the stream falls silent; readers learn how far the silence reaches."""
         last = self._last
         if last is None:
+            self._publish_first()
             return
         seen = max(last.seen, self._source.seen)
         if last.position < self._lake.horizon:
@@ -278,6 +316,16 @@ class Pipeline:
             self._republish(last, seen)
         elif self._hidden != self._readings.hidden or (not rows and seen > last.seen and self._idle_long_enough()):
             self._republish(last, seen)
+
+    def _publish_first(self) -> None:
+        """A first snapshot that went on is whole, and nothing has come since that could tell of it."""
+        mark = self._first.whole(max(self._source.seen, 0), self._lake.horizon)
+        if mark is not None:
+            self._publish(mark, max(mark.resume, self._source.seen))
+            self._gold.build(mark.lsn)
+            self._publish(mark, max(mark.resume, self._source.seen))
+            self._first.ended()
+            self._source.confirm(mark.resume)
 
     def _republish(self, last: Watermark, seen: int) -> None:
         self._publish(Mark(last.position, max(last.resume, seen), last.committed_at), seen)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..capture import SlotHealth
+from ..capture.snapshots import Run, read_book
 from ..changes import format_lsn
 from ..errors import BitVelocityError
 from ..lakehouse import Watermark, kept_as_text, mismatches, read_watermark
@@ -72,7 +73,7 @@ class Status:
 
 def status(project: Project) -> Status:
     """Ask everything that can be asked without starting or changing anything."""
-    notes: list[str] = []
+    notes = [_reading(run) for run in read_book(project.lake).runs if run.open or run.state == "failed"]
     beat = read_beat(project)
     slot, level = _slot(project, notes, patience=LEVEL_PATIENCE if beat else 0.0)
     mark = read_watermark(project.lake)
@@ -97,6 +98,11 @@ def _altered(project: Project) -> list[str]:
     """Where a table was altered and its entity was not."""
     found = mismatches(project.lake, project.specs)
     return [f"{item.entity}: {item.what} (since {format_lsn(item.lsn)}). {item.remedy}" for item in found]
+
+
+def _reading(run: Run) -> str:
+    kind = {"again": "is read again", "joins": "is new and is being read", "first": "is read for the first time"}[run.kind]
+    return f"{run.entity} {kind}: {run.state}, {run.share:.0%} (bitvelocity snapshot status)"
 
 
 def _kept(project: Project) -> tuple[Kept, ...]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..capture.snapshots import read_book
 from ..changes import format_lsn
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Watermark, read_watermark
@@ -68,6 +69,24 @@ def wait_until(project: Project, lsn: int, check: Check) -> Watermark:
             last, moved = mark, time.monotonic()
         if time.monotonic() - moved > STALL_SECONDS:
             raise _stalled(mark, lsn)
+        time.sleep(POLL_SECONDS)
+
+
+def wait_for_new_tables(project: Project, check: Check) -> None:
+    """Return when every table that joins is read to its end: readers do not see it before."""
+    while True:
+        check()
+        joining = [run for run in read_book(project.lake).runs if run.kind == "joins" and run.state != "done"]
+        for run in joining:
+            if run.state in ("paused", "failed"):
+                raise CaptureError(
+                    f"The table is new, and its reading {'failed' if run.state == 'failed' else 'is paused'}.",
+                    entity=run.entity,
+                    safe="Its changes are kept; the other tables go on.",
+                    remedy=f"bitvelocity snapshot status says more; then bitvelocity snapshot resume {run.entity}.",
+                )
+        if not joining:
+            return
         time.sleep(POLL_SECONDS)
 
 

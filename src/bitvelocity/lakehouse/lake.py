@@ -21,6 +21,7 @@ from .delta import LocalTable
 from .layers import connect
 from .lease import Lease
 from .parquet import SMALL
+from .parts import Parts
 from .shapes import Shapes
 from .silver import SCRATCH, Changed, Silver
 from .stored import as_stored
@@ -35,7 +36,7 @@ class Lake:
     A batch becomes files at once, so a transaction of any size takes bounded memory. Each table commits rows and
     position together; a crash between two tables is mended by the repeat, which each table takes from its own position.
     Readers see nothing of it before the watermark names it. A lake whose first snapshot was never published begins
-    anew: the source will send that snapshot again.
+    anew, for the source will send that snapshot again; unless it was `begun` in parts, and goes on.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Lake:
         sync: bool = True,
         care: Care = CARE,
         at: Passing = pass_by,
+        begun: bool = False,
     ) -> None:
         self._root = Path(root).absolute()
         self._care = care
@@ -60,8 +62,9 @@ class Lake:
                 if spec.key
             }
             self._shapes = Shapes(self._root, specs, sync=sync, at=within(at, "shapes"))
-            if self.watermark is None:
-                self._begin_anew()
+            self.parts = Parts(self._bronze, self._silver, tuple(self._tables()))
+            if self.watermark is None and not begun:
+                self.parts.begin_anew()
         except BaseException:
             self._lease.release()
             raise
@@ -213,15 +216,6 @@ class Lake:
             self._bronze[entity].encode(columns)
             if silver := self._silver.get(entity):
                 silver.encode(columns)
-
-    def _begin_anew(self) -> None:
-        """What was committed and never published is part of a snapshot that did not finish, or of a first change set.
-
-        The position goes with the rows: a snapshot comes again above it, but a stream that nobody confirmed comes again at it.
-        """
-        for table in self._tables():
-            if table.files() or table.position() >= 0:
-                table.commit((), -1, replace=True, info={"reason": "the lake begins anew"})
 
     def _forget(self) -> None:
         self._taken: Counter[str] = Counter()

@@ -74,7 +74,7 @@ def read_book(lake: Path) -> Book:
 
 def write_book(lake: Path, book: Book, *, sync: bool = True) -> None:
     """Replace the book as a whole."""
-    ended = [run.id for run in book.runs if not run.open][:-KEPT]
+    ended = [run.id for run in book.runs if not run.open and not (run.kind == "first" and book.first)][:-KEPT]
     runs = [run.as_dict() for run in book.runs if run.id not in ended]
     rest = {"first": book.first, "source": book.source, "recovering": book.recovering}
     _write(lake / NAME, {"runs": runs, **rest}, sync=sync)

@@ -13,10 +13,9 @@ from psycopg import sql
 
 from bitvelocity.changes import Batch, Sums, Twin
 
-from ..connection import Connection, Wire
 from ..failures import Place
 from ..slot import NewSlot
-from .initial import SnapshotSet
+from .initial import Reader, SnapshotSet
 from .printed import At, read_rows
 from .tables import PublishedTable
 
@@ -41,16 +40,20 @@ class Found:
 class DifferenceSet(SnapshotSet):
     """The differences of all published tables from a twin, as one change set just below the stream's beginning."""
 
-    def __init__(self, connection: Connection, wire: Wire, *, slot: NewSlot, place: Place, twin: Twin) -> None:
-        super().__init__(connection, wire, slot=slot, place=place)
+    def __init__(self, readers: Sequence[Reader], *, slot: NewSlot, place: Place, twin: Twin) -> None:
+        super().__init__(readers, slot=slot, place=place)
         self._twin = twin
         self.found: list[Found] = []
 
-    def _read(self, table: PublishedTable) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
+        for table in self._tables:
+            yield from self._compare(table)
+
+    def _compare(self, table: PublishedTable) -> Iterator[Batch]:
         ours = self._twin.sums(table.qualified, table.columns)
         changes: Counter[str] = Counter()
         if ours is None:
-            for batch in super()._read(table):
+            for batch in self._whole(table):
                 changes["r"] += batch.data.num_rows
                 yield batch
             self.found.append(Found(table.qualified, 0, 0, changes))
@@ -60,7 +63,7 @@ class DifferenceSet(SnapshotSet):
         if differing:
             for batch in self._differences(table, ours, differing):
                 changes.update(_counts(batch))
-                yield self._placed(batch)
+                yield self._at_its_place(batch)
         self.found.append(Found(table.qualified, ours.buckets, len(differing), changes))
 
     def _differences(self, table: PublishedTable, sums: Sums, buckets: Sequence[int]) -> Iterator[Batch]:
@@ -91,7 +94,7 @@ class DifferenceSet(SnapshotSet):
         name = table.identifier.as_string(self._connection)
         return frozenset(row[0] for row in self._connection.execute(_NUMERIC, [name]).fetchall())
 
-    def _placed(self, batch: Batch) -> Batch:
+    def _at_its_place(self, batch: Batch) -> Batch:
         """At its place: after all that were found before."""
         count, first = batch.data.num_rows, self._rows
         self._rows += count
@@ -106,13 +109,11 @@ class DifferenceSet(SnapshotSet):
         return replace(batch, data=data)
 
 
-def snapshot_set(
-    connection: Connection, wire: Wire, *, slot: NewSlot, place: Place, twin: Twin | None
-) -> SnapshotSet:
+def snapshot_set(readers: Sequence[Reader], *, slot: NewSlot, place: Place, twin: Twin | None) -> SnapshotSet:
     """The tables as they stand where the stream begins: whole, or what differs from a twin."""
     if twin is None:
-        return SnapshotSet(connection, wire, slot=slot, place=place)
-    return DifferenceSet(connection, wire, slot=slot, place=place, twin=twin)
+        return SnapshotSet(readers, slot=slot, place=place)
+    return DifferenceSet(readers, slot=slot, place=place, twin=twin)
 
 
 def _text(columns: Sequence[str], numbers: frozenset[str]) -> sql.Composed:

@@ -86,6 +86,12 @@ class Readings:
         run = Run(id=uuid.uuid4().hex[:12], entity=entity, relation=relation, kind=kind, asked_at=time.time(), **facts)
         self._note(run)
 
+    def ask_relation(self, relation: str, kind: Kind, **facts: Any) -> None:
+        """The same by the name of a table; one that is no entity's is nobody's business."""
+        for entity, table in self._tables.items():
+            if table.relation == relation:
+                self.ask(entity, kind, **facts)
+
     @property
     def recovering(self) -> bool:
         """A recovery has begun and is not at its end."""
@@ -102,6 +108,11 @@ class Readings:
     def tell_first(self, first: dict[str, Any] | None) -> None:
         """Remember where the first snapshot stands (None: it is at its end)."""
         self._write(replace(self._book, first=first))
+
+    def give_up_first(self) -> None:
+        """The first snapshot begins anew."""
+        self._drop()
+        self._write(replace(self._book, first=None, runs=tuple(run for run in self.runs if run.kind != "first")))
 
     def tend(self) -> None:
         """Go on with what is to be done."""
