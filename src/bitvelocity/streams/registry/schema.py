@@ -13,7 +13,7 @@ from .refusals import invalid_schema
 from .subjects import Subject
 
 SchemaType = Literal["AVRO", "JSON", "PROTOBUF"]
-TYPES: tuple[SchemaType, ...] = ("AVRO", "JSON")
+TYPES: tuple[SchemaType, ...] = ("AVRO", "JSON", "PROTOBUF")
 
 _OUR_NAMESPACE = UUID("6f6a3f0e-6d3c-5f0c-9c58-7b1d1d0a2c11")
 

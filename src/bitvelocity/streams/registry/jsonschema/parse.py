@@ -48,11 +48,11 @@ class JsonSchema:
         return max(tails, key=len)
 
 
-def read_json_schema(text: str, imports: Mapping[str, str]) -> JsonSchema:
+def read_json_schema(text: str, imports: Mapping[str, str] | None = None) -> JsonSchema:
     """The schema in a text; `imports` are documents by the name that `$ref` uses."""
     root = _load(text)
     documents: dict[str, Any] = {"": root}
-    for name, other in imports.items():
+    for name, other in (imports or {}).items():
         documents[name] = _load(other)
         if own := _own_id(documents[name]):
             documents.setdefault(own, documents[name])
