@@ -81,7 +81,7 @@ def run_debezium(java: Callable[..., Any], tmp_path: Path) -> Callable[..., list
                 meanwhile()
             done = running.result()
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in out.read_bytes().split(b"\n") if line]
 
     return run
 

@@ -104,6 +104,7 @@ def events(project: Project, run: Run, meanwhile: Callable[[], None], *, unwrap:
     engine = as_server_does(made(project, "server", unwrap=unwrap))
     del engine["offset.storage.file.filename"]
     found = run({**engine, "peer.until": "end"}, "events", dsn=project.settings.database.dsn, meanwhile=meanwhile)
+    assert "null" not in {event["value"] for event in found}, "a tombstone is no text"
     return [{**event, **{part: event[part] and json.loads(event[part]) for part in ("key", "value")}} for event in found]
 
 

@@ -160,7 +160,8 @@ def decode(piece: Piece, carry: Carry, relations: Relations, wants: Wants = NOTH
     batches = [_batch(piece, relation, part, contexts, detail=wants.detail) for relation, part in groups]
     if wants.messages and len(messages):
         is_wanted = wanted(piece.buffer, piece.at[messages] + 1 + wide, wants.messages)
-        batches[:0] = _messages(piece, wide, transactions, messages=messages[is_wanted], rows=rows.frame)
+        where = _standing(piece, wide, transactions, messages=messages[is_wanted], rows=rows.frame)
+        batches[:0] = [message_batch(piece.buffer, where, detail=wants.detail)] if is_wanted.any() else []
         is_ours |= is_wanted
     carry = _carry(carry, transactions, len(rows), context)
     if wants.detail:
@@ -249,15 +250,10 @@ def _carry(carry: Carry, transactions: _Transactions, rows: int, context: Contex
     )
 
 
-def _messages(
-    piece: Piece, wide: int, transactions: _Transactions, *, messages: Index, rows: Index
-) -> list[Batch]:
-    """The messages of some frames; `rows` are the frames of the row changes."""
-    if not len(messages):
-        return []
+def _standing(piece: Piece, wide: int, transactions: _Transactions, *, messages: Index, rows: Index) -> Stand:
+    """Where the messages of some frames stand; `rows` are the frames of the row changes."""
     before = np.searchsorted(rows, messages)
-    stand = transactions.stand(piece.at[messages] + 1 + wide, transactions.of_frame[messages], before)
-    return [message_batch(piece.buffer, stand)]
+    return transactions.stand(piece.at[messages] + 1 + wide, transactions.of_frame[messages], before)
 
 
 def _ended(piece: Piece, transactions: _Transactions) -> list[Batch]:

@@ -5,7 +5,7 @@ Messages are taken one by one: a transaction has one or two of them. Nothing her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -57,8 +57,8 @@ def _prefix(buffer: Buffer, flags_at: int) -> bytes:
     return bytes(buffer.raw[flags_at + 9 : buffer.raw.index(0, flags_at + 9)])
 
 
-def message_batch(buffer: Buffer, stand: Stand) -> Batch:
-    """The messages whose flags are at `stand.at`."""
+def message_batch(buffer: Buffer, stand: Stand, *, detail: bool) -> Batch:
+    """The messages whose flags are at `stand.at`; with detail each has its own LSN as `_row_lsn`."""
     flags: Flags = buffer.bytes[stand.at] == _TRANSACTIONAL
     own_lsn = buffer.i64(stand.at + 1)
     prefixes, contents = [], []
@@ -74,7 +74,10 @@ def message_batch(buffer: Buffer, stand: Stand) -> Batch:
         letters(np.where(flags, ord("t"), ord("f")).astype(np.uint8)),
     ]
     where = Stand(own_lsn, np.where(flags, stand.lsn, own_lsn), stand.ordinal * flags, stand.xid * flags, stand.committed_at)  # fmt: skip
-    return _batch(MESSAGES, ("prefix", "content", "transactional"), where, images, known=flags)
+    batch = _batch(MESSAGES, ("prefix", "content", "transactional"), where, images, known=flags)
+    if not detail:
+        return batch
+    return replace(batch, data=batch.data.add_column(len(SYSTEM_FIELDS), "_row_lsn", pa.array(own_lsn)))
 
 
 def transaction_batch(stand: Stand, end_lsn: Offsets) -> Batch:

@@ -148,7 +148,7 @@ def _number(oid: int, modifier: int, options: Options) -> ConnectType:
     if options.decimal_handling_mode == "double":
         return ConnectType({"type": "double"}, read(values.numeric_as_double), "0.0")
     if options.decimal_handling_mode == "string":
-        return ConnectType({"type": "string"}, read(values.safe_quoted), '"0"')
+        return ConnectType({"type": "string"}, read(values.number_text(strict=options.strict_debezium)), '"0"')
     if is_money:
         return ConnectType(named("bytes", _DECIMAL, scale="2"), read(values.decimals), '"AA=="')
     if modifier < 4:
@@ -176,6 +176,7 @@ def _temporal(oid: int, modifier: int, options: Options) -> ConnectType:
         return ConnectType(named("string", _TIME + "ZonedTimestamp"), temporal.zoned_timestamps(digits), _EPOCH)
     if oid == 1266 or (options.interval_handling_mode == "string" if oid == 1186 else mode == "isostring"):
         name, encode, nothing = _ISO[oid]
+        encode = temporal.with_overflow(encode, oid) if options.strict_debezium else encode
         return ConnectType(named("string", _TIME + name), encode, nothing)
     kind, name, encode = _counted(oid, digits, options)
     return ConnectType(named(kind, name), encode, "0")

@@ -39,16 +39,26 @@ def envelope_schema(plan: Plan) -> str:
     return struct_schema(fields, name=f"{plan.name}.Envelope", version=2)
 
 
+def _moved() -> pl.Expr:
+    """The key was changed."""
+    changed = (pl.col("op") == "u") & pl.col("has_old") & pl.col("new_key").is_not_null()
+    return (changed & (pl.col("old_key") != pl.col("new_key"))).fill_null(value=False)
+
+
+def event_count(rows: pl.DataFrame, options: Options) -> pl.Series:
+    """How many events a row gives, tombstones not counted."""
+    skipped = list(options.skipped_operations)
+    split = sum(kind not in skipped for kind in ("d", "c"))
+    count = pl.when(_moved()).then(split).otherwise((~pl.col("op").is_in(skipped)).cast(pl.Int32))
+    return rows.select(count.cast(pl.Int64).alias("count"))["count"]
+
+
 def events(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Rows to events: a change of the key is a delete and a create, a delete has a tombstone after it.
 
     Adds `key, kind, step, value_is`, where `kind` is the event's `op`, and `headers` of a changed key.
     """
-    moved = (
-        (pl.col("op") == "u") & pl.col("has_old") & pl.col("new_key").is_not_null()
-        & (pl.col("old_key") != pl.col("new_key"))
-    )  # fmt: skip
-    rows = rows.with_columns(moved=moved.fill_null(value=False))
+    rows = rows.with_columns(moved=_moved())
     plain = rows.filter(~pl.col("moved")).with_columns(
         key=pl.when(pl.col("op") == "d").then("old_key").when(pl.col("op") != "t").then("new_key"),
         kind="op",
@@ -59,7 +69,7 @@ def events(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
         key="old_key", kind=pl.lit("d"), step=pl.lit(0), after=pl.lit(None, pl.String), other="new_key"
     )
     come = rows.filter("moved").with_columns(
-        key="new_key", kind=pl.lit("c"), step=pl.lit(2), before=pl.lit(None, pl.String), other="old_key"
+        key="new_key", kind=pl.lit("c"), step=pl.lit(2), transaction=pl.col("transaction_of_second"), before=pl.lit(None, pl.String), other="old_key"
     )
     found = pl.concat([plain, gone, come])
     found = found.filter(~pl.col("kind").is_in(list(options.skipped_operations)))

@@ -11,14 +11,14 @@ import polars as pl
 import pyarrow as pa
 
 from ..batch import AFTER, MESSAGES, TRANSACTIONS, Batch
-from .debezium import Moment, encode_debezium
+from .debezium import Moment, encode_debezium, event_count
 from .described import Described
 from .options import Options
 from .order import Order
 from .own import encode_own, own_options, own_type
 from .plan import Plan, compile_plan
 from .records import in_order, records
-from .rows import History, images, sequences, sources
+from .rows import UNKNOWN, History, images, sequences, sources
 from .topics import encode_boundary, encode_messages, transaction_topic
 from .unwrapped import encode_unwrapped
 from .values import glue
@@ -85,8 +85,7 @@ class Encoder:
     def _group(self, group: Sequence[Batch], *, last: bool, follower: str = "") -> Iterator[pa.Table]:
         """`follower`: the table whose rows come next."""
         ended = [batch for batch in group if batch.relation == TRANSACTIONS]
-        for batch in ended:
-            self._learn(batch)
+        self._history = self._history.with_these(*(found for batch in group for found in _marks(batch)))
         taken = [batch for batch in group if self._takes(batch) and batch.data.num_rows]
         moment = Moment(time.time_ns())
         plans = [None if batch.relation == MESSAGES else self._plan(batch) for batch in taken]
@@ -102,15 +101,6 @@ class Encoder:
         if batch.relation == MESSAGES:
             return self.form != "bitvelocity"
         return batch.relation != TRANSACTIONS and self.options.takes(batch.relation)
-
-    def _learn(self, batch: Batch) -> None:
-        frame = pl.DataFrame(pl.from_arrow(batch.data))
-        known = self._history
-        self._history = History(
-            np.append(known.lsn, frame["_lsn"].to_numpy()),
-            np.append(known.end_lsn, frame[AFTER + "end_lsn"].cast(pl.Int64).to_numpy()),
-            np.append(known.committed_at, frame["_committed_at"].dt.epoch("us").to_numpy()),
-        )
 
     def _plan(self, batch: Batch) -> Plan:
         key = (batch.relation, batch.columns, batch.shape)
@@ -138,9 +128,12 @@ class Encoder:
             frame, place = images(plan, batch), 0
             source = pl.lit(plan.relation)
         snapshot = pl.col("op") == "r"
-        frame = frame.with_columns(place=pl.lit(place), source=source, snapshot=pl.lit("false"), transaction=pl.lit(None, pl.String))
+        frame = frame.with_columns(place=pl.lit(place), source=source, snapshot=pl.lit("false"))
+        nothing = pl.lit(None, pl.String)
+        count = pl.lit(1, pl.Int64) if plan is None else event_count(frame, self.options)
+        frame = frame.with_columns(count=count, transaction=nothing, transaction_of_second=nothing)
         frame = frame.with_columns(
-            sequence=sequences(frame, self._history),
+            sequence=sequences(frame.with_columns(lsn="reach") if plan is None else frame, self._history),
             tx=pl.when(snapshot | (pl.col("xid") == 0)).then(pl.lit("null")).otherwise(pl.col("xid").cast(pl.String)),
         )
         return frame.with_columns(sequence=pl.when(snapshot).then(sequences(frame, _NO_HISTORY)).otherwise("sequence"))
@@ -183,12 +176,16 @@ class Encoder:
 
     def _with_block(self, frame: pl.DataFrame, order: pl.DataFrame) -> pl.DataFrame:
         own = "row_lsn" if self.options.strict_debezium else "lsn"
-        block = glue(
-            '{"id":"', frame["xid"].cast(pl.String), ":", frame[own].cast(pl.String), '","total_order":',
-            order["total_order"].cast(pl.String), ',"data_collection_order":', order["own_order"].cast(pl.String), "}",
-        )  # fmt: skip
         inside = (frame["xid"] > 0) & (frame["op"] != "r")
-        return frame.with_columns(transaction=pl.select(pl.when(inside).then(block).alias("v"))["v"])
+        blocks = {}
+        for name, later in (("transaction", 0), ("transaction_of_second", frame["count"] - 1)):
+            block = glue(
+                '{"id":"', frame["xid"].cast(pl.String), ":", frame[own].cast(pl.String), '","total_order":',
+                (order["total_order"] + later).cast(pl.String), ',"data_collection_order":',
+                (order["own_order"] + later).cast(pl.String), "}",
+            )  # fmt: skip
+            blocks[name] = pl.select(pl.when(inside).then(block).alias("v"))["v"]
+        return frame.with_columns(**blocks)
 
     def _begin(self, lsn: int, ended: dict[str, object] | None, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """`ended` is what is known of a transaction that has ended; one in progress is known by its rows."""
@@ -229,6 +226,19 @@ def _micros(row: dict[str, object]) -> int:
     return int(pa.scalar(row["_committed_at"], pa.timestamp("us", "UTC")).value or 0)
 
 
+def _marks(batch: Batch) -> Iterator[History]:
+    """What the next events count their `sequence` from: ends of transactions, and messages outside of any."""
+    if batch.relation not in (MESSAGES, TRANSACTIONS):
+        return
+    frame = pl.DataFrame(pl.from_arrow(batch.data))
+    if batch.relation == TRANSACTIONS:
+        times = frame["_committed_at"].dt.epoch("us").to_numpy()
+        yield History(frame["_lsn"].to_numpy(), frame[AFTER + "end_lsn"].cast(pl.Int64).to_numpy(), times)
+    else:
+        alone = frame.filter(pl.col("_xid") == 0)["_lsn"].to_numpy()
+        yield History(alone, alone, np.full(len(alone), UNKNOWN))
+
+
 def _message_frame(batch: Batch, history: History) -> pl.DataFrame:
     """Messages; outside of a transaction they have the time of the commit before them, as Debezium says it."""
     frame = pl.DataFrame(pl.from_arrow(batch.data))
@@ -238,5 +248,5 @@ def _message_frame(batch: Batch, history: History) -> pl.DataFrame:
         pl.col("_op").alias("op"), pl.col("_lsn").alias("lsn"), pl.col("_ordinal").alias("ordinal"),
         pl.col("_xid").alias("xid"), pl.col("_committed_at").dt.epoch("us").fill_null(pl.Series(np.where(which >= 0, known, 0))).alias("at"),
         pl.col("_row_lsn").alias("row_lsn") if "_row_lsn" in frame.columns else pl.col("_lsn").alias("row_lsn"),
-        pl.col(AFTER + "prefix").alias("prefix"), pl.col(AFTER + "content").alias("content"),
+        pl.col("_lsn").add((pl.col("_xid") == 0).cast(pl.Int64)).alias("reach"), pl.col(AFTER + "prefix").alias("prefix"), pl.col(AFTER + "content").alias("content"),
     )  # fmt: skip

@@ -32,8 +32,9 @@ Mask: TypeAlias = tuple[Literal["chars", "hash", "truncate"], str, int, str]
 class Options:
     """How changes become records. `Options.of` reads them by their dotted names; a wrong one is an error.
 
-    `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, an infinite date
-    overflows, and the id of a transaction differs between its events.
+    `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, infinite dates and
+    timestamps overflow, the id of a transaction differs between its events, and a tombstone of the unwrapped form, in the
+    mode `tombstone`, is the text `null`, which a compacted topic keeps.
     """
 
     topic_prefix: str = "bv"

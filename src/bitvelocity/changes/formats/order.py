@@ -15,14 +15,17 @@ class Order:
         self._open: defaultdict[int, Counter[str]] = defaultdict(Counter)
 
     def number(self, frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
-        """`frames` have `lsn, ordinal, place` (-1: a message) and `source`; gives `total_order, own_order` of each."""
+        """`frames` have `lsn, ordinal, place` (-1: a message), `source`, and `count`: the events of the row, which may be none.
+
+        Gives `total_order, own_order` of each row's first event.
+        """
         rows = pl.concat(
-            frame.select("lsn", "ordinal", "place", "source").with_row_index("row").with_columns(frame=pl.lit(n))
+            frame.select("lsn", "ordinal", "place", "source", "count").with_row_index("row").with_columns(frame=pl.lit(n))
             for n, frame in enumerate(frames)
         ).sort("lsn", "ordinal", "place", "frame", "row")
         numbered = rows.with_columns(
-            total_order=pl.int_range(1, pl.len() + 1).over("lsn"),
-            own_order=pl.int_range(1, pl.len() + 1).over("lsn", "source"),
+            total_order=(pl.col("count").cum_sum() - pl.col("count") + 1).over("lsn"),
+            own_order=(pl.col("count").cum_sum() - pl.col("count") + 1).over("lsn", "source"),
         )
         first = int(rows["lsn"][0])
         if self._open.get(first):  # only the first transaction of a piece can have begun before it
@@ -32,7 +35,8 @@ class Order:
                 total_order=pl.col("total_order") + pl.when(carried).then(before.total()).otherwise(0),
                 own_order=pl.col("own_order") + pl.when(carried).then(earlier).otherwise(0),
             )
-        for lsn, source, count in rows.group_by("lsn", "source", maintain_order=True).len().iter_rows():
+        counted = rows.group_by("lsn", "source", maintain_order=True).agg(pl.col("count").sum())
+        for lsn, source, count in counted.filter(pl.col("count") > 0).iter_rows():
             self._open[lsn][source] += count
         back = numbered.sort("frame", "row").select("frame", "total_order", "own_order")
         return [back.filter(pl.col("frame") == n).drop("frame") for n in range(len(frames))]

@@ -36,10 +36,14 @@ class PlannedColumn:
     optional: bool
     default: str | None
     """As JSON."""
+    hides_null: str | None = None
+    """What a mask puts for NULL too."""
 
     @property
     def void(self) -> str:
         """What stands for NULL: Connect's converter puts a column's default there."""
+        if self.hides_null is not None:
+            return self.hides_null
         if self.default is not None:
             return self.default
         return "null" if self.optional else self.type.nothing
@@ -114,11 +118,14 @@ def _column(
     if kind is None:
         return None
     if (mask := options.mask(path)) is not None and kind.schema["type"] == "string":
-        kind = replace(kind, encode=_masked(mask))
+        told = {"truncateLength": str(mask[2])} if mask[0] == "truncate" else {"masked": "true"}
+        schema = {**kind.schema, "parameters": {**kind.schema.get("parameters", {}), **told}}
+        kind = replace(kind, encode=_masked(mask), schema=schema)
     default = _default(facts, kind) if facts and facts.default else None
     optional = not (facts and facts.not_null)
     field = adjusted_field(name, options.field_name_adjustment_mode)
-    return PlannedColumn(name, field, kind, optional, default)
+    hides_null = json_string("*" * mask[2]) if mask is not None and mask[0] == "chars" else None
+    return PlannedColumn(name, field, kind, optional, default, hides_null)
 
 
 def _default(facts: ColumnFacts, kind: ConnectType) -> str | None:

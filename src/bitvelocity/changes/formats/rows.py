@@ -13,10 +13,16 @@ from .options import Options
 from .plan import Plan, PlannedColumn
 from .values import glue, json_string
 
+UNKNOWN = -(2**63)
+"""A time that is that of the transaction before."""
+
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Transactions in the order of their commits: when each was, and where it ended."""
+    """Transactions in the order of their commits: when each was, and where it ended.
+
+    A message outside of any transaction counts as one, as Debezium has it; its time is that of the one before.
+    """
 
     lsn: np.ndarray
     end_lsn: np.ndarray
@@ -25,6 +31,17 @@ class History:
     def before(self, lsn: np.ndarray) -> np.ndarray:
         """Number of the last transaction below each LSN; -1 for none."""
         return np.searchsorted(self.lsn, lsn, side="left") - 1
+
+    def with_these(self, *others: History) -> History:
+        """All of them in one, in order."""
+        lsn, end, at = (
+            np.concatenate([getattr(one, name) for one in (self, *others)]) for name in ("lsn", "end_lsn", "committed_at")
+        )
+        order = np.argsort(lsn, kind="stable")
+        at = at[order]
+        latest = np.maximum.accumulate(np.where(at == UNKNOWN, -1, np.arange(len(at))))
+        times = np.where(latest >= 0, at[np.maximum(latest, 0)] if len(at) else 0, 0)
+        return History(lsn[order], end[order], times)
 
 
 def struct(columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:

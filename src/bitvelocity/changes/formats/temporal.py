@@ -93,7 +93,7 @@ def timestamps(per_second: int) -> Encode:
 
     def odd(text: str) -> str:
         if text in _FOREVER:
-            return str(_FOREVER[text])
+            return str(_FOREVER[text] // 1000 if per_second == 1000 else _FOREVER[text])
         _, days, micros = _parse(text)
         return str((days * _DAY * 1_000_000 + micros) * per_second // 1_000_000)
 
@@ -193,7 +193,30 @@ def _iso_timestamp(text: str) -> str:
     return f'"{_iso_day(text)}T{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{tail}Z"'
 
 
+OVERFLOWN = {
+    1082: {"infinity": '"-5877611-06-21Z"', "-infinity": '"+5881580-07-12Z"'},
+    1114: {"infinity": '"+294247-01-10T04:00:25.2Z"', "-infinity": '"-290308-12-21T19:59:27.6Z"'},
+}
+"""By type: what Debezium says in ISO of dates and timestamps without end. The negative ones are calculated, not seen."""
+
+
+def with_overflow(encode: Encode, oid: int) -> Encode:
+    """As Debezium has it, overflows included."""
+    known = OVERFLOWN.get(oid)
+    if known is None:
+        return encode
+
+    def strict(values: pl.Series) -> pl.Series:
+        endless = values.is_in(list(known))
+        if not endless.any():
+            return encode(values)
+        said = values.replace_strict(known, default=None, return_dtype=pl.String)
+        return pl.select(pl.when(endless).then(said).otherwise(encode(values)).alias("v"))["v"]
+
+    return strict
+
+
 __all__ = [
     "dates", "intervals", "iso_dates", "iso_intervals", "iso_times", "iso_timestamps", "times",
-    "timestamps", "zoned_times", "zoned_timestamps",
+    "timestamps", "with_overflow", "zoned_times", "zoned_timestamps",
 ]  # fmt: skip

@@ -19,14 +19,15 @@ from .values import json_string
 _PREFIX = '{"type":"string","optional":true,"field":"prefix"}'
 _MESSAGE = "io.debezium.connector.postgresql.Message"
 _OP, _TS = '{"type":"string","optional":false,"field":"op"}', '{"type":"int64","optional":true,"field":"ts_ms"}'
-_CONTENT = '{"type":"bytes","optional":true,"field":"content"}'
 _COMMON = "io.debezium.connector.common."
 
 
 def encode_messages(rows: pl.DataFrame, options: Options, moment: Moment) -> pa.Table:
     """Logical messages; `rows` has `prefix, content, source, transaction`."""
     mode = options.schema_name_adjustment_mode
-    message = struct_schema(f"[{_PREFIX},{_CONTENT}]", name=adjusted(_MESSAGE, mode), version=1, field="message")
+    kind = "bytes" if options.binary_handling_mode == "bytes" else "string"
+    content_field = f'{{"type":"{kind}","optional":true,"field":"content"}}'
+    message = struct_schema(f"[{_PREFIX},{content_field}]", name=adjusted(_MESSAGE, mode), version=1, field="message")
     fields = f"[{_OP},{_TS},{SOURCE_SCHEMA},{TRANSACTION_SCHEMA},{message}]"
     head, tail = with_schema(struct_schema(fields, name=adjusted(_MESSAGE + "Value", mode), version=1), options)
     key_head, key_tail = with_schema(
@@ -35,14 +36,22 @@ def encode_messages(rows: pl.DataFrame, options: Options, moment: Moment) -> pa.
     keys, values = [], []
     for prefix, content, source, transaction in rows.select("prefix", "content", "source", "transaction").iter_rows():
         name = json_string(prefix)
-        coded = base64.b64encode(bytes.fromhex(content[2:])).decode()
+        coded = _coded(content[2:], options.binary_handling_mode)
         keys.append(f'{key_head}{{"prefix":{name}}}{key_tail}')
         values.append(
             f'{head}{{"op":"m","ts_ms":{moment.ns // 1_000_000},"source":{source},"transaction":{transaction or "null"},'
             f'"message":{{"prefix":{name},"content":"{coded}"}}}}{tail}'
         )
     frame = rows.with_columns(key=pl.Series(keys, dtype=pl.String), value=pl.Series(values, dtype=pl.String), step=pl.lit(-1))
-    return records(sanitized(options.topic_delimiter.join((options.topic_prefix, "message"))), frame)
+    return records(sanitized(f"{options.topic_prefix}.message"), frame)  # whatever the delimiter is
+
+
+def _coded(digits: str, mode: str) -> str:
+    """The content of a message, given as hex."""
+    if mode == "hex":
+        return digits
+    encode = base64.urlsafe_b64encode if mode == "base64-url-safe" else base64.b64encode
+    return encode(bytes.fromhex(digits)).decode()
 
 
 def _field(name: str, kind: str, *, optional: bool = False) -> str:

@@ -27,9 +27,9 @@ class Added:
     field: str
     name: str
 
-    def schema(self) -> str:
+    def schema(self, *, named: bool = True) -> str:
         kind = {"source": SOURCE_TYPES, "transaction": _TRANSACTION, "": _OWN}[self.part].get(self.field)
-        return field_schema({"type": kind or "string"}, optional=True, name=self.name)
+        return field_schema({"type": kind or "string"}, optional=True, name=self.name if named else None)
 
     def value(self, found: pl.DataFrame, moment: Moment) -> pl.Series:
         """Its JSON in every row."""
@@ -75,17 +75,25 @@ def encode_unwrapped(rows: pl.DataFrame, plan: Plan, options: Options, moment: M
     value = glue(head, row.str.strip_suffix("}"), *tail, "}" + end)
     done = found.with_columns(
         key=key_json(found, plan, options),
-        value=pl.when(pl.col("kind") != "tombstone").then(value),
+        value=pl.when(pl.col("kind") != "tombstone").then(value).otherwise(pl.lit(_null(plan, fields, options))),
         headers=_headers(found, plan, options, moment),
     )
     return records(plan.topic, done)
 
 
-def _schema(plan: Plan, fields: list[Added], *, rewrites: bool) -> str:
+def _null(plan: Plan, fields: list[Added], options: Options) -> str | None:
+    """The value of a tombstone. Where Debezium makes it of the delete, it has a schema, and the converter writes a null."""
+    if not (options.strict_debezium and options.delete_tombstone_handling_mode == "tombstone"):
+        return None
+    head, end = with_schema(_schema(plan, fields, rewrites=False, optional=True), options)
+    return f"{head}null{end}"
+
+
+def _schema(plan: Plan, fields: list[Added], *, rewrites: bool, optional: bool = False) -> str:
     more = [field_schema({"type": "string"}, optional=True, name=_DELETED)] if rewrites else []
     more += [one.schema() for one in fields]
     text = plan.row_schema[:-1] + "".join(("," if plan.columns or n else "") + one for n, one in enumerate(more)) + "]"
-    return struct_schema(text, name=f"{plan.name}.Value")
+    return struct_schema(text, name=f"{plan.name}.Value", optional=optional)
 
 
 def _headers(found: pl.DataFrame, plan: Plan, options: Options, moment: Moment) -> pl.Expr | pl.Series:
@@ -98,9 +106,10 @@ def _headers(found: pl.DataFrame, plan: Plan, options: Options, moment: Moment) 
     parts = [pl.coalesce(own, pl.lit([], kind))]
     is_tombstone = pl.col("kind") == "tombstone"
     for one in wanted:
-        value = pl.lit(one.value(found, moment))
+        head, end = with_schema(one.schema(named=False), options)
+        value = pl.lit(glue(head, one.value(found, moment), end))
         if one.field == "op" and not one.part:
-            value = pl.when(is_tombstone).then(pl.lit('"d"')).otherwise(value)
+            value = pl.when(is_tombstone).then(pl.lit(f'{head}"d"{end}')).otherwise(value)
         pair = pl.concat_list(pl.struct(pl.lit(one.name).alias("key"), value.alias("value")))
         if one.part or one.field != "op":
             pair = pl.when(is_tombstone).then(pl.lit([], kind)).otherwise(pair)

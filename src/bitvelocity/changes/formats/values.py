@@ -24,9 +24,23 @@ _ESCAPES = ['\\"', "\\\\", *(_SHORT.get(one, f"\\u{ord(one):04X}") for one in _C
 _NEEDS_ESCAPE = r'["\\\x00-\x1f]'
 
 
+_ASTRAL = r"[\x{10000}-\x{10FFFF}]"
+
+
 def json_string(text: str) -> str:
-    """One string as Jackson writes it: only quotes, backslashes and control characters are escaped."""
-    return '"' + "".join(dict(zip(_ESCAPED, _ESCAPES, strict=True)).get(one, one) for one in text) + '"'
+    """One string as Jackson writes it: quotes, backslashes, control characters, and what takes four bytes, are escaped."""
+    known = dict(zip(_ESCAPED, _ESCAPES, strict=True))
+    return '"' + "".join(known.get(one, one) if ord(one) < 0x10000 else _pair(one) for one in text) + '"'
+
+
+def _pair(character: str) -> str:
+    """A character beyond the first plane, as the two escapes of UTF-16."""
+    units = character.encode("utf-16-be").hex().upper()
+    return f"\\u{units[:4]}\\u{units[4:]}"
+
+
+def _astral(text: str) -> str:
+    return "".join(one if ord(one) < 0x10000 else _pair(one) for one in text)
 
 
 def by_value(convert: Callable[[str], str | None]) -> Encode:
@@ -62,6 +76,8 @@ def quoted(values: pl.Series) -> pl.Series:
     """Any strings."""
     if values.str.contains(_NEEDS_ESCAPE).any():
         values = values.str.replace_many(_ESCAPED, _ESCAPES)
+    if values.str.contains(_ASTRAL).any():
+        values = by_value(_astral)(values)
     return safe_quoted(values)
 
 
@@ -164,6 +180,11 @@ def variable_decimals(values: pl.Series) -> pl.Series:
         pl.when(point.is_null()).then(0).otherwise(short.str.len_bytes().cast(pl.Int64) - point - 1).cast(pl.String).alias("v")
     )["v"]
     return glue('{"scale":', scale, ',"value":"', unscaled(short), '"}')
+
+
+def number_text(*, strict: bool) -> Encode:
+    """Decimals as text; Debezium says NaN in capitals."""
+    return (lambda values: safe_quoted(values.replace("NaN", "NAN"))) if strict else safe_quoted
 
 
 def money(values: pl.Series) -> pl.Series:

@@ -132,9 +132,10 @@ def test_added_fields_and_headers() -> None:
         "__op": "c", "__table": "orders", "__position": 50, "__source_ts_ms": 1000,
     }  # fmt: skip
     assert [field["field"] for field in made["schema"]["fields"]][4:] == ["__op", "__table", "__position", "__source_ts_ms"]
-    assert found[0]["headers"] == {"__op": "c", "__db": "shop"}
+    text = {"type": "string", "optional": True}
+    assert found[0]["headers"] == {name: {"schema": text, "payload": said} for name, said in (("__op", "c"), ("__db", "shop"))}
     assert found[1]["value"] is None
-    assert found[1]["headers"] == {"__op": "d"}
+    assert found[1]["headers"] == {"__op": {"schema": text, "payload": "d"}}
 
 
 def test_own_event_says_who_and_where() -> None:
