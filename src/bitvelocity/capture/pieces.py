@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from bitvelocity.changes import Batch, Mark, format_lsn
 from bitvelocity.errors import CaptureError
 
@@ -18,6 +20,8 @@ from .spill import WHOLE, Spilled
 
 PIECE = 8 << 20
 """Bytes of frames that are decoded at once: what fits the caches (48 MB at once take half as long again)."""
+MANY_TABLES = 64
+"""With more than so many tables a set is decoded in one piece: there is a price for each table in each piece."""
 
 
 @dataclass(slots=True)
@@ -91,11 +95,27 @@ def plain_set(
     commit = items[-1].last_commit()
     count = sum(item.transactions for item in items)
     mark = Mark(commit.lsn, commit.end_lsn, commit.committed_at + EPOCH if commit.committed_at else 0, count)
-    pieces = deque(piece for item in items for piece in cut_pieces(item))
+    if len(relations) > MANY_TABLES:
+        items = [_joined(items)]
+        pieces = deque([Piece(items[0].data, items[0].starts, items[0].layout)])
+    else:
+        pieces = deque(piece for item in items for piece in cut_pieces(item))
     has_rows = any(piece.has(wants) for piece in pieces)
     return StreamSet(
         _drain(pieces), Carry(), relations, mark=mark, totals=totals, has_rows=has_rows, wants=wants
     )
+
+
+def _joined(items: Sequence[Frames]) -> Frames:
+    """All of them as one."""
+    if len(items) == 1:
+        return items[0]
+    data, starts = bytearray(), array("q")
+    for item in items:
+        shift = len(data)
+        starts.frombytes((np.frombuffer(item.starts, np.int64) + shift).tobytes())
+        data += item.data
+    return Frames(data, starts, sum(item.transactions for item in items), items[0].layout)
 
 
 def _drain(pieces: deque[Piece]) -> Iterator[Piece]:

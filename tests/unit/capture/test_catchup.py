@@ -246,3 +246,21 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_doubled(
     lines = [line.split() for line in journal.read_text().splitlines()]
     assert [line[2] for line in lines] == expected
     assert len({(line[0], line[1]) for line in lines}) == len(expected)
+
+
+@pytest.mark.parametrize("feed", ["copy", "walsender"])
+def test_many_tables_in_one_set_come_as_few_do(source_db: Bench, feed: Any) -> None:
+    tables = [f"t{number}" for number in range(70)]
+    source_db.run(*(f"create table {table} (id int, note text)" for table in tables),
+                  f"create publication bitvelocity for table {', '.join(tables)}")  # fmt: skip
+    source = source_db.open(tuning=Tuning(feed=feed, limit=1 << 20))
+    source_db.snapshot(source)
+    expected = []
+    for part in range(3):  # from the second part on the source knows all tables
+        for number, table in enumerate(tables):
+            source_db.run(f"insert into {table} select i, repeat('x', 300) from generate_series({part * 60 + 1}, {part * 60 + 60}) i")
+            expected += [(f"public.t{number}", str(part * 60 + i)) for i in range(1, 61)]
+        rows = source_db.tail(source)
+        rows.sort(key=lambda row: (row["_lsn"], row["_ordinal"]))
+        assert [(row["relation"], row["after_id"]) for row in rows] == expected
+        expected = []
