@@ -82,6 +82,19 @@ class LakeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """The schema registry. Tokens stand in the environment only: `BITVELOCITY_REGISTRY_TOKEN` for those who write,
+    `BITVELOCITY_REGISTRY_READ_TOKEN` for those who read."""
+
+    url: str = ""
+    """Address of a registry that serves instead of ours, such as `http://registry:8081`."""
+    store: str = ""
+    """DSN of a PostgreSQL that keeps the schemas; empty: the file `.bitvelocity/registry.db`."""
+    port: int = 8081
+    """TCP port on 127.0.0.1; 0 takes a free one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole of `bitvelocity.toml`. `root` is the folder that it lies in."""
 
@@ -90,6 +103,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
 
     @property
     def entities_file(self) -> Path:
@@ -154,6 +168,7 @@ def _check_values(settings: Settings, file: Path) -> None:
             for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")
         },
         "[capture] snapshot_readers": (capture.snapshot_readers, range(1, 65).__contains__, "Give a number from 1 to 64."),
+        "[registry] port": (settings.registry.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),
         "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
     }  # fmt: skip
     for path, (value, fits, remedy) in checks.items():

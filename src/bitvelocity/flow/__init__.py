@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .recovering import recover
     from .renewal import rebuild_silver, renew_silver
     from .run import Pipeline, Step
+    from .schemas import open_registry, serve_registry
     from .standing import Status, status
     from .supervisor import supervise
     from .telling import Telling, change_records
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Telling", "Verdict",
-    "adopt_database", "audit_trail", "change_records", "debezium_config", "diagnose", "flowing", "open_project", "open_reader", "order_reading",
-    "prepare", "prometheus", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver",
-    "running_database",
+    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Telling",
+    "Verdict", "adopt_database", "audit_trail", "change_records", "debezium_config", "diagnose", "flowing",
+    "open_project", "open_reader", "open_registry", "order_reading", "prepare", "prometheus", "prove",
+    "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver", "running_database", "serve_registry",
     "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
 
@@ -51,6 +52,7 @@ _HOMES = {
     "recovering": ("recover",),
     "renewal": ("rebuild_silver", "renew_silver"),
     "run": ("Pipeline", "Step"),
+    "schemas": ("open_registry", "serve_registry"),
     "standing": ("Status", "status"),
     "supervisor": ("supervise",),
     "telling": ("Telling", "change_records"),

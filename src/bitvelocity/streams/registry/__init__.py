@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import Request, Response, respond
     from .app import RegistryApp
+    from .callers import Caller, HttpCaller, StoreCaller
+    from .copies import export_registry, import_registry
     from .postgres import PostgresStore
     from .server import Listening, serve
     from .sqlite import SqliteStore
     from .store import Store
 
 __all__ = [
-    "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore", "Store", "respond", "serve",
+    "Caller", "HttpCaller", "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore", "Store",
+    "StoreCaller", "export_registry", "import_registry", "respond", "serve",
 ]  # fmt: skip
 
 _HOMES = {
     "api": ("Request", "Response", "respond"),
     "app": ("RegistryApp",),
+    "callers": ("Caller", "HttpCaller", "StoreCaller"),
+    "copies": ("export_registry", "import_registry"),
     "postgres": ("PostgresStore",),
     "server": ("Listening", "serve"),
     "sqlite": ("SqliteStore",),

@@ -1,0 +1,74 @@
+"""Asking a registry: one that is reached by HTTP, ours or another's, or a store that this process opens itself."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from ...errors import RegistryError
+from .api import Request, respond
+from .store import Store
+
+_TOKEN = "Set BITVELOCITY_REGISTRY_TOKEN to a token that may do this."  # noqa: S105 - a sentence
+
+
+class Caller(Protocol):
+    """Asks a registry, and gives the value of its answer; a refusal is raised with the registry's own number."""
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any: ...
+
+
+class HttpCaller:
+    """A registry at an address. The token is sent as Bearer, and to nobody else."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise RegistryError(f"{url!r} is no address of a registry.", remedy="Give one such as http://127.0.0.1:8081")
+        self._url = url.rstrip("/")
+        self._headers = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._url}/{path}", data=data, method=method, headers=self._headers)  # noqa: S310 - checked above
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refused(error.code, error.read()) from None
+        except (OSError, ValueError) as error:
+            raise RegistryError(
+                f"The registry at {self._url} cannot be asked: {error}.", remedy="Start it, or correct the address."
+            ) from error
+
+
+class StoreCaller:
+    """A store in this process: nothing needs to run."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        plain, _, query = path.partition("?")
+        words = [part.partition("=") for part in query.split("&") if part]
+        data = b"" if body is None else json.dumps(body).encode()
+        answer = respond(self._store, Request(method, plain, {name: [value] for name, _, value in words}, data))
+        if answer.status != 200:
+            raise _refused(answer.status, answer.encoded())
+        return answer.value
+
+
+def _refused(status: int, body: bytes) -> RegistryError:
+    try:
+        told = json.loads(body)
+        code, what = str(told["error_code"]), str(told["message"])
+    except (ValueError, KeyError, TypeError):
+        code, what = str(status), f"The registry answers {status}, and says no more."
+    remedies = {409: "Read the reasons one by one: bitvelocity schema check", 401: _TOKEN, 403: _TOKEN}
+    remedy = remedies.get(status)
+    return RegistryError(what, code=code, remedy=remedy)
