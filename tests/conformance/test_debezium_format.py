@@ -70,7 +70,7 @@ class Captured:
             connection.execute("create publication bitvelocity for all tables")
             slot = f"golden_{connection.info.dbname}"
             with WalSource(dsn, slot=slot, spill=spill, has_position=False, messages=["*"],
-                           tuning=Tuning(detail=True)) as source:  # fmt: skip
+                           tuning=Tuning(detail=True, readers=1)) as source:  # fmt: skip
                 self._take(source, source.snapshot())
                 self.described = [describe_source(dsn)]
                 run(connection, "changes.sql", has_xml=self.has_xml)

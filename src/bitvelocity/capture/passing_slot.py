@@ -47,7 +47,7 @@ def passing_source(
                 spill=Path(folder),
                 has_position=from_now,
                 messages=messages,
-                tuning=Tuning(detail=True),
+                tuning=Tuning(detail=True, readers=1),  # one table after the other, as Debezium reads
             ) as source,
         ):
             yield source

@@ -33,7 +33,8 @@ _NO_HISTORY = History(*(np.zeros(0, np.int64) for _ in range(3)))
 class Encoder:
     """Encodes the change sets of one source, in their order.
 
-    The source should have been opened with `Tuning(detail=True)`, and with `messages=("*",)` if messages are wanted;
+    The source should have been opened with `Tuning(detail=True, readers=1)` (the marks of a snapshot are right when its
+    tables come one after the other), and with `messages=("*",)` if messages are wanted;
     without detail, a row's own LSN is that of its commit, and `sequence` does not name the commit before.
     `describe`, if given, is asked anew when a batch has a table or a column that `described` does not know.
     """
