@@ -147,8 +147,8 @@ class Lake:
         self._forget()
 
     def versions(self, hidden: Collection[str] = ()) -> dict[str, int]:
-        """The newest version of each table, as a watermark names them; not those of `hidden` entities."""
-        left_out = {f"{layer}/{name}{end}" for name in hidden for layer in ("bronze", "silver") for end in ("", "_changes")}
+        """The newest version of each table, as a watermark names them; not silver of `hidden` entities."""
+        left_out = {f"silver/{name}{end}" for name in hidden for end in ("", "_changes")}
         found = {str(table.path.relative_to(self._root)): table.version() for table in self._tables()}
         return {name: version for name, version in found.items() if name not in left_out}
 

@@ -141,3 +141,32 @@ def test_numbers_that_json_has_no_word_for(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
         "rows": [{"a": "NaN", "b": ["Infinity", 1.5, True, None]}, "-Infinity"]
     }
+
+
+def test_snapshot_orders_wait_for_a_pipeline(ask_json: Callable[..., Any], bitvelocity: Run, make_project: MakeProject, database: str) -> None:
+    folder = make_project(database)
+    assert "Nothing was read" in bitvelocity("snapshot", "status", cwd=folder).stdout
+    told = ask_json("snapshot", "start", "things", "--where", "id > 1", cwd=folder)
+    assert told == {"entity": "things", "ordered": "start", "running": False}
+    assert ask_json("snapshot", "status", cwd=folder)["orders"] == [{"verb": "start", "entity": "things", "where": "id > 1"}]
+    told = bitvelocity("snapshot", "status", cwd=folder).stdout
+    assert "not taken up yet" in told
+    assert "bitvelocity up" in told
+    refused = bitvelocity("snapshot", "pause", "nothing", "--json", cwd=folder)
+    assert (refused.returncode, json.loads(refused.stdout)["remedy"]) == (1, "Known: things.")
+
+
+def test_recover_after_the_slot_was_lost(
+    ask_json: Callable[..., Any], bitvelocity: Run, make_project: MakeProject, database: str, up: Up
+) -> None:
+    folder = make_project(database)
+    process, _ = up(folder)
+    process.terminate()
+    process.wait()
+    with connect(database, autocommit=True) as admin:
+        admin.execute("insert into things values (1, 'missed')")
+        admin.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()")
+    found = ask_json("recover", cwd=folder)
+    assert found == {"tables": [{"table": "public.things", "parts": 1, "differing": 1, "changes": {"c": 1}}]}
+    assert "Recovered" in bitvelocity("recover", "--force", cwd=folder).stdout
+    assert ask_json("reconcile", cwd=folder)["ok"]

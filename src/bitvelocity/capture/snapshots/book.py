@@ -74,10 +74,16 @@ def read_book(lake: Path) -> Book:
 
 def write_book(lake: Path, book: Book, *, sync: bool = True) -> None:
     """Replace the book as a whole."""
-    ended = [run.id for run in book.runs if not run.open and not (run.kind == "first" and book.first)][:-KEPT]
+    ended = [run.id for run in book.runs if _forgettable(run, book)][:-KEPT]
     runs = [run.as_dict() for run in book.runs if run.id not in ended]
     rest = {"first": book.first, "source": book.source, "recovering": book.recovering}
     _write(lake / NAME, {"runs": runs, **rest}, sync=sync)
+
+
+def _forgettable(run: Run, book: Book) -> bool:
+    """It is at its end, and nothing waits for it: a new table that failed still does, and so does a first snapshot."""
+    waits = (run.kind == "joins" and run.state != "done") or (run.kind == "first" and book.first is not None)
+    return not run.open and not waits
 
 
 def give_order(lake: Path, order: Order) -> None:

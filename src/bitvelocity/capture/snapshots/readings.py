@@ -67,7 +67,7 @@ class Readings:
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Entities that are new and not read to their end: readers must not see them yet."""
+        """Entities that are new and not read to their end: readers must not see their state yet, only what happened."""
         return frozenset(run.entity for run in self.runs if run.kind == "joins" and run.state != "done")
 
     @property

@@ -25,6 +25,7 @@ def command() -> None:
 
     Nothing is written into the source but marks in its WAL, and no privilege is needed but SELECT. The rows come into
     the lake as reads; changes that come meanwhile are never undone. Survives kills: what was read is not read again.
+    Each of these takes --json.
     """
 
 
