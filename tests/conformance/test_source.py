@@ -296,26 +296,6 @@ def test_savepoints_that_are_rolled_back_leave_no_trace(stage: Stage, stack: Exi
     assert stage.sources["streaming"].stats.streamed == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pgoutput streams a savepoint's messages under the id of the whole transaction, not under its own"
-)
-def test_a_context_given_in_a_savepoint_goes_with_it_when_streamed(stage: Stage, stack: ExitStack) -> None:
-    stage.run(ORDERS)
-    stage.begin(stack, "orders")
-    with transaction(stage.connection) as run:
-        run(audit("ann"))
-        run("savepoint a")
-        run(audit("eve"))
-        run(fill(1, 3000))
-        run("rollback to a")
-        run(fill(5001, 8000))
-    for name, source in stage.sources.items():
-        stage.drain(source, stage.taken[name])
-    for name in ("plain", "copied"):
-        assert {row["_operation_user"] for row in stage.taken[name].changes()} == {"ann"}
-    assert {row["_operation_user"] for row in stage.taken["streaming"].changes()} == {"ann"}
-
-
 def test_transactions_that_are_rolled_back_leave_no_trace(stage: Stage, stack: ExitStack) -> None:
     stage.run(ORDERS)
     stage.begin(stack, "orders")

@@ -221,7 +221,8 @@ def _rows(
     of_frame = transactions.of_frame
     contexts = Contexts(piece.buffer, piece.at[messages] + (5 if carry.streamed else 1), carry.context)
     context_of = np.append(0, of_frame[messages])  # the transaction of each context; the carried one first
-    seen = np.searchsorted(messages, frame)  # how many contexts stand before the row
+    places = _places(piece, messages, frame, of_frame)
+    seen = np.searchsorted(places, frame, side="right")  # how many contexts stand before the row
     tx = of_frame[frame]
     context = np.where(context_of[seen] == tx, seen + 1, 0)
     rows = _Rows(
@@ -237,6 +238,29 @@ def _rows(
     )
     is_open = context_of[-1] == len(transactions.begins)
     return rows, contexts[len(messages) + 1] if is_open else NOBODY, contexts
+
+
+def _places(piece: Piece, messages: Index, frame: Index, of_frame: Index) -> Index:
+    """The frames from which on messages count. `frame`: those of the rows.
+
+    Where a message is the last thing that a savepoint did, and a row follows at once, both have one LSN, and PostgreSQL
+    sends the row first. A row that really was before it has a lower LSN. Copied rows have none, and stay as they came.
+    """
+    if not piece.layout.lsn:
+        return messages
+    before = np.searchsorted(frame, messages) - 1
+    asked = np.flatnonzero(before >= 0)
+    asked = asked[of_frame[frame[before[asked]]] == of_frame[messages[asked]]]
+    own = piece.lsns(messages)
+    late = asked[piece.lsns(frame[before[asked]]) >= own[asked]]
+    if not len(late):
+        return messages
+    places = messages.copy()
+    for number in late.tolist():
+        first = int(np.searchsorted(of_frame[frame], of_frame[messages[number]]))
+        rows = frame[first : before[number] + 1]
+        places[number] = rows[np.searchsorted(piece.lsns(rows), own[number])]
+    return np.maximum.accumulate(places)
 
 
 def _carry(carry: Carry, transactions: _Transactions, rows: int, context: Context) -> Carry:
