@@ -263,3 +263,29 @@ def test_a_read_only_registry(tmp_path: Path) -> None:
         assert served.refused("POST", "subjects/s/versions", {"schema": RECORD}) == (422, 42205)
         assert served.refused("PUT", "config", {"compatibility": "NONE"}) == (422, 42205)
         assert served.refused("DELETE", "subjects/s") == (422, 42205)
+
+
+def test_what_is_too_deep_is_refused_and_the_server_lives(served: Served) -> None:
+    """A schema of a thousand levels is an error of its sender, in the usual form."""
+    avro = '{"type":"array","items":' * 3000 + '"int"' + "}" * 3000
+    assert served.refused("POST", "subjects/s/versions", {"schema": avro}) == (422, 42201)
+    proto = "message M {" * 3000 + "}" * 3000
+    assert served.refused("POST", "subjects/s/versions", {"schema": proto, "schemaType": "PROTOBUF"}) == (422, 42201)
+    deep = '{"items":' * 3000 + "true" + "}" * 3000
+    assert served.refused("POST", "subjects/s/versions", {"schema": deep, "schemaType": "JSON"}) == (422, 42201)
+    assert served.refused("POST", "subjects/s/versions", '{"schema":' + "[" * 100_000) == (400, 400)
+    register(served, RECORD)
+
+
+def test_choices_within_choices_end(served: Served) -> None:
+    """Each level multiplies what must be compared: it is refused as not to be judged, and does not take for ever."""
+    one = other = '{"type":"string"}'
+    for level in range(12):
+        branches = ",".join(f'{{"type":"object","properties":{{"p{level}":{one},"q{n}":{one}}}}}' for n in range(2))
+        one = f'{{"anyOf":[{branches}]}}'
+        branches = ",".join(f'{{"type":"object","properties":{{"p{level}":{other},"r{n}":{other}}}}}' for n in range(2))
+        other = f'{{"anyOf":[{branches}]}}'
+        if len(one) > 60_000:
+            break
+    register(served, one, "c", schemaType="JSON")
+    assert served.refused("POST", "subjects/c/versions", {"schema": other, "schemaType": "JSON"}) == (409, 40901)

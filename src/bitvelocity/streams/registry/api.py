@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 from ...errors import BitVelocityError, RegistryError
 from . import answers
 from .asked import Asked
-from .refusals import not_permitted, status_of
+from .refusals import invalid_schema, not_permitted, status_of
 from .store import Store
 
 ROUTES: tuple[tuple[str, str, Callable[[Asked], Any]], ...] = (
@@ -55,6 +56,8 @@ ROUTES: tuple[tuple[str, str, Callable[[Asked], Any]], ...] = (
     ("DELETE", "mode/{subject}", answers.delete_mode),
     ("GET", "contexts", answers.list_contexts),
 )
+
+_log = logging.getLogger(__name__)
 
 _WRITES = {
     answers.register, answers.delete_subject, answers.delete_version, answers.set_config, answers.delete_config,
@@ -97,20 +100,36 @@ def respond(store: Store, request: Request, *, read_only: bool = False) -> Respo
     if chosen is None:
         return _error(405, "HTTP 405 Method Not Allowed") if matches else _error(404, "HTTP 404 Not Found")
     found, answer = chosen
+    if answer in _WRITES and read_only:
+        return _refused(not_permitted("This registry is read-only"))
     names = {name: unquote(value) for name, value in found.groupdict().items()}
     try:
-        if answer in _WRITES and read_only:
-            raise not_permitted("This registry is read-only")
         asked = Asked(names, request.query, _body(request.body), context)
         with (store.writing if answer in _WRITES else store.reading)() as run:
             value = answer(asked.on(run))
-    except _MalformedError as error:
-        return _error(400, str(error))
-    except RegistryError as error:
-        return Response(status_of(error), {"error_code": int(error.code), "message": error.what})
-    except BitVelocityError as error:
-        return _error(50001, str(error))
+    except Exception as error:
+        return _failed(error, request)
     return Response(200, value, plain=answer in (answers.show_text, answers.text_by_id))
+
+
+def _failed(error: Exception, request: Request) -> Response:
+    """What was refused is told as it is; what nobody foresaw goes to the log, and the client hears that it did."""
+    match error:
+        case _MalformedError():
+            return _error(400, str(error))
+        case RegistryError():
+            return _refused(error)
+        case RecursionError():
+            return _refused(invalid_schema("it is nested too deeply"))
+        case BitVelocityError():
+            return _error(50001, str(error))
+        case _:
+            _log.error("The registry failed at %s %s", request.method, request.path, exc_info=error)
+            return _error(50001, "The registry failed; its log says how")
+
+
+def _refused(error: RegistryError) -> Response:
+    return Response(status_of(error), {"error_code": int(error.code), "message": error.what})
 
 
 class _MalformedError(ValueError):

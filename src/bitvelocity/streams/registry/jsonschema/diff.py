@@ -29,6 +29,8 @@ _TOGETHER = (
 )  # fmt: skip
 """Keywords that one part says together: taken from two parts they would refuse what both accept."""
 _DEEPEST = 40
+_MOST = 50_000
+"""Comparisons: choices within choices multiply."""
 
 
 def json_objections(reader: JsonSchema, writer: JsonSchema, *, lenient: bool = False) -> tuple[Objection, ...]:
@@ -44,6 +46,7 @@ class Comparison:
         self.lenient = lenient
         self._reader, self._writer = reader, writer
         self._open: set[tuple[int, int]] = set()
+        self._made = 0
 
     def compare(self, reader: Place, writer: Place, path: str) -> Found:
         reader, writer = _resolve(self._reader, reader), _resolve(self._writer, writer)
@@ -55,8 +58,9 @@ class Comparison:
         pair = (id(read), id(written))
         if pair in self._open:
             return []
-        if len(self._open) > _DEEPEST:
-            return [Objection("KEYWORD_CHANGED", path, "it goes round in a circle that cannot be judged")]
+        self._made += 1
+        if len(self._open) > _DEEPEST or self._made > _MOST:
+            return [Objection("KEYWORD_CHANGED", path, "it is too deep, or has too many choices, to be judged")]
         self._open.add(pair)
         try:
             return self._combined((read, reader[1]), ({} if written is True else written, writer[1]), path)
