@@ -1,7 +1,7 @@
 """The shop's tables. Change them, then see by `bitvelocity apply --dry-run` what that means for the database.
 
 Every table also gets the standard audit columns, stamped by the database: created_at, created_by, updated_at,
-updated_by, version, deleted_at, deleted_by. `audit=False` leaves them out.
+updated_by, version, deleted_at, deleted_by. `audit=False` leaves them out. `audit_trail=` keeps a table of every change.
 """
 
 from datetime import datetime
@@ -63,6 +63,7 @@ class Order(
     table="orders",
     owner="checkout",
     retention="7 years",
+    audit_trail="cdc",
     partition=Partition(column="created_at", step="month", ahead=3, behind=1),
     indexes=[
         Index(
