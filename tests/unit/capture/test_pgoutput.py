@@ -442,3 +442,39 @@ def test_random_transactions_come_back_as_they_went_in(data: st.DataObject) -> N
     assert found == expected.changes
     for batch in decoded.batches:
         batch.data.validate(full=True)
+
+
+@pytest.mark.parametrize("held_back", [None, UNCHANGED])
+def test_many_tables_are_read_together_and_each_gets_its_own(stream: Stream, held_back: Value) -> None:
+    """As they are when each is read alone; tables of one width differ in names, kinds of change and old images."""
+    tables = {oid: 1 + oid % 3 for oid in range(20_000, 20_040)}
+    lone = {oid: Stream() for oid in tables}
+    for oid, width in tables.items():
+        for target in (stream, lone[oid]):
+            target.relation(oid, " ".join(f"c{oid}_{n}" for n in range(width)), name=f"t{oid}")
+            target.begin(oid)
+            for number in range(oid % 4 + 1):
+                row: list[Value] = [b"%d of %d" % (number, oid)] * (width - 1)
+                target.insert([*row, b"x" * number * 9], oid)
+                if oid % 2:
+                    target.update([*row, held_back], [*row, b"old"] if oid % 5 else None, oid=oid)
+                if oid % 7 == 0:
+                    target.truncate(oid)
+            target.commit(oid)
+    together = stream.decode().batches
+    alone = [only(one.decode()) for one in lone.values()]
+    assert [(b.relation, b.columns, b.shape) for b in together] == [(b.relation, b.columns, b.shape) for b in alone]
+    assert [rows(batch) for batch in together] == [rows(batch) for batch in alone]
+    assert [b.data.column_names for b in together] == [b.data.column_names for b in alone]
+    for batch in together:
+        batch.data.validate(full=True)
+
+
+def test_with_many_tables_a_refusal_names_the_right_one(stream: Stream) -> None:
+    stream.begin(1)
+    for oid in range(20_000, 20_020):
+        stream.relation(oid, "n", name=f"t{oid}", types=[23])
+        stream.insert([b"1"], oid, kind=b"b" if oid == 20_007 else b"t")
+    with pytest.raises(CaptureError) as refused:
+        stream.decode()
+    assert refused.value.entity == "public.t20007"

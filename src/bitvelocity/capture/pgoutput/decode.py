@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +41,9 @@ _IS_ROW = _OPS > 0
 
 Relations = dict[int, Relation]
 Index = npt.NDArray[np.int64]
+Group = tuple[Relation, Index]
+"""A table in one of its shapes, and the numbers of its rows."""
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ def decode(piece: Piece, carry: Carry, relations: Relations, wants: Wants = NOTH
     transactions = _transactions(piece, changes[0], carry)
     rows, context, contexts = _rows(piece, changes, transactions, messages=messages[is_ours], carry=carry)
     groups = _by_relation(rows, _shapes(piece, wide, relations))
-    batches = [_batch(piece, relation, part, contexts, detail=wants.detail) for relation, part in groups]
+    batches = _batches(piece, rows, groups, contexts, detail=wants.detail)
     if wants.messages and len(messages):
         is_wanted = wanted(piece.buffer, piece.at[messages] + 1 + wide, wants.messages)
         where = _standing(piece, wide, transactions, messages=messages[is_wanted], rows=rows.frame)
@@ -315,10 +319,8 @@ def _shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tup
     return shapes
 
 
-def _by_relation(
-    rows: _Rows, shapes: dict[int, list[tuple[int, Relation]]]
-) -> Iterator[tuple[Relation, _Rows]]:
-    """The rows of each table, one shape at a time, in the order of their first rows."""
+def _by_relation(rows: _Rows, shapes: dict[int, list[tuple[int, Relation]]]) -> list[Group]:
+    """The numbers of each table's rows, one shape at a time, in the order of their first rows."""
     groups: list[tuple[int, Relation, Index]] = []
     for which in _of_each(rows.oid):
         oid = int(rows.oid[which[0]])
@@ -332,11 +334,7 @@ def _by_relation(
         for (_, relation), part in zip(versions, np.split(which, bounds), strict=True):
             if len(part):
                 groups.append((int(part[0]), relation, part))
-    if len(groups) == 1:
-        yield groups[0][1], rows
-        return
-    for _, relation, part in sorted(groups, key=lambda group: group[0]):
-        yield relation, rows.pick(part)
+    return [(relation, part) for _, relation, part in sorted(groups, key=lambda group: group[0])]
 
 
 def _of_each(oid: Index) -> list[Index]:
@@ -347,6 +345,44 @@ def _of_each(oid: Index) -> list[Index]:
         return [np.arange(len(oid))]
     order = np.argsort(oid, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(oid[order])) + 1)
+
+
+def _batches(
+    piece: Piece, rows: _Rows, groups: list[Group], contexts: Contexts, *, detail: bool
+) -> list[Batch]:
+    """A batch for each group; with many groups, tables of the same number of columns are read together."""
+    if len(groups) == 1:
+        return [_batch(piece, groups[0][0], rows, contexts, detail=detail)]
+    if len(groups) <= _FEW:
+        return [_batch(piece, relation, rows.pick(part), contexts, detail=detail) for relation, part in groups]
+    widths: dict[int, list[int]] = {}
+    for number, (relation, _) in enumerate(groups):
+        widths.setdefault(len(relation.columns), []).append(number)
+    made: dict[int, Batch] = {}
+    for numbers in widths.values():
+        alike = [groups[number] for number in numbers]
+        made.update(zip(numbers, _alike(piece, rows, alike, contexts, detail=detail), strict=True))
+    return [made[number] for number in range(len(groups))]
+
+
+def _alike(
+    piece: Piece, rows: _Rows, groups: list[Group], contexts: Contexts, *, detail: bool
+) -> Iterator[Batch]:
+    """Batches of tables that have the same number of columns: read as one table, then cut."""
+    anybody = replace(groups[0][0], types=(0,) * len(groups[0][0].columns))
+    together = rows.pick(np.concatenate([part for _, part in groups]))
+    with suppress(CaptureError):  # what is wrong is said below, of the right table
+        whole = _batch(piece, anybody, together, contexts, detail=detail).data
+        if whole["_absent"].null_count == len(together):  # else the names in it are another table's
+            end = 0
+            for relation, part in groups:
+                begin, end = end, end + len(part)
+                names = relation.names_with_detail if detail else relation.names
+                data = whole.slice(begin, len(part)).rename_columns(names)
+                yield Batch(relation.qualified, relation.columns, data, relation.shape)
+            return
+    for relation, part in groups:
+        yield _batch(piece, relation, rows.pick(part), contexts, detail=detail)
 
 
 def _batch(piece: Piece, relation: Relation, rows: _Rows, contexts: Contexts, *, detail: bool) -> Batch:
