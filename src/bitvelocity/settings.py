@@ -60,6 +60,8 @@ class CaptureSettings:
     snapshot of running transactions that a new slot waits for)."""
     heartbeat_seconds: int = 0
     """Write a logical message this often, and measure how long the lake takes to pass it; 0 writes none."""
+    silence_seconds: int = 60
+    """A server that says nothing for so long, though it was asked to, is taken for lost, and a new connection is made."""
     warn_retained_mb: int = 1024
     """WAL that the source keeps for the slot, in MB: from here on `status` and `doctor` warn."""
     bad_retained_mb: int = 16_384
@@ -163,6 +165,7 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, f"Write one of: {', '.join(SNAPSHOTS)}."),
         "[capture] feed": (capture.feed, FEEDS.__contains__, f"Write one of: {', '.join(FEEDS)}."),
         "[capture] heartbeat_seconds": (capture.heartbeat_seconds, range(86_401).__contains__, "Give seconds, or 0 for none."),
+        "[capture] silence_seconds": (capture.silence_seconds, range(1, 86_401).__contains__, "Give seconds, from 1 on."),
         **{
             f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")
             for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.crash.victim import Moment, Victim
 from tests.crash.workload import ENTITIES, MODELS, Workload, make_tables
 
 from bitvelocity.capture import slot_health
-from bitvelocity.flow import Project, open_project, prepare, wait_until
+from bitvelocity.flow import Project, open_project, order_reading, prepare, show_readings, wait_until
 from bitvelocity.oltp import connect
 
 MOST_ACTS = 12
@@ -37,7 +38,8 @@ class Arena:
         """A verdict was bad: what comes later would be bad too."""
 
     def begin(self) -> None:
-        """The witness listens, and the pipeline has its first snapshot."""
+        """The witness listens, and the pipeline has its first snapshot, of empty tables."""
+        self.witness.since = -1
         self.witness.begin()
         self.run()
 
@@ -93,7 +95,7 @@ class Arena:
         victim.arm(moment)
         for _ in range(MOST_ACTS):
             act()
-            if self._level_or_dead(victim):
+            if self.level_or_dead(victim):
                 break
         self.await_death(moment)
 
@@ -111,7 +113,7 @@ class Arena:
         victim.kill()
         assert status == -signal.SIGKILL, f"{moment} was never passed: exit {status}, {victim.said}"
 
-    def _level_or_dead(self, victim: Victim) -> bool:
+    def level_or_dead(self, victim: Victim) -> bool:
         """Wait until it is dead (True), or the lake has all that was written."""
         with connect(self.dsn, autocommit=True) as connection:
             row = connection.execute("select pg_logical_emit_message(true, 'level', '') - '0/0'::pg_lsn").fetchone()
@@ -122,6 +124,11 @@ class Arena:
             return True
         return False
 
+    def read_again(self) -> None:
+        """Ask for tables to be read again beside the stream, and write meanwhile."""
+        order_readings(self.project)
+        self.workload.round()
+
     def move(self, dsn: str) -> None:
         """The database is elsewhere now."""
         self.dsn = self.witness.dsn = dsn
@@ -129,9 +136,19 @@ class Arena:
         self.workload = self.workload.elsewhere(dsn)
 
     def judge(self) -> Finding:
-        """Come level and compare everything."""
+        """Come level and compare everything, when tables that are read again have been read."""
+        check = self.run().check
+        while any(run.open for run in show_readings(self.project).runs) or show_readings(self.project).orders:
+            check()
+            time.sleep(0.05)
         return judge(self.project, self.witness, self.run().check)
 
     def streamed(self) -> int:
         """Transactions that the server streamed before their commit, by its own count."""
         return slot_health(self.dsn, self.slot).streamed_transactions
+
+
+def order_readings(project: Project) -> None:
+    """Ask for tables to be read again."""
+    for entity in ("items", "moves"):
+        order_reading(project, "start", entity)

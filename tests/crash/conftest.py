@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,15 +16,29 @@ from bitvelocity.oltp import Server
 @pytest.fixture(scope="module")
 def shared_arena(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Arena]]:
     """The module's arena, already running; a new one when the last verdict in it was bad."""
+    with arenas(postgres, tmp_path_factory, "") as current:
+        yield current
+
+
+@pytest.fixture(scope="module")
+def copying_arena(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Arena]]:
+    """One that reads through COPY only, as a backlog is read."""
+    with arenas(postgres, tmp_path_factory, 'feed = "copy"') as current:
+        yield current
+
+
+@contextmanager
+def arenas(postgres: Server, folders: pytest.TempPathFactory, settings: str) -> Iterator[Callable[[], Arena]]:
+    """What gives the arena in use, or a new one."""
     with ExitStack() as stack:
-        arenas: list[Arena] = []
+        made: list[Arena] = []
 
         def current() -> Arena:
-            if not arenas or arenas[-1].spoiled:
+            if not made or made[-1].spoiled:
                 dsn = stack.enter_context(fresh_database(postgres))
-                arenas.append(stack.enter_context(Arena(tmp_path_factory.mktemp("arena"), dsn)))
-                arenas[-1].begin()
-            return arenas[-1]
+                made.append(stack.enter_context(Arena(folders.mktemp("arena"), dsn, settings=settings)))
+                made[-1].begin()
+            return made[-1]
 
         yield current
 

@@ -47,6 +47,8 @@ class Witness:
     slot: str
     publication: str = "bitvelocity"
     places: set[Place] = field(default_factory=set)
+    since: int | None = None
+    """LSN above which every change must be in bronze; None: that of the first snapshot, found among its rows."""
 
     def begin(self) -> None:
         with connect(self.dsn, autocommit=True) as connection:
@@ -80,7 +82,9 @@ def judge(project: Project, witness: Witness, check: Check) -> Finding:
     with open_reader(project) as reader:
         found = ask(reader, f"select op, _lsn, _ordinal from ({rows})", limit=None).rows
     read = list(zip(*(found[name].to_pylist() for name in ("op", "_lsn", "_ordinal")), strict=True))
-    began = max((lsn for op, lsn, _ in read if op == "SNAPSHOT"), default=-1)
+    began = witness.since
+    if began is None:
+        began = min((lsn for op, lsn, _ in read if op == "SNAPSHOT"), default=-1)
     expected = {place for place in witness.listen() if place[0] > began}
     streamed = {(lsn, ordinal) for op, lsn, ordinal in read if op != "SNAPSHOT"}
     return Finding(

@@ -40,6 +40,7 @@ PUBLISHING = (
     *each("watermark written"),
     *each("watermark replaced"),
     *each("published"),
+    *each("sinks level"),
     *each("confirmed", 1, 2),
 )
 TENDING = (
@@ -58,6 +59,26 @@ TENDING = (
     *each("silver entries forgotten"),
 )
 AT_WORK = (*RECEIVING, *WRITING, *PUBLISHING, *TENDING)
+COPYING = (
+    *each("capture copy called", 2),
+    *each("capture copy received", 1, 3),
+    *each("capture copy ended"),
+    *each("capture slot moved"),
+    *each("batch decoded", 2),
+    *each("bronze committed"),
+    *each("published"),
+    *each("confirmed"),
+)
+"""While a backlog is read through COPY."""
+READING = (
+    *each("snapshots order carried out"),
+    *each("snapshots chunk read", 1, 2),
+    *each("snapshots chunk marked"),
+    *each("snapshots book written", 1, 3),
+    *each("bronze committed", 2),
+    *each("published", 2),
+)
+"""While tables are read again beside the stream."""
 AGAIN = (
     (Moment("capture spilled", 4), Moment("capture spilled", 2)),
     (Moment("bronze committed", 2), Moment("bronze committed", 1)),

@@ -43,6 +43,7 @@ _KEEP_TRYING = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
 }
 _CHUNK = 1 << 20
 
@@ -83,6 +84,8 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
+_ON_ITS_WAY = "the database system is"
+"""... starting up, shutting down, in recovery mode, not yet accepting connections: it will, by itself."""
 _LOGIN_STATES = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
@@ -101,7 +104,7 @@ def _login_failure(error: psycopg.OperationalError, place: Place) -> CaptureErro
     """libpq gives no SQLSTATE for a refused login, only the text."""
     text = str(error).strip()
     said = text.rpartition("FATAL:")[2].strip() or text
-    if "FATAL:" in text and "starting up" not in said and "shutting down" not in said:
+    if "FATAL:" in text and not said.startswith(_ON_ITS_WAY):
         for phrase, state in _LOGIN_STATES.items():
             if phrase in said:
                 return failure(state, said, place)

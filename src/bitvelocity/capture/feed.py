@@ -24,12 +24,15 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a feed reads: bytes that it may hold, seconds between two reports, whether messages of their own are kept."""
+    """How a feed reads: bytes that it may hold, seconds between two reports, whether messages of their own are kept,
+    seconds without a word after which the walsender is taken for lost.
+    """
 
     limit: int
     report_every: float = 1.0
     keep_messages: bool = False
     at: Passing = pass_by
+    silence: float = 60.0
 
 
 @dataclass(slots=True)

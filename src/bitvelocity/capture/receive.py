@@ -68,6 +68,7 @@ class Receiver:
         self._pending = 0  # bytes in `_ready` that are in memory
         self._sent = self._confirmed = self._reported = 0
         self._reported_at = 0.0
+        self._silence, self._heard_at = terms.silence, time.monotonic()
         self._asked = False
         self._failure: BitVelocityError | None = None
         self._stopping = self._flowing = self._done = False
@@ -150,7 +151,10 @@ class Receiver:
         if chunk:
             self._take_in(chunk)
             self._at("received")
-        self._hold_back()
+            self._hold_back()
+            self._heard_at = time.monotonic()
+        elif self._is_silent(self._silence):
+            raise silent(self._silence)
         self._report_if_due()
         if len(chunk) in _GATHERING:
             time.sleep(_NAP)
@@ -223,20 +227,26 @@ class Receiver:
         if self._asked or news or passed > self._report_every:
             self._report()
 
+    def _is_silent(self, seconds: float) -> bool:
+        return time.monotonic() - self._heard_at > seconds
+
     def _report(self) -> None:
-        """Standby status: received, flushed and applied up to what the consumer confirmed."""
+        """Standby status: received, flushed and applied up to what the consumer confirmed; one long silent is to answer."""
         lsn = self._confirmed
-        self._wire.send(pack(">cQQQQB", b"r", lsn, lsn, lsn, 0, 0))
+        self._wire.send(pack(">cQQQQB", b"r", lsn, lsn, lsn, 0, self._is_silent(self._silence / 2)))
         self._reported, self._reported_at, self._asked = lsn, time.monotonic(), False
         self._at("reported")
 
 
-def begin_stream(wire: Wire, statement: bytes, place: Place) -> bytearray:
+def begin_stream(wire: Wire, statement: bytes, place: Place, patience: float) -> bytearray:
     """Ask for the stream, wait until the server grants it, and give what came with that."""
     wire.query(statement)
     received, at = bytearray(), 0
+    deadline = time.monotonic() + patience
     while True:
         received += wire.receive()
+        if time.monotonic() > deadline:
+            raise silent(patience)
         while len(received) - at >= 5:
             after = at + 1 + int.from_bytes(received[at + 1 : at + 5], "big")
             if received[at] == _GRANTED:
@@ -247,6 +257,11 @@ def begin_stream(wire: Wire, statement: bytes, place: Place) -> bytearray:
                 answer = refusal(bytes(received[at + 5 : after]))
                 raise failure(answer.sqlstate, answer.message, place)
             at = after
+
+
+def silent(seconds: float) -> ConnectionLostError:
+    """The connection stands, and nothing comes through it."""
+    return ConnectionLostError(f"The source has said nothing for {seconds:g} s, though it was asked to.", safe=KEPT)
 
 
 def _lost(error: Exception) -> ConnectionLostError:

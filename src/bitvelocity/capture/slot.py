@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -25,6 +26,10 @@ from .failures import (
 )
 
 _FACTS = "select to_jsonb(s), current_database() from pg_replication_slots s where slot_name = %s"
+_HEARD = """
+select r.pid, r.reply_time, (select setting::float8 / 1000 from pg_settings where name = 'wal_sender_timeout')
+  from pg_replication_slots s join pg_stat_replication r on r.pid = s.active_pid where s.slot_name = %s
+"""
 _FAILOVER_SINCE = 170_000
 _STANDBY_SINCE = 160_000
 
@@ -124,13 +129,30 @@ def check_ours(connection: Connection, slot: Slot, place: Place) -> None:
 def wait_until_free(connection: Connection, place: Place, patience: float) -> None:
     """Wait for the last reader to be gone: a process that was killed holds its slot a moment longer.
 
-    A copy of the slot, by which a backlog is read, counts as the slot.
+    A copy of the slot, by which a backlog is read, counts as the slot. A reader whose connection broke without a word holds
+    the slot until wal_sender_timeout: the server has not heard of it since we look. One that is heard of is somebody else.
     """
-    deadline = time.monotonic() + patience
+    began, first = time.monotonic(), _heard(connection, place)
     while (pid := _reader(connection, place.slot) or _reader(connection, copy_name(place.slot))) is not None:
-        if time.monotonic() > deadline:
+        waited, heard = time.monotonic() - began, _heard(connection, place)
+        silent = heard is not None and heard == first and waited < heard.timeout + patience
+        if waited > patience and not silent:
             raise slot_active(place, f"process {pid} of the server")
         time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """When the server last heard of a slot's reader, and after how many seconds without a word it gives one up."""
+
+    pid: int
+    at: datetime
+    timeout: float
+
+
+def _heard(connection: Connection, place: Place) -> _Heard | None:
+    row = connection.execute(_HEARD, [place.slot]).fetchone()
+    return _Heard(row[0], row[1], row[2]) if row and row[1] and row[2] else None
 
 
 def _reader(connection: Connection, name: str) -> int | None:

@@ -52,6 +52,7 @@ class Tuning:
     - `patience`: seconds to wait for the slot's last reader to be gone.
     - `readers`: connections that read the first snapshot.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
+    - `silence`: seconds without a word from the walsender, though it was asked, after which it is taken for lost.
     - `feed`: `auto` reads a backlog through COPY and goes over to the walsender when level; the others read through
       one of them only. Where COPY cannot be had (standby, TLS, no free slot), the walsender is read in any case.
     - `behind`: bytes of WAL that make a backlog.
@@ -65,6 +66,7 @@ class Tuning:
     primary: str = ""
     patience: float = 10.0
     report_every: float = 10.0
+    silence: float = 60.0
     feed: FeedName = "auto"
     behind: int = 64 << 20
     readers: int = 2
@@ -285,20 +287,22 @@ class WalSource:
         """The walsender, from `start` on."""
         tuning = self._tuning
         plain = self._connect()
-        pause, slot = report_interval(plain, tuning.report_every), find_slot(plain, self._place.slot)
+        often = min(tuning.report_every, tuning.silence / 4)
+        pause, slot = report_interval(plain, often), find_slot(plain, self._place.slot)
         self._disconnect()
         stream = self._connect(replication=True, settings=tuning.settings)
         if slot is not None and tuning.failover not in (None, slot.failover):
             set_failover(stream, self._place, wanted=bool(tuning.failover))
         wire = self._wire(stream)
-        received = begin_stream(wire, start_statement(self._place, start), self._place)
+        received = begin_stream(wire, start_statement(self._place, start), self._place, tuning.silence)
         terms = self._terms(report_every=pause)
         feed = Receiver(wire, self._folder(), self._place, terms=terms, traffic=self._traffic)
         return self._begin(feed, received)
 
     def _terms(self, *, report_every: float = 1.0) -> Terms:
         keep_messages = bool(self._wants.messages)
-        return Terms(self._tuning.limit, report_every, keep_messages, self._tuning.at)
+        tuning = self._tuning
+        return Terms(tuning.limit, report_every, keep_messages, tuning.at, tuning.silence)
 
     def _folder(self) -> SpillFolder:
         """The slot's folder, from the moment on when we hold the slot."""

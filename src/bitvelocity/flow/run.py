@@ -144,6 +144,7 @@ class Pipeline:
                 feed=feed_named(settings.feed),
                 failover=settings.failover or None,
                 primary=settings.primary,
+                silence=settings.silence_seconds,
                 readers=settings.snapshot_readers,
                 at=within(self._at, "capture"),
             ),

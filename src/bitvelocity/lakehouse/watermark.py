@@ -53,13 +53,20 @@ def read_watermark(root: Path) -> Watermark | None:
 def publish(root: Path, watermark: Watermark, *, sync: bool = True, at: Passing = pass_by) -> None:
     """Let readers see it: at once, as a whole, and (with `sync`) after a power cut too."""
     new = root / f".{NAME}.new"
-    with new.open("w") as file:
-        json.dump(asdict(watermark), file, separators=(",", ":"))
-        file.flush()
+    try:
+        with new.open("w") as file:
+            json.dump(asdict(watermark), file, separators=(",", ":"))
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        at("watermark written")
+        new.replace(root / NAME)
+        at("watermark replaced")
         if sync:
-            os.fsync(file.fileno())
-    at("watermark written")
-    new.replace(root / NAME)
-    at("watermark replaced")
-    if sync:
-        sync_path(root)
+            sync_path(root)
+    except OSError as error:
+        raise LakeError(
+            f"the watermark cannot be written in {root}: {error.strerror or error}",
+            safe="readers see the last one; what the tables have above it is taken up at the next start",
+            remedy="see that the disk has room and the folder is writable, then start again",
+        ) from error
