@@ -70,6 +70,13 @@ COPYING = (
     *each("confirmed"),
 )
 """While a backlog is read through COPY."""
+ALTERING = (
+    *each("shapes staged"),
+    *each("shapes written"),
+    *each("shapes linked"),
+    *each("shapes committed"),
+)
+"""When a table was altered between two changes."""
 READING = (
     *each("snapshots order carried out"),
     *each("snapshots chunk read", 1, 2),

@@ -95,6 +95,11 @@ class Workload:
         """One statement, many rows."""
         self._fill(40)
 
+    def alter_and_go_on(self) -> None:
+        """A new column, and a round after it."""
+        self._connection.execute(f"alter table notes add column extra_{self._take(1)} text".encode())
+        self.round()
+
     def round(self) -> None:
         """Every act once."""
         for act in ACTS.values():
