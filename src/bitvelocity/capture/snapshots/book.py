@@ -62,7 +62,7 @@ def read_book(lake: Path) -> Book:
             (str(source[0]), int(source[1])) if source else None,
             bool(data.get("recovering")),
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever opens the lake says what stands in its way
         return Book()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CaptureError(
