@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ def small_disk(arena: Arena) -> Iterator[Path]:
     """The project's folder on a file system of its own, a few megabytes large."""
     folder = arena.project.settings.state_folder
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], check=False, capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)], check=False, capture_output=True)
     if made.returncode:
         pytest.skip("only root can mount a file system")
     try:
@@ -63,7 +64,8 @@ def test_a_disk_that_fills_up(arena: Arena, small_disk: Path) -> None:
     arena.begin()
     failures = 0
     for part in range(6):
-        (small_disk / "ballast").write_bytes(b"x" * (600_000 + 150_000 * part))
+        room = 300_000 + 100_000 * part  # so that each time another write is the first to find none
+        (small_disk / "ballast").write_bytes(b"x" * max(0, shutil.disk_usage(small_disk).free - room))
         victim = arena.run()
         for _ in range(40):
             arena.workload.round()
@@ -77,7 +79,7 @@ def test_a_disk_that_fills_up(arena: Arena, small_disk: Path) -> None:
         assert "Remedy:" in said, said
         arena.victim = None
         (small_disk / "ballast").unlink()
-        subprocess.run(["mount", "-o", f"remount,size={5 + 2 * part}m", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", f"remount,size={6 + 2 * part}m", str(small_disk)], check=True)
         finding = arena.judge()
         assert finding.ok, str(finding)
         arena.run().kill()

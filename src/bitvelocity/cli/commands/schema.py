@@ -44,7 +44,7 @@ def command() -> None:
     """The schema registry: Confluent's API, in a file of the project or in PostgreSQL. See docs/how-to/schema-registry.md.
 
     All but serve ask the project's own registry, which need not be running, or the one that --registry or
-    bitvelocity.toml names.
+    bitvelocity.toml names. Each of these takes --json.
     """
 
 
