@@ -97,9 +97,13 @@ def orders(lake: Path) -> Iterator[tuple[Path, Order]]:
     """The orders that wait, oldest first. Whoever has carried one out deletes its file."""
     for file in sorted((lake / ORDERS).glob("[0-9]*.json")):
         try:
-            yield file, Order(**json.loads(file.read_bytes()))
+            order = Order(**json.loads(file.read_bytes()))
+        except FileNotFoundError:  # carried out meanwhile
+            continue
         except (ValueError, TypeError):
             file.unlink(missing_ok=True)  # half a file of a process that was killed
+            continue
+        yield file, order
 
 
 def _write(file: Path, data: object, *, sync: bool) -> None:

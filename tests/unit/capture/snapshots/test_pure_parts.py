@@ -140,3 +140,13 @@ def test_orders_are_taken_in_their_order_and_half_a_file_is_none(tmp_path: Path)
     found = list(orders(tmp_path))
     assert [order.entity for _, order in found] == ["a", "b", "c"]
     assert list(orders(tmp_path)) == found
+
+
+def test_an_order_that_is_carried_out_while_others_are_read_is_passed_over(tmp_path: Path) -> None:
+    for entity in "abc":
+        give_order(tmp_path, Order(verb="start", entity=entity))
+    carried_out = list(orders(tmp_path))[1][0]
+    found = orders(tmp_path)
+    assert next(found)[1].entity == "a"
+    carried_out.unlink()
+    assert [order.entity for _, order in found] == ["c"]
