@@ -163,7 +163,7 @@ class Pipeline:
             return
         if self._last is not None:
             self._first.ended()
-            self._gold.build(self._last.position)
+            self._rebuild_gold(self._last)
             self._followers.tend(self._last)
             return
         self._followers.tend(None)
@@ -174,6 +174,13 @@ class Pipeline:
             self._apply(change_set, snapshot=True)
         if self._last is None:
             self._gold.build(-1)
+
+    def _rebuild_gold(self, last: Watermark) -> None:
+        """Readers must hear of it at once: in a quiet database nothing else comes that would tell them."""
+        self._gold.build(last.position)
+        shown = self._gold.lsn == last.gold_position and self._gold.versions.items() <= last.tables.items()
+        if not shown and self._gold.error is None and last.position >= self._lake.horizon:
+            self._republish(last, last.seen)
 
     def recover(self, dsn: str) -> tuple[Found, ...]:
         """Make a new slot and bring in what was missed without one. Killed at any moment, the next start goes on with it.
