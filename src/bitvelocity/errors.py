@@ -11,6 +11,7 @@ BitVelocityError
  ├─ ModelError           a gold model does not give what it declares
  ├─ QueryError           a query is refused or fails
  ├─ RegistryError        the schema registry refuses, or cannot be reached
+ ├─ BusError             a transport of topics cannot do what was asked
  └─ ReconcileError       two layers do not agree
 ```
 """
@@ -115,6 +116,26 @@ class QueryError(BitVelocityError):
 
 class RegistryError(BitVelocityError):
     """The schema registry refuses the request."""
+
+
+class BusError(BitVelocityError):
+    """The transport of the topics cannot do what was asked."""
+
+
+class BusLostError(BusError):
+    """The connection to the transport was lost, or it has no majority; what was under way may have happened or not."""
+
+    retry: ClassVar[Retry] = "itself"
+
+
+class FencedError(BusError):
+    """Somebody else does this work now: a younger publisher of the name, or another member of the group."""
+
+    retry: ClassVar[Retry] = "never"
+
+
+class OffsetGoneError(BusError):
+    """Records that are asked for are no longer kept."""
 
 
 class ReconcileError(BitVelocityError):

@@ -1,3 +1,26 @@
-"""Topics and what is in them: so far the registry of their schemas."""
+"""Topics and what is in them: the seam over the transports, and the registry of their schemas."""
 
-__all__: list[str] = []
+from .bus import (
+    FETCHED_SCHEMA,
+    PLACE_HEADER,
+    PLACED_SCHEMA,
+    RECORD_SCHEMA,
+    Abilities,
+    Bus,
+    Fetched,
+    Member,
+    Partition,
+    Place,
+    Published,
+    Publisher,
+    Span,
+    Start,
+    Topic,
+)
+from .placing import above, parse_place, partition_of, place_text
+
+__all__ = [
+    "FETCHED_SCHEMA", "PLACED_SCHEMA", "PLACE_HEADER", "RECORD_SCHEMA", "Abilities", "Bus", "Fetched", "Member",
+    "Partition", "Place", "Published", "Publisher", "Span", "Start", "Topic", "above", "parse_place", "partition_of",
+    "place_text",
+]  # fmt: skip

@@ -1,0 +1,111 @@
+"""Where a record goes: the partition of its key, and the place that it has in its source, by column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .bus import Place
+
+_SEED, _MIX, _SHIFT = np.uint32(0x9747B28C), np.uint32(0x5BD1E995), np.uint32(24)
+_STEP_BIAS = 128
+_PLACE_DIGITS = (16, 8, 2)
+
+Words = npt.NDArray[np.uint32]
+
+
+def partition_of(keys: pa.ChunkedArray[Any] | pa.Array[Any], partitions: int) -> npt.NDArray[np.int32]:
+    """The partition of each key (binary), as Java's Kafka client chooses it: murmur2, its sign bit cut off.
+
+    Records without a key go to partition 0, so that they keep their order too.
+    Source: `org.apache.kafka.common.utils.Utils.murmur2`, `BuiltInPartitioner.partitionForKey`.
+    """
+    array = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    if partitions == 1 or not len(array):
+        return np.zeros(len(array), np.int32)
+    found = (_murmur2(array) & np.uint32(0x7FFFFFFF)) % np.uint32(partitions)
+    found[np.asarray(pc.is_null(array))] = 0
+    return found.astype(np.int32)
+
+
+def place_text(
+    lsn: npt.NDArray[np.int64], ordinal: npt.NDArray[np.int32], step: npt.NDArray[np.int8]
+) -> pa.Array[Any]:
+    """Places as 26 hexadecimal digits each; as text they stand in the order of the places."""
+    parts = (lsn.astype(">u8"), ordinal.astype(">u4"), (step.astype(np.int16) + _STEP_BIAS).astype(np.uint8))
+    raw = np.concatenate([part.reshape(-1, 1).view(np.uint8) for part in parts], axis=1)
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    text = np.stack([digits[raw >> 4], digits[raw & 15]], axis=2).reshape(len(lsn), -1)
+    width = sum(_PLACE_DIGITS)
+    fixed = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(width), len(lsn), [None, pa.py_buffer(text.tobytes())]
+    )
+    return fixed.cast(pa.binary()).cast(pa.string())
+
+
+def parse_place(text: str | bytes) -> Place:
+    """The inverse of `place_text`, for one. Raises ValueError for anything else."""
+    word = text.decode("ascii") if isinstance(text, bytes) else text
+    if len(word) != sum(_PLACE_DIGITS):
+        raise ValueError(f"{word!r} is no place")
+    return Place(int(word[:16], 16), int(word[16:24], 16), int(word[24:], 16) - _STEP_BIAS)
+
+
+def above(table: pa.Table, place: Place | None) -> pa.Table:
+    """The rows of a table with `lsn`, `ordinal` and `step`, in their order, that stand above `place`."""
+    if place is None or not table.num_rows:
+        return table
+    columns = [table[name].to_numpy() for name in ("lsn", "ordinal", "step")]
+    first = 0
+    low, high = 0, table.num_rows
+    for column, value in zip(columns, place, strict=True):  # narrow down to the rows that are equal so far
+        part = column[low:high]
+        first = low + int(np.searchsorted(part, value, side="right"))
+        low, high = low + int(np.searchsorted(part, value, side="left")), first
+        if low == high:
+            first = low
+            break
+    return table.slice(first)
+
+
+def _murmur2(keys: pa.Array[Any]) -> Words:
+    """Four bytes of all keys at a time: as many steps as the longest key has words."""
+    _, ends, content = keys.buffers()
+    offsets = np.frombuffer(ends.to_pybytes() if ends else bytes(4), np.int32)[
+        keys.offset : keys.offset + len(keys) + 1
+    ]
+    at, length = offsets[:-1].astype(np.int64), np.diff(offsets)
+    data = np.frombuffer((content.to_pybytes() if content else b"") + bytes(4), np.uint8)
+    hashes: Words = _SEED ^ length.astype(np.uint32)
+    with np.errstate(over="ignore"):
+        for word in range(int(length.max(initial=0)) // 4):
+            rows = np.flatnonzero(length >= 4 * (word + 1))
+            mixed = _word(data, at[rows] + 4 * word) * _MIX
+            mixed = (mixed ^ (mixed >> _SHIFT)) * _MIX
+            hashes[rows] = (hashes[rows] * _MIX) ^ mixed
+        return _finish(hashes, data, at + length // 4 * 4, length % 4)
+
+
+def _finish(
+    hashes: Words, data: npt.NDArray[np.uint8], at: npt.NDArray[np.int64], left: npt.NDArray[np.int32]
+) -> Words:
+    """The one to three bytes after the last whole word."""
+    for byte in (2, 1, 0):
+        rows = np.flatnonzero(left > byte)
+        hashes[rows] ^= data[at[rows] + byte].astype(np.uint32) << np.uint32(8 * byte)
+    rows = np.flatnonzero(left > 0)
+    hashes[rows] *= _MIX
+    hashes = (hashes ^ (hashes >> np.uint32(13))) * _MIX
+    return hashes ^ (hashes >> np.uint32(15))
+
+
+def _word(data: npt.NDArray[np.uint8], at: npt.NDArray[np.int64]) -> Words:
+    """Little-endian words at some offsets."""
+    word = np.zeros(len(at), np.uint32)
+    for byte in range(4):
+        word |= data[at + byte].astype(np.uint32) << np.uint32(8 * byte)
+    return word
