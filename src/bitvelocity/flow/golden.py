@@ -70,6 +70,8 @@ class GoldFollower:
         waited = time.monotonic() - self._at
         if self.error is not None:
             return waited > RETRY_SECONDS
+        if not self._pending.rows:
+            return True  # a set of markers only: gold has nothing to compute, and must not seem to stand below it
         behind = time.time() - mark.committed_at / 1e6 > BEHIND_SECONDS
         return not behind or waited > max(EVERY_SECONDS, 3 * self._cost) or self._pending.rows > EVERY_ROWS
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bitvelocity.flow import Pipeline, Project, open_reader, prepare
+from bitvelocity.flow.golden import BEHIND_SECONDS
 from bitvelocity.lakehouse import Watermark, publish, read_watermark
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
@@ -42,3 +43,19 @@ def test_a_start_with_nothing_to_say_publishes_nothing(make_project: Callable[[s
     project = make_project(database)
     prepare(project, database)
     assert run(project, database) == run(project, database)
+
+
+def test_markers_that_come_late_move_gold_too(make_project: Callable[[str], Project], database: str) -> None:
+    """They bring no rows, so nothing waits for gold afterwards: it must be level with them at once."""
+    project = make_project(database)
+    prepare(project, database)
+    before = run(project, database)
+    with connect(database, autocommit=True) as connection:
+        connection.execute("create table beside (id int)")  # the event trigger tells of it
+        connection.execute("select pg_sleep(%s)", [BEHIND_SECONDS + 0.1])  # old enough for a backlog
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        while pipeline.watermark is None or pipeline.watermark.position == before.position:
+            pipeline.step(0.2)
+        assert pipeline.watermark.gold_position == pipeline.watermark.position
