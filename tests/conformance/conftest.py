@@ -20,6 +20,10 @@ from psycopg import conninfo
 
 from bitvelocity.oltp import connect
 
+from .servers import kafka_server, nats_server, needed, rabbitmq_server
+
+__all__ = ["kafka_server", "nats_server", "rabbitmq_server"]
+
 BUILD = Path(__file__).resolve().parents[1] / "java" / "build.py"
 PASSWORD = "of-the-test"
 QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
@@ -29,7 +33,7 @@ QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
 def java() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a class of tests/java: `java("Check", input=...)`."""
     built = subprocess.run([sys.executable, str(BUILD)], capture_output=True, text=True, check=False)
-    if built.returncode == 3 and "java" not in os.environ.get("BITVELOCITY_NEEDS", ""):
+    if built.returncode == 3 and not needed("java"):
         pytest.skip(f"the real Debezium cannot be run here: {built.stderr.strip()}")
     assert built.returncode == 0, built.stderr
     program, *words = json.loads(built.stdout)["java"]
