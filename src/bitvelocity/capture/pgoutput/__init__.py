@@ -1,8 +1,11 @@
 """pgoutput messages (protocol 2) to Arrow batches, column by column. Pure: bytes in, batches out."""
 
-from .decode import EPOCH, NOTHING, Carry, Decoded, Piece, Relations, decode, end_streamed
+from .decode import NOTHING, Decoded, decode
 from .extras import Wants
+from .piece import EPOCH, Piece
 from .relation import Relation
+from .tables import Relations
+from .transactions import Carry, end_streamed
 
 __all__ = [
     "EPOCH",
