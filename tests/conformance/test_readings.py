@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +115,17 @@ def proved(project: Project, check: Callable[[], None]) -> None:
 
 
 @contextmanager
-def written_to(dsn: str, seed: int = 1) -> Iterator[None]:
-    """Somebody who changes things all the while: values, keys, rows come and go; some transactions are long."""
-    stop, dice, failures = threading.Event(), random.Random(seed), list[BaseException]()
+def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Somebody works in a thread of his own until told to stop; what befell him is the test's failure."""
+    stop, failures = threading.Event(), list[BaseException]()
 
-    def work() -> None:
+    def run() -> None:
         try:
-            with connect(dsn) as connection:
-                while not stop.is_set():
-                    for _ in range(dice.randint(1, 20)):
-                        row = dice.randint(1, 3500)
-                        connection.execute(dice.choice(STATEMENTS), {"row": row, "word": f"w{dice.random()}"})
-                    if dice.random() < 0.1:
-                        time.sleep(0.05)
-                    connection.commit() if dice.random() < 0.9 else connection.rollback()
+            work(stop)
         except BaseException as error:
             failures.append(error)
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         yield
@@ -140,6 +133,23 @@ def written_to(dsn: str, seed: int = 1) -> Iterator[None]:
         stop.set()
         thread.join()
     assert not failures, failures
+
+
+def written_to(dsn: str, seed: int = 1) -> AbstractContextManager[None]:
+    """Somebody who changes things all the while: values, keys, rows come and go; some transactions are long."""
+    dice = random.Random(seed)
+
+    def work(stop: threading.Event) -> None:
+        with connect(dsn) as connection:
+            while not stop.is_set():
+                for _ in range(dice.randint(1, 20)):
+                    row = dice.randint(1, 3500)
+                    connection.execute(dice.choice(STATEMENTS), {"row": row, "word": f"w{dice.random()}"})
+                if dice.random() < 0.1:
+                    time.sleep(0.05)
+                connection.commit() if dice.random() < 0.9 else connection.rollback()
+
+    return meanwhile(work)
 
 
 STATEMENTS = (
@@ -408,30 +418,18 @@ def declare_more(project: Project) -> Project:
     return project
 
 
-@contextmanager
-def others_written_to(dsn: str) -> Iterator[None]:
-    stop, failures = threading.Event(), list[BaseException]()
+def others_written_to(dsn: str) -> AbstractContextManager[None]:
+    dice = random.Random(3)
 
-    def work() -> None:
-        dice = random.Random(3)
-        try:
-            with connect(dsn, autocommit=True) as connection:
-                while not stop.is_set():
-                    row = dice.randint(1, 3000)
-                    connection.execute("update others set name = 'second' where id between %(row)s and %(row)s + 5", {"row": row})
-                    connection.execute("delete from others where id = %(row)s", {"row": row})
-                    connection.execute("insert into others values (%(row)s + 10000, 'new') on conflict do nothing", {"row": row})
-        except BaseException as error:
-            failures.append(error)
+    def work(stop: threading.Event) -> None:
+        with connect(dsn, autocommit=True) as connection:
+            while not stop.is_set():
+                row = dice.randint(1, 3000)
+                connection.execute("update others set name = 'second' where id between %(row)s and %(row)s + 5", {"row": row})
+                connection.execute("delete from others where id = %(row)s", {"row": row})
+                connection.execute("insert into others values (%(row)s + 10000, 'new') on conflict do nothing", {"row": row})
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures, failures
+    return meanwhile(work)
 
 
 def test_a_new_table_joins_and_the_others_go_on(shop: Project) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from ..files import replace_file
 from .database import Database
 from .project import Project
 from .run import Step
@@ -74,9 +75,7 @@ class Heartbeat:
         }
         file = _file(self._project)
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(beat))
-        new.replace(file)
+        replace_file(file, json.dumps(beat), sync=False)
         self._written = now
 
 

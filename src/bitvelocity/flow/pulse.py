@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..errors import BitVelocityError
+from ..files import replace_file
 from ..oltp import beat_once
 from .project import Project
 
@@ -51,9 +52,7 @@ class Pulse:
 
     def _write(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        new = self._file.with_suffix(".new")
-        new.write_text(json.dumps({"at": time.time(), "seconds": self.seconds}))
-        new.replace(self._file)
+        replace_file(self._file, json.dumps({"at": time.time(), "seconds": self.seconds}), sync=False)
 
 
 def read_pulse(project: Project) -> float | None:

@@ -19,10 +19,11 @@ import pyarrow as pa
 
 from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
+from bitvelocity.files import sync_path
 
 from . import deltalog as log
 from .deltalog import Action, TableState
-from .parquet import Shape, conform, sync_path, write
+from .parquet import Shape, conform, write
 from .table import DataFile, Staged
 from .upkeep import Care, Upkeep
 

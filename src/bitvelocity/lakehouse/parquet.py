@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bitvelocity.errors import LakeError
+from bitvelocity.files import sync_path
 
 from .columns import Values, nulls
 from .table import Bound, DataFile
@@ -95,15 +96,6 @@ def write(folder: Path, shape: Shape, pieces: Iterable[pa.Table], *, sync: bool)
         if sync:
             sync_path(path)
     return DataFile(path.name, rows, path.stat().st_size, low, high)
-
-
-def sync_path(path: Path) -> None:
-    """What stands in a file, or the names in a folder, survive a power cut from here on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write(sink: pa.NativeFile, shape: Shape, pieces: Iterator[pa.Table]) -> tuple[int, dict[str, Bound], dict[str, Bound]]:

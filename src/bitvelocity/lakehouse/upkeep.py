@@ -23,10 +23,11 @@ from deltalake.exceptions import DeltaError
 
 from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
+from bitvelocity.files import sync_path
 
 from . import deltalog as log
 from .deltalog import Action
-from .parquet import columns_in, plain, read, sync_path, write
+from .parquet import columns_in, plain, read, write
 from .table import DataFile, Staged
 
 if TYPE_CHECKING:

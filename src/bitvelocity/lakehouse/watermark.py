@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import LakeError
-
-from .parquet import sync_path
+from bitvelocity.files import replace_file
 
 NAME = "watermark.json"
 
@@ -52,18 +50,9 @@ def read_watermark(root: Path) -> Watermark | None:
 
 def publish(root: Path, watermark: Watermark, *, sync: bool = True, at: Passing = pass_by) -> None:
     """Let readers see it: at once, as a whole, and (with `sync`) after a power cut too."""
-    new = root / f".{NAME}.new"
+    content = json.dumps(asdict(watermark), separators=(",", ":"))
     try:
-        with new.open("w") as file:
-            json.dump(asdict(watermark), file, separators=(",", ":"))
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        at("watermark written")
-        new.replace(root / NAME)
-        at("watermark replaced")
-        if sync:
-            sync_path(root)
+        replace_file(root / NAME, content, sync=sync, at=lambda step: at(f"watermark {step}"))
     except OSError as error:
         raise LakeError(
             f"the watermark cannot be written in {root}: {error.strerror or error}",

@@ -9,7 +9,6 @@ runs or not.
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bitvelocity.errors import CaptureError
+from bitvelocity.files import replace_file
 
 from .runs import Run, run_from
 
@@ -77,7 +77,7 @@ def write_book(lake: Path, book: Book, *, sync: bool = True) -> None:
     ended = [run.id for run in book.runs if _forgettable(run, book)][:-KEPT]
     runs = [run.as_dict() for run in book.runs if run.id not in ended]
     rest = {"first": book.first, "source": book.source, "recovering": book.recovering}
-    _write(lake / NAME, {"runs": runs, **rest}, sync=sync)
+    replace_file(lake / NAME, json.dumps({"runs": runs, **rest}, separators=(",", ":")), sync=sync)
 
 
 def _forgettable(run: Run, book: Book) -> bool:
@@ -90,7 +90,7 @@ def give_order(lake: Path, order: Order) -> None:
     """Leave an order for the process that runs, or will run, the pipeline."""
     folder = lake / ORDERS
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json", asdict(order), sync=True)
+    replace_file(folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json", json.dumps(asdict(order)), sync=True)
 
 
 def orders(lake: Path) -> Iterator[tuple[Path, Order]]:
@@ -104,22 +104,6 @@ def orders(lake: Path) -> Iterator[tuple[Path, Order]]:
             file.unlink(missing_ok=True)  # half a file of a process that was killed
             continue
         yield file, order
-
-
-def _write(file: Path, data: object, *, sync: bool) -> None:
-    new = file.with_name(f".{file.name}.new")
-    with new.open("w") as out:
-        json.dump(data, out, separators=(",", ":"))
-        out.flush()
-        if sync:
-            os.fsync(out.fileno())
-    new.replace(file)
-    if sync:
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def changed(runs: Sequence[Run], run: Run) -> tuple[Run, ...]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from bitvelocity.changes import Passing, pass_by
+from bitvelocity.files import sync_path
 from bitvelocity.lakehouse.delta import LocalTable, has_log
 from bitvelocity.lakehouse.deltalog import TableState, lake_schema
 from bitvelocity.lakehouse.layers import Layers, above
-from bitvelocity.lakehouse.parquet import sync_path
 from bitvelocity.lakehouse.table import Staged
 
 from .binding import CHANGES
