@@ -5,7 +5,8 @@ from .feed import feed_named
 from .health import SlotHealth, Thresholds, slot_health
 from .identity import Identity, check_history, identify
 from .passing_slot import passing_source
-from .wal import SourceStats, Tuning, WalSource
+from .tuning import Tuning
+from .wal import SourceStats, WalSource
 
 __all__ = [
     "Export",

@@ -13,7 +13,8 @@ from bitvelocity.errors import CaptureError
 from .connection import Connection, connect, our_errors
 from .failures import Place
 from .slot import check_source, drop_slot, find_slot, wait_until_free
-from .wal import Tuning, WalSource
+from .tuning import Tuning
+from .wal import WalSource
 
 _PREFIX = "bv_look_"
 _LEFT_BEHIND = """

@@ -5,73 +5,30 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from bitvelocity.changes import ChangeSet, Passing, Twin, pass_by
+from bitvelocity.changes import ChangeSet, Twin
 from bitvelocity.errors import CaptureError
 
-from .catchup import CatchUp, backlog, copy_slot
-from .connection import Connection, Wire, connect, open_wire, our_errors
+from .connection import our_errors
 from .failures import Place, slot_gone
-from .feed import Feed, FeedName, Terms, Traffic
+from .feed import Feed
+from .feeds import Feeds
 from .frames import Frames
+from .lines import Lines
 from .pgoutput import Relations, Wants
 from .pieces import StreamSet, Totals, plain_set, streamed_set
 from .prompt import prompting
-from .receive import Receiver, begin_stream
-from .slot import (
-    check_ours,
-    check_slot,
-    check_source,
-    create_slot,
-    drop_slot,
-    find_slot,
-    report_interval,
-    set_failover,
-    start_statement,
-    wait_until_free,
-)
+from .slot import check_ours, check_slot, check_source, create_slot, drop_slot, find_slot, wait_until_free
 from .snapshots import Reader, SnapshotSet, snapshot_set
-from .spill import Spilled, SpillFolder
+from .spill import Spilled
+from .tuning import Tuning
 
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """What hardly anybody has to change.
-
-    - `limit`: bytes of frames held in memory before reading stops until the consumer has taken some.
-    - `settings`: server settings of the streaming session, `{"logical_decoding_work_mem": "256MB"}`.
-    - `failover`: the slot is to follow to a standby (PostgreSQL 17 or newer), or no longer; None leaves it as it is.
-    - `primary`: when the source is a standby, the DSN of its primary: a new slot waits for a word from there.
-    - `patience`: seconds to wait for the slot's last reader to be gone.
-    - `readers`: connections that read the first snapshot.
-    - `report_every`: seconds between two reports to the server when there is nothing new to say.
-    - `silence`: seconds without a word from the walsender, though it was asked, after which it is taken for lost.
-    - `feed`: `auto` reads a backlog through COPY and goes over to the walsender when level; the others read through
-      one of them only. Where COPY cannot be had (standby, TLS, no free slot), the walsender is read in any case.
-    - `behind`: bytes of WAL that make a backlog.
-    - `at`: told of each step that could be the last one of a process that is killed.
-    - `detail`: give batches the columns of `DETAIL_FIELDS`, and the transactions themselves.
-    """
-
-    limit: int = 48 << 20
-    settings: Mapping[str, str] = field(default_factory=dict)
-    failover: bool | None = None
-    primary: str = ""
-    patience: float = 10.0
-    report_every: float = 10.0
-    silence: float = 60.0
-    feed: FeedName = "auto"
-    behind: int = 64 << 20
-    readers: int = 2
-    at: Passing = pass_by
-    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +78,13 @@ class WalSource:
         messages: Sequence[str] = (),
         tuning: Tuning | None = None,
     ) -> None:
-        self._dsn, self._has_position, self._start_lsn = dsn, has_position, start_lsn
+        self._has_position, self._start_lsn = has_position, start_lsn
         self._place = Place(slot, publication)
         self._tuning = tuning or Tuning()
         self._wants = Wants(tuple(messages), self._tuning.detail)
-        self._spill_path = spill / re.sub(r"[^a-z0-9_]", "_", slot)
-        self._feed: Feed | None = None
-        self._traffic = Traffic()
-        self._spill: SpillFolder | None = None
-        self._open = ExitStack()
+        self._lines = Lines(dsn, self._place)
+        folder = spill / re.sub(r"[^a-z0-9_]", "_", slot)
+        self._feeds = Feeds(self._lines, self._place, self._tuning, spill=folder, keep_messages=bool(messages))
         self._queue: deque[Frames | Spilled] = deque()
         self._current: StreamSet | None = None
         self._relations: Relations = {}
@@ -159,7 +114,7 @@ class WalSource:
         A transaction that was streamed ahead of its commit is a change set of its own. Transactions without
         rows or wanted messages only move `seen`.
         """
-        feed = self._feed or self._start()
+        feed = self._feeds.now or self._start()
         deadline = time.monotonic() + timeout
         while True:
             self._finish_set()
@@ -170,7 +125,7 @@ class WalSource:
             if (change_set := self._next_set()) is None:
                 self._rest(feed)
                 if feed.finished:
-                    feed = self._go_over(feed)
+                    feed = self._feeds.go_over(self.seen)
                 if time.monotonic() >= deadline:
                     return
             elif change_set.has_rows:
@@ -180,28 +135,27 @@ class WalSource:
     def confirm(self, lsn: int) -> None:
         """All up to `lsn` (a `Mark.resume`) is durable: the source may forget it."""
         self._confirmed = max(self._confirmed, lsn)
-        if self._feed is not None:
-            self._feed.confirm(self._confirmed)
+        self._feeds.confirm(self._confirmed)
 
     def _check(self) -> None:
         """Refuse now, and in words, what could never work."""
-        with our_errors(self._place), closing(self._connect()) as connection:
+        with our_errors(self._place), closing(self._lines.connect()) as connection:
             check_source(connection, self._place)
             slot = find_slot(connection, self._place.slot)
             if slot is not None and self._has_position:
                 check_slot(connection, slot, self._place)
-        self._disconnect()
+        self._lines.close()
         if slot is None and self._has_position:
             raise slot_gone(self._place)
 
     def _drop_old_slot(self) -> None:
-        connection = self._connect()
+        connection = self._lines.connect()
         if (slot := find_slot(connection, self._place.slot)) is not None:
             check_ours(connection, slot, self._place)
             wait_until_free(connection, self._place, self._tuning.patience)
             drop_slot(connection, self._place)
             self._tuning.at("slot dropped")
-        self._disconnect()
+        self._lines.close()
 
     def _take_snapshot(self, twin: Twin | None) -> SnapshotSet:
         """A fresh slot and the tables as they stand where it begins, locked against DDL.
@@ -211,7 +165,7 @@ class WalSource:
         for _ in range(_ATTEMPTS):
             self._drop_old_slot()
             settings = self._tuning.settings
-            keeper = self._connect(replication=True, settings=settings)  # keeps the snapshot while left alone
+            keeper = self._lines.connect(replication=True, settings=settings)  # keeps the snapshot while left alone
             with prompting(self._tuning.primary, keeper, self._place):
                 slot = create_slot(keeper, self._place, failover=bool(self._tuning.failover))
             self._tuning.at("slot made")
@@ -220,7 +174,7 @@ class WalSource:
             self._tuning.at("tables locked")
             if not (rewritten := snapshot.rewritten()):
                 return snapshot
-            self._disconnect()
+            self._lines.close()
         raise CaptureError(
             f"The tables {', '.join(rewritten)} were rewritten again and again while the snapshot began.",
             safe="Nothing was confirmed; the next start begins afresh.",
@@ -232,7 +186,7 @@ class WalSource:
             self._has_position = True
             self._yielded = self.seen = self._snapshot.mark.resume
         self._snapshot = None
-        self._disconnect()
+        self._lines.close()
 
     def _start(self) -> Feed:
         """Ask for the changes; from here on the slot is ours, and so is its folder."""
@@ -244,76 +198,7 @@ class WalSource:
                 remedy="Iterate `snapshot()` to the end and commit it, then read the tail.",
             )
         start = self._start_lsn + 1 if self._start_lsn > 0 else 0  # transactions below it are not sent
-        with our_errors(self._place):
-            wait_until_free(self._connect(), self._place, self._tuning.patience)
-            self._disconnect()
-            return self._catch_up(max(start, self.seen)) or self._stream(start)
-
-    def _go_over(self, feed: Feed) -> Feed:
-        """We are level: the walsender goes on where COPY has ended."""
-        feed.close()
-        self._disconnect()
-        self._folder().abort_whole()
-        with our_errors(self._place):
-            wait_until_free(self._connect(), self._place, self._tuning.patience)
-            self._disconnect()
-            return self._stream(self.seen)
-
-    def _catch_up(self, start: int) -> Feed | None:
-        """The feed for a backlog, where there is one and COPY can be had."""
-        tuning = self._tuning
-        control = self._connect()
-        waiting = backlog(control, self._place, start) if tuning.feed != "walsender" else -1
-        if waiting < (0 if tuning.feed == "copy" else tuning.behind):
-            self._disconnect()
-            return None
-        copy = copy_slot(self._connect(settings=tuning.settings), control, self._place, start)
-        if copy is None:
-            self._disconnect()
-            return None
-        self._open.callback(copy.wire.close)
-        level = None if tuning.feed == "copy" else tuning.behind // 4
-        feed = CatchUp(
-            copy,
-            self._folder(),
-            terms=self._terms(),
-            traffic=self._traffic,
-            level=level,
-            detail=tuning.detail,
-        )
-        return self._begin(feed, b"")
-
-    def _stream(self, start: int) -> Feed:
-        """The walsender, from `start` on."""
-        tuning = self._tuning
-        plain = self._connect()
-        often = min(tuning.report_every, tuning.silence / 4)
-        pause, slot = report_interval(plain, often), find_slot(plain, self._place.slot)
-        self._disconnect()
-        stream = self._connect(replication=True, settings=tuning.settings)
-        if slot is not None and tuning.failover not in (None, slot.failover):
-            set_failover(stream, self._place, wanted=bool(tuning.failover))
-        wire = self._wire(stream)
-        received = begin_stream(wire, start_statement(self._place, start), self._place, tuning.silence)
-        terms = self._terms(report_every=pause)
-        feed = Receiver(wire, self._folder(), self._place, terms=terms, traffic=self._traffic)
-        return self._begin(feed, received)
-
-    def _terms(self, *, report_every: float = 1.0) -> Terms:
-        keep_messages = bool(self._wants.messages)
-        tuning = self._tuning
-        return Terms(tuning.limit, report_every, keep_messages, tuning.at, tuning.silence)
-
-    def _folder(self) -> SpillFolder:
-        """The slot's folder, from the moment on when we hold the slot."""
-        self._spill = self._spill or SpillFolder(self._spill_path, self._tuning.at)
-        return self._spill
-
-    def _begin(self, feed: Receiver, received: bytes | bytearray) -> Feed:
-        self._feed = feed
-        feed.confirm(self._confirmed)
-        feed.start(received)
-        return feed
+        return self._feeds.begin(start, self.seen)
 
     def _next_set(self) -> StreamSet | None:
         """The first in the queue: all frames in memory up to the next spilled transaction, or that one."""
@@ -346,28 +231,14 @@ class WalSource:
         if self._confirmed >= self._yielded:
             feed.confirm(self.seen)
 
-    def _connect(self, *, replication: bool = False, settings: Mapping[str, str] | None = None) -> Connection:
-        connection = connect(self._dsn, self._place, replication=replication, settings=settings)
-        self._open.callback(connection.close)
-        return connection
-
     def _reader(self) -> Reader:
-        connection = self._connect()
-        return Reader(connection, self._wire(connection))
-
-    def _wire(self, connection: Connection) -> Wire:
-        wire = open_wire(connection)
-        self._open.callback(wire.close)
-        return wire
-
-    def _disconnect(self) -> None:
-        with suppress(OSError, CaptureError), our_errors(self._place):
-            self._open.close()
+        connection = self._lines.connect()
+        return Reader(connection, self._lines.wire(connection))
 
     @property
     def stats(self) -> SourceStats:
         """What was done so far."""
-        traffic, totals = self._traffic, self._totals
+        traffic, totals = self._feeds.traffic, self._totals
         return SourceStats(
             bytes=traffic.bytes,
             frames=traffic.frames,
@@ -375,7 +246,7 @@ class WalSource:
             rows=totals.rows,
             copied=traffic.copied,
             streamed=traffic.streamed,
-            spilled_bytes=self._spill.bytes if self._spill else 0,
+            spilled_bytes=self._feeds.spilled_bytes,
             ignored_messages=totals.ignored_messages + traffic.stray_messages,
             receive_cpu=traffic.cpu,
             held_back=traffic.waited,
@@ -383,11 +254,8 @@ class WalSource:
 
     def close(self) -> None:
         """Tell the source what is confirmed and let go of it; what is not confirmed comes again."""
-        if self._feed is not None:
-            self._feed.close()
-        if self._spill is not None:
-            self._spill.close()
-        self._disconnect()
+        self._feeds.close()
+        self._lines.close()
 
     def __enter__(self) -> WalSource:
         return self
