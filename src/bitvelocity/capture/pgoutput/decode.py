@@ -47,7 +47,7 @@ def decode(piece: Piece, carry: Carry, relations: Relations, wants: Wants = NOTH
     changes = find_changes(piece, wide, alive)
     transactions = find_transactions(piece, changes[0], carry)
     rows, context, contexts = join_rows(piece, changes, transactions, messages=messages[is_ours], carry=carry)
-    groups = by_relation(rows, find_shapes(piece, wide, relations))
+    groups = by_relation(rows, find_shapes(piece, wide, relations), relations)
     batches = table_batches(piece, rows, groups, contexts, detail=wants.detail)
     if wants.messages and len(messages):
         is_wanted = wanted(piece.buffer, piece.at[messages] + 1 + wide, wants.messages)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from bitvelocity.changes import Batch, format_lsn
 from bitvelocity.errors import CaptureError
@@ -20,32 +21,40 @@ from .rows import Rows
 Relations = dict[int, Relation]
 Group = tuple[Relation, Index]
 """A table in one of its shapes, and the numbers of its rows."""
-_FEW = 8
+Shapes = dict[int, list[tuple[int, Relation]]]
+"""The shapes of a table, each with the frame from which on it holds."""
+_FEW = 2
+"""Groups up to which each is read by itself."""
 
 
-def find_shapes(piece: Piece, wide: int, relations: Relations) -> dict[int, list[tuple[int, Relation]]]:
-    """The shapes of each table in this piece, each with the frame from which on it holds."""
-    shapes = {oid: [(-1, relation)] for oid, relation in relations.items()}
+def find_shapes(piece: Piece, wide: int, relations: Relations) -> Shapes:
+    """The shapes of the tables that this piece describes.
+
+    Most pieces describe none: what is known of a thousand tables is not gone through for each piece.
+    """
+    shapes: Shapes = {}
     for number in np.flatnonzero(piece.kinds == RELATION).tolist():
         sent = piece.starts[number] + piece.layout.sent if piece.layout.sent else None
         relation = parse_relation(piece.buffer.raw, int(piece.at[number]) + 1 + wide, sent)
+        before = relations.get(relation.oid)
         relations[relation.oid] = relation
-        known = shapes.setdefault(relation.oid, [])
+        known = shapes.setdefault(relation.oid, [] if before is None else [(-1, before)])
         if not known or known[-1][1] != relation:
             known.append((number, relation))
     return shapes
 
 
-def by_relation(rows: Rows, shapes: dict[int, list[tuple[int, Relation]]]) -> list[Group]:
+def by_relation(rows: Rows, shapes: Shapes, relations: Relations) -> list[Group]:
     """The numbers of each table's rows, one shape at a time, in the order of their first rows."""
     groups: list[tuple[int, Relation, Index]] = []
     for which in _of_each(rows.oid):
-        oid = int(rows.oid[which[0]])
-        if oid not in shapes:
-            raise _undescribed(oid, int(rows.lsn[which[0]]))
-        versions = shapes[oid]
-        if len(versions) == 1:
-            groups.append((int(which[0]), versions[0][1], which))
+        first = int(which[0])
+        oid = int(rows.oid[first])
+        if oid not in relations:
+            raise _undescribed(oid, int(rows.lsn[first]))
+        versions = shapes.get(oid, ())
+        if len(versions) <= 1:
+            groups.append((first, versions[0][1] if versions else relations[oid], which))
             continue
         bounds = np.searchsorted(rows.frame[which], [start for start, _ in versions[1:]])
         for (_, relation), part in zip(versions, np.split(which, bounds), strict=True):
@@ -93,12 +102,13 @@ def _alike(
     with suppress(CaptureError):  # what is wrong is said below, of the right table
         whole = row_batch(piece, anybody, together, contexts, detail=detail).data
         if whole["_absent"].null_count == len(together):  # else the names in it are another table's
+            (record,) = whole.to_batches()  # cheaper to cut than a table, whose columns are lists of chunks
             end = 0
             for relation, part in groups:
                 begin, end = end, end + len(part)
                 names = relation.names_with_detail if detail else relation.names
-                data = whole.slice(begin, len(part)).rename_columns(names)
-                yield Batch(relation.qualified, relation.columns, data, relation.shape)
+                cut = record.slice(begin, len(part)).rename_columns(names)
+                yield Batch(relation.qualified, relation.columns, pa.Table.from_batches([cut]), relation.shape)
             return
     for relation, part in groups:
         yield row_batch(piece, relation, rows.pick(part), contexts, detail=detail)
