@@ -2,6 +2,8 @@
 
 Where there is no JDK or no Maven, tests that ask for it are skipped by name; with BITVELOCITY_NEEDS=java, as in CI, they
 fail instead.
+
+`bus_engine`: each engine of the bus in turn (buses.py), with its server. `bus`: a connection to it.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg import conninfo
+from tests.conformance.buses import ENGINES, Folder, Running
 
 from bitvelocity.oltp import connect
+from bitvelocity.streams import Bus
 
 from .servers import kafka_server, nats_server, needed, rabbitmq_server
 
@@ -112,3 +116,24 @@ def over_tcp(database: str) -> str:
         if not admin.execute("select 1 from pg_roles where rolname = 'debezium'").fetchone():
             admin.execute(f"create role debezium login superuser replication password '{PASSWORD}'")
     return conninfo.make_conninfo(database, host="127.0.0.1", user="debezium", password=PASSWORD, passfile=None)
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return Folder(tmp_path_factory.mktemp("embedded-bus"))
+
+
+@pytest.fixture(params=list(ENGINES))
+def bus_engine(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """An engine of the bus. Skipped by name where its server is missing; its gaps are marked, with reason, strict."""
+    engine = ENGINES[request.param]
+    if gap := engine.gaps.get(request.node.originalname):
+        request.applymarker(pytest.mark.xfail(reason=gap, strict=True))
+    running = Running(request.param, request.getfixturevalue(engine.server))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def bus(bus_engine: Running) -> Bus:
+    return bus_engine.open()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .bus import Place
+from .bus import PLACE_HEADER, RECORD_SCHEMA, Place
 
 _SEED, _MIX, _SHIFT = np.uint32(0x9747B28C), np.uint32(0x5BD1E995), np.uint32(24)
 _STEP_BIAS = 128
@@ -39,12 +39,38 @@ def place_text(
     parts = (lsn.astype(">u8"), ordinal.astype(">u4"), (step.astype(np.int16) + _STEP_BIAS).astype(np.uint8))
     raw = np.concatenate([part.reshape(-1, 1).view(np.uint8) for part in parts], axis=1)
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    text = np.stack([digits[raw >> 4], digits[raw & 15]], axis=2).reshape(len(lsn), -1)
+    text = np.stack([digits[raw >> 4], digits[raw & 15]], axis=2).reshape(len(lsn), sum(_PLACE_DIGITS))
     width = sum(_PLACE_DIGITS)
     fixed = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(width), len(lsn), [None, pa.py_buffer(text.tobytes())]
     )
     return fixed.cast(pa.binary()).cast(pa.string())
+
+
+def with_places(table: pa.Table) -> pa.Table:
+    """Rows of `PLACED_SCHEMA` as records, each with its place as its last header."""
+    lsn, ordinal, step = (table[name].to_numpy() for name in ("lsn", "ordinal", "step"))
+    places = place_text(lsn, ordinal, step).cast(pa.binary())
+    headers = _with_header(table["headers"].combine_chunks(), PLACE_HEADER, places)
+    columns = [headers if name == "headers" else table[name] for name in RECORD_SCHEMA.names]
+    return pa.Table.from_arrays(columns, schema=RECORD_SCHEMA)
+
+
+def _with_header(headers: Any, name: str, values: pa.Array[Any]) -> pa.Array[Any]:
+    """Each row's headers with one more at their end."""
+    rows = headers.cast(_HEADERS)
+    kept = pc.list_flatten(rows)
+    ends = np.cumsum(np.asarray(pc.fill_null(pc.list_value_length(rows), 0)) + 1)
+    added = np.zeros(int(ends[-1]) if len(ends) else 0, bool)
+    added[ends - 1] = True
+    source = pa.array(np.where(added, len(kept) + np.cumsum(added), np.cumsum(~added)) - 1, pa.int64())
+    keys = pa.concat_arrays([kept.field(0), pa.repeat(pa.scalar(name), len(rows))])
+    items = pa.concat_arrays([kept.field(1), values])
+    offsets: Any = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return pa.MapArray.from_arrays(offsets, keys.take(source), items.take(source))
+
+
+_HEADERS: Any = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 
 
 def parse_place(text: str | bytes) -> Place:

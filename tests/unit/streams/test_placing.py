@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitvelocity.streams import PLACED_SCHEMA, Place, above, parse_place, partition_of, place_text
+from bitvelocity.streams import (
+    PLACED_SCHEMA,
+    RECORD_SCHEMA,
+    Place,
+    above,
+    parse_place,
+    partition_of,
+    place_text,
+    with_places,
+)
 
 # Kafka's own test vectors: org.apache.kafka.common.utils.UtilsTest.testMurmur2
 VECTORS = {
@@ -59,3 +68,15 @@ def test_rows_above_a_place(some: list[tuple[int, int, int]], place: tuple[int, 
     rest = above(table, Place(*place)).select(["lsn", "ordinal", "step"]).to_pylist()
     assert [tuple(row.values()) for row in rest] == [one for one in some if one > place]
     assert above(table, None) is table
+
+
+@given(st.lists(st.none() | st.lists(st.tuples(st.just("a") | st.just("b"), st.binary(max_size=3)), max_size=3), max_size=9))
+def test_each_record_gets_its_place_as_its_last_header(headers: list[list[tuple[str, bytes]] | None]) -> None:
+    rows = [{"value": b"v", "headers": own, "lsn": n, "ordinal": 0, "step": 0} for n, own in enumerate(headers)]
+    table = pa.Table.from_pylist([{}, *rows, {}], schema=PLACED_SCHEMA).slice(1, len(rows))
+    got = with_places(table)
+    assert got.schema == RECORD_SCHEMA
+    for row, own, n in zip(got.to_pylist(), headers, range(len(rows)), strict=True):
+        *theirs, (name, place) = row["headers"]
+        assert theirs == (own or [])
+        assert (name, parse_place(place)) == ("bv-place", Place(n, 0, 0))

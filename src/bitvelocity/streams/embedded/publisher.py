@@ -1,0 +1,115 @@
+"""A publisher of the embedded transport: records and their places in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from bitvelocity.errors import BusError, FencedError
+from bitvelocity.streams.bus import PLACED_SCHEMA, Partition, Place, Published
+from bitvelocity.streams.placing import above, with_places
+
+from .steps import Step
+from .topicfile import TopicFile, Written
+
+
+class Home(Protocol):
+    """What a publisher asks its bus for."""
+
+    def topic(self, name: str) -> TopicFile: ...
+
+    def at(self, step: Step) -> None: ...
+
+    def epoch(self, publisher: str) -> int: ...
+
+
+class EmbeddedPublisher:
+    """Writes a topic's records and places in one transaction; topics one after the other."""
+
+    def __init__(self, home: Home, name: str, epoch: int) -> None:
+        self._home, self._name, self._epoch = home, name, epoch
+        self._places: dict[str, dict[int, Place]] = {}
+        self._spoilt = False
+
+    def publish(self, batches: Mapping[str, pa.Table]) -> Published:
+        topics = {name: self._home.topic(name) for name in batches}
+        for name, table in batches.items():
+            _check_order(name, table)
+        ends: dict[Partition, int] = {}
+        written = 0
+        self._refuse_spoilt()
+        self._spoilt = True
+        for name, table in batches.items():
+            rows, topic_ends = self._write(topics[name], table)
+            written += rows
+            ends |= {Partition(name, number): end for number, end in topic_ends.items()}
+        self._spoilt = False
+        return Published(ends, written, sum(table.num_rows for table in batches.values()) - written)
+
+    def _write(self, topic: TopicFile, table: pa.Table) -> tuple[int, dict[int, int]]:
+        places = dict(self.places(topic.name))
+        fresh: list[pa.Table] = []
+        for number, part in topic.by_partition(table.cast(PLACED_SCHEMA)):
+            rest = above(part, places.get(number))
+            if rest.num_rows:
+                places[number] = Place(*(rest[name][-1].as_py() for name in ("lsn", "ordinal", "step")))
+                fresh.append(rest)
+        if not fresh:
+            self._check_epoch()
+            return 0, {}
+        pieces = [piece for part in fresh for piece in topic.cut(with_places(part))]
+        self._home.at(Step.CUT)
+        with topic.database.writing() as connection:
+            self._check_epoch()
+            ends = topic.write(connection, Written(pieces, self._name, places))
+            self._home.at(Step.WRITTEN)
+        self._home.at(Step.COMMITTED)
+        self._places[topic.name] = places
+        return sum(part.num_rows for part in fresh), ends
+
+    def places(self, topic: str) -> Mapping[int, Place]:
+        """Asked under the writer's lock once: a predecessor that was about to write has written, or cannot any more."""
+        if topic not in self._places:
+            file = self._home.topic(topic)
+            with file.database.writing() as connection:
+                self._check_epoch()
+                self._places[topic] = file.places(connection, self._name)
+        return dict(self._places[topic])
+
+    def _check_epoch(self) -> None:
+        if self._home.epoch(self._name) != self._epoch:
+            raise FencedError(
+                f"Another publisher of the name {self._name!r} has been opened.", entity=self._name,
+                safe="Nothing of this call was written to the topic that it had come to.",
+                remedy="Let one of the two go on: the one that was opened last.",
+            )  # fmt: skip
+
+    def _refuse_spoilt(self) -> None:
+        if self._spoilt:
+            raise BusError(
+                "An earlier call of this publisher failed.", entity=self._name,
+                remedy="Close it and open another, which finds out what was written.",
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Its name stays free for whoever opens it next."""
+        self._spoilt = True
+
+
+def _check_order(topic: str, table: pa.Table) -> None:
+    """Places that fall would be dropped as repeats, in silence."""
+    columns = [table[name].to_numpy() for name in ("lsn", "ordinal", "step")]
+    falls = np.zeros(max(0, table.num_rows - 1), bool)
+    level = ~falls
+    for column in columns:
+        falls |= level & (column[1:] < column[:-1])
+        level &= column[1:] == column[:-1]
+    if falls.any():
+        row = int(np.flatnonzero(falls)[0]) + 1
+        raise BusError(
+            f"Row {row} has a lower place than the row before it.", entity=topic,
+            safe="Nothing of this call was written.", remedy="Publish rows in the order of their places.",
+        )  # fmt: skip

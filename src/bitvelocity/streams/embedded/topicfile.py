@@ -1,0 +1,265 @@
+"""One topic: a SQLite file with its records, their offsets, and the places of its publishers."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bitvelocity.errors import BusError, OffsetGoneError
+from bitvelocity.streams.bus import FETCHED_SCHEMA, RECORD_SCHEMA, Partition, Place, Span, Topic
+from bitvelocity.streams.placing import partition_of
+
+from .blobs import Piece, decode, pieces_of, sealed, too_large
+from .sqlite import Database, make
+
+Older = Callable[[Partition, int, int], pa.Table | None]
+"""Asked for records that a topic no longer keeps: `older(partition, offset, end)`, where `end` is the first it has.
+
+Answers with rows of `FETCHED_SCHEMA` from `offset` on and below `end`, as many as suit it; an offset that is passed over
+tells that there is no such record, and no row at all that there is none up to `end`. None: that is not kept here either.
+"""
+
+SCRIPT = """
+create table topic (name text not null, partitions integer not null, retention_us integer, retention_bytes integer,
+  compacted integer not null);
+create table head (partition integer primary key, first integer not null, next integer not null);
+create table batch (id integer primary key, partition integer not null, base integer not null, next integer not null,
+  latest integer not null, size integer not null, records integer not null, earliest integer not null,
+  compacted integer not null, crc integer not null, data blob not null);
+create unique index batch_at on batch (partition, base, next, latest, size, compacted);
+create table place (publisher text not null, partition integer not null, lsn integer not null, ordinal integer not null,
+  step integer not null, primary key (publisher, partition)) without rowid;
+"""
+
+_READ_BYTES = 32 << 20
+"""Compressed bytes that one read takes at the most, beyond its first piece."""
+
+_SLEEP_S = (0.001, 0.005)
+"""Between two looks for news: a few are quick, then it costs nothing worth naming."""
+
+_INSERT = """insert into batch (partition, base, next, latest, size, records, earliest, compacted, crc, data)
+values (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
+_PIECES = """select base, next, compacted, crc, data from batch
+where partition = ? and base >= coalesce((select max(base) from batch where partition = ? and base <= ?), 0) and next > ?
+order by base"""
+
+
+class Stored(NamedTuple):
+    """A piece as it comes out of the file."""
+
+    base: int
+    next: int
+    compacted: int
+    crc: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What to write in one transaction: pieces, and for a publisher its places after them."""
+
+    pieces: Sequence[Piece]
+    publisher: str = ""
+    places: Mapping[int, Place] | None = None
+
+
+class TopicFile:
+    """A topic that is there. Offsets are given inside the transaction that writes their records."""
+
+    def __init__(self, file: Path, name: str) -> None:
+        self.name = name
+        self.database = Database(file, name)
+        self.partitions = self.wanted().partitions
+
+    @classmethod
+    def make(cls, file: Path, topic: Topic) -> TopicFile:
+        row = (topic.name, topic.partitions, *_kept(topic))
+        heads: list[tuple[object, ...]] = [(number,) for number in range(topic.partitions)]
+        rows: dict[str, list[tuple[object, ...]]] = {
+            "insert into topic values (?, ?, ?, ?, ?)": [row],
+            "insert into head values (?, 0, 0)": heads,
+        }
+        make(file, SCRIPT, rows)
+        return cls(file, topic.name)
+
+    def wanted(self) -> Topic:
+        """How it was last wanted."""
+        with self.database.reading() as connection:
+            _, partitions, retention, size, compacted = connection.execute("select * from topic").fetchone()
+        kept = None if retention is None else timedelta(microseconds=retention)
+        return Topic(name=self.name, partitions=partitions, retention=kept, retention_bytes=size, compacted=bool(compacted))
+
+    def change(self, topic: Topic) -> None:
+        """Keep it as it is wanted from now on."""
+        with self.database.writing() as connection:
+            statement = "update topic set retention_us = ?, retention_bytes = ?, compacted = ?"
+            connection.execute(statement, _kept(topic))
+
+    def write(self, connection: sqlite3.Connection, written: Written) -> dict[int, int]:
+        """Give the pieces their offsets, and write them; the next offset of each partition afterwards."""
+        ends: dict[int, int] = {}
+        for piece in written.pieces:
+            if piece.partition not in ends:
+                ends[piece.partition] = _head(connection, piece.partition).end
+            base = ends[piece.partition]
+            end = ends[piece.partition] = base + piece.records
+            crc = sealed(piece.crc, piece.partition, base, next=end)
+            about = (piece.partition, base, end, piece.latest, len(piece.data), piece.records, piece.earliest)
+            connection.execute(_INSERT, (*about, crc, piece.data))
+        connection.executemany("update head set next = ? where partition = ?", [(e, p) for p, e in ends.items()])
+        if written.places:
+            rows = [(written.publisher, number, *place) for number, place in written.places.items()]
+            connection.executemany("insert or replace into place values (?, ?, ?, ?, ?)", rows)
+        return ends
+
+    def places(self, connection: sqlite3.Connection, publisher: str) -> dict[int, Place]:
+        rows = connection.execute("select partition, lsn, ordinal, step from place where publisher = ?", [publisher])
+        return {number: Place(*place) for number, *place in rows}
+
+    def spans(self) -> dict[int, Span]:
+        with self.database.reading() as connection:
+            return _heads(connection)
+
+    def check(self, numbers: Collection[int]) -> None:
+        """Raise unless it has all these partitions."""
+        for number in numbers:
+            if not 0 <= number < self.partitions:
+                what = f"The topic has no partition {number}; its partitions are 0 to {self.partitions - 1}."
+                raise BusError(what, entity=self.name)
+
+    def cut(self, records: pa.Table) -> list[Piece]:
+        """Rows of `RECORD_SCHEMA` as pieces, by partition, each in its order."""
+        pieces = [
+            piece
+            for number, part in self.by_partition(records)
+            for piece in pieces_of(number, part.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA))
+        ]
+        if any(map(too_large, pieces)):
+            raise BusError("A record is larger than 900 MB.", entity=self.name, safe="Nothing of this call was written.")
+        return pieces
+
+    def by_partition(self, records: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        """Each partition with its rows, in their order. Rows without a timestamp get the time that it is."""
+        at = records.schema.get_field_index("timestamp")
+        if records["timestamp"].null_count:
+            now = pa.scalar(time.time_ns() // 1000, RECORD_SCHEMA.field("timestamp").type)
+            filled = pc.fill_null(records["timestamp"], now)
+            records = records.set_column(at, "timestamp", filled)
+        if self.partitions == 1 or not records.num_rows:
+            yield 0, records
+            return
+        numbers = partition_of(records["key"], self.partitions)
+        order = np.argsort(numbers, kind="stable")
+        held, begins = np.unique(numbers[order], return_index=True)
+        by_number = records.take(order)
+        for number, begin, end in zip(held, begins, [*begins[1:], len(order)], strict=True):
+            yield int(number), by_number.slice(begin, end - begin)
+
+    def read(self, number: int, offset: int, limit: int, *, older: Older | None = None) -> pa.Table:
+        """What is there now from `offset` on; empty when nothing is."""
+        partition = Partition(self.name, number)
+        with self.database.reading() as connection:
+            head = _head(connection, number)
+            tables = self._pieces(connection, partition, offset, limit=limit) if head.first <= offset < head.end else []
+        if offset < head.first:
+            return self._from_older(partition, offset, head.first, limit=limit, older=older)
+        return pa.concat_tables(tables).slice(0, limit) if tables else FETCHED_SCHEMA.empty_table()
+
+    def _pieces(self, connection: sqlite3.Connection, partition: Partition, offset: int, *, limit: int) -> list[pa.Table]:
+        tables: list[pa.Table] = []
+        rows = size = 0
+        for row in connection.execute(_PIECES, [partition.number, partition.number, offset, offset]):
+            stored = Stored(*row)
+            if tables and size + len(stored.data) > _READ_BYTES:
+                break
+            try:
+                tables.append(_from(opened(stored, partition), offset))
+            except BusError:
+                if rows:
+                    break  # what comes before it is whole, and is handed over first
+                raise
+            rows, size = rows + tables[-1].num_rows, size + len(stored.data)
+            if rows >= limit:
+                break
+        return tables
+
+    def _from_older(
+        self, partition: Partition, offset: int, first: int, *, limit: int, older: Older | None
+    ) -> pa.Table:
+        found = older(partition, offset, first) if older and offset >= 0 else None
+        if found is None:
+            raise OffsetGoneError(
+                f"The records below offset {first} are no longer kept.", entity=self.name,
+                position=f"partition {partition.number}, offset {offset}", safe=f"From offset {first} on all are there.",
+                remedy=f"Read from offset {first}, or fill the gap from bronze.",
+            )  # fmt: skip
+        return found if found.num_rows else self.read(partition.number, first, limit)
+
+    def seek_time(self, at_us: int) -> dict[int, int]:
+        statement = """select base, next, compacted, crc, data from batch
+        where id = (select id from batch where partition = ? and latest >= ? order by base limit 1)"""
+        found: dict[int, int] = {}
+        with self.database.reading() as connection:
+            for number, span in _heads(connection).items():
+                row = connection.execute(statement, [number, at_us]).fetchone()
+                found[number] = self._first_at(Stored(*row), number, at_us) if row else span.end
+        return found
+
+    def _first_at(self, stored: Stored, number: int, at_us: int) -> int:
+        table = opened(stored, Partition(self.name, number))
+        row = int(np.flatnonzero(table["timestamp"].cast(pa.int64()).to_numpy() >= at_us)[0])
+        return int(table["offset"][row].as_py())
+
+    def await_news(self, ends: Mapping[int, int], deadline: float) -> bool:
+        """Wait until one of these partitions has something at or above its offset; False when the time is over."""
+        began = time.monotonic()
+        with self.database.bare() as connection:
+            while True:
+                if any(end > ends.get(number, end) for number, end in connection.execute("select partition, next from head")):
+                    return True
+                now = time.monotonic()
+                if now >= deadline:
+                    return False
+                time.sleep(min(_SLEEP_S[now - began > 1], deadline - now))
+
+
+def opened(stored: Stored, partition: Partition) -> pa.Table:
+    """A stored piece as rows of `FETCHED_SCHEMA`, if it is what was written."""
+    crc = sealed(crc32(stored.data), partition.number, stored.base, next=stored.next)
+    if crc == stored.crc:
+        return decode(stored.data, partition, stored.base, compacted=bool(stored.compacted))
+    what = f"Records {stored.base} to {stored.next - 1} are damaged: their checksum does not agree."
+    raise BusError(
+        what, entity=partition.topic, position=f"partition {partition.number}, offset {stored.base}",
+        safe="All records before and after them.",
+        remedy=f"Read on from offset {stored.next}; what was in them may be in bronze, or in the source.",
+    )  # fmt: skip
+
+
+def _from(table: pa.Table, offset: int) -> pa.Table:
+    offsets = table["offset"].to_numpy()
+    return table.slice(int(np.searchsorted(offsets, offset)))
+
+
+def _kept(topic: Topic) -> tuple[int | None, int | None, int]:
+    retention = None if topic.retention is None else topic.retention // timedelta(microseconds=1)
+    return retention, topic.retention_bytes, int(topic.compacted)
+
+
+def _head(connection: sqlite3.Connection, number: int) -> Span:
+    return Span(*connection.execute("select first, next from head where partition = ?", [number]).fetchone())
+
+
+def _heads(connection: sqlite3.Connection) -> dict[int, Span]:
+    rows: list[tuple[Any, ...]] = connection.execute("select partition, first, next from head").fetchall()
+    return {number: Span(first, end) for number, first, end in rows}
