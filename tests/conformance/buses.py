@@ -77,8 +77,23 @@ def _embedded(address: str) -> Bus:
     return EmbeddedBus(Path(address))
 
 
+def _nats(address: str) -> Bus:
+    from bitvelocity.streams.nats import NatsBus
+
+    return NatsBus(address, lease=2)
+
+
+def _purged(bus: Bus, partition: Partition, offset: int) -> None:
+    """Away with the messages before that record, as retention would have it."""
+    from bitvelocity.streams.nats import NatsBus
+
+    assert isinstance(bus, NatsBus)
+    bus.forget(partition, offset)
+
+
 ENGINES: dict[str, Engine] = {
     "embedded": Engine(connect=_embedded, server="embedded_server", serverless=True),
+    "nats": Engine(connect=_nats, server="nats_server", forget=_purged),
 }
 
 _numbers = count(1)

@@ -17,10 +17,10 @@ from .bus import (
     Start,
     Topic,
 )
-from .placing import above, parse_place, partition_of, place_text, with_places
+from .placing import above, check_order, parse_place, partition_of, place_text, with_places
 
 __all__ = [
     "FETCHED_SCHEMA", "PLACED_SCHEMA", "PLACE_HEADER", "RECORD_SCHEMA", "Abilities", "Bus", "Fetched", "Member",
-    "Partition", "Place", "Published", "Publisher", "Span", "Start", "Topic", "above", "parse_place", "partition_of",
-    "place_text", "with_places",
+    "Partition", "Place", "Published", "Publisher", "Span", "Start", "Topic", "above", "check_order", "parse_place",
+    "partition_of", "place_text", "with_places",
 ]  # fmt: skip

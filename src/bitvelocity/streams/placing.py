@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..errors import BusError
 from .bus import PLACE_HEADER, RECORD_SCHEMA, Place
 
 _SEED, _MIX, _SHIFT = np.uint32(0x9747B28C), np.uint32(0x5BD1E995), np.uint32(24)
@@ -71,6 +72,22 @@ def _with_header(headers: Any, name: str, values: pa.Array[Any]) -> pa.Array[Any
 
 
 _HEADERS: Any = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+
+
+def check_order(topic: str, table: pa.Table) -> None:
+    """Places that fall would be dropped as repeats, in silence."""
+    columns = [table[name].to_numpy() for name in ("lsn", "ordinal", "step")]
+    falls = np.zeros(max(0, table.num_rows - 1), bool)
+    level = ~falls
+    for column in columns:
+        falls |= level & (column[1:] < column[:-1])
+        level &= column[1:] == column[:-1]
+    if falls.any():
+        row = int(np.flatnonzero(falls)[0]) + 1
+        raise BusError(
+            f"Row {row} has a lower place than the row before it.", entity=topic,
+            safe="Nothing of this call was written.", remedy="Publish rows in the order of their places.",
+        )  # fmt: skip
 
 
 def parse_place(text: str | bytes) -> Place:

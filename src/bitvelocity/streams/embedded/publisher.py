@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from bitvelocity.errors import BusError, FencedError
 from bitvelocity.streams.bus import PLACED_SCHEMA, Partition, Place, Published
-from bitvelocity.streams.placing import above, with_places
+from bitvelocity.streams.placing import above, check_order, with_places
 
 from .steps import Step
 from .topicfile import TopicFile, Written
@@ -37,7 +36,7 @@ class EmbeddedPublisher:
     def publish(self, batches: Mapping[str, pa.Table]) -> Published:
         topics = {name: self._home.topic(name) for name in batches}
         for name, table in batches.items():
-            _check_order(name, table)
+            check_order(name, table)
         ends: dict[Partition, int] = {}
         written = 0
         self._refuse_spoilt()
@@ -97,19 +96,3 @@ class EmbeddedPublisher:
     def close(self) -> None:
         """Its name stays free for whoever opens it next."""
         self._spoilt = True
-
-
-def _check_order(topic: str, table: pa.Table) -> None:
-    """Places that fall would be dropped as repeats, in silence."""
-    columns = [table[name].to_numpy() for name in ("lsn", "ordinal", "step")]
-    falls = np.zeros(max(0, table.num_rows - 1), bool)
-    level = ~falls
-    for column in columns:
-        falls |= level & (column[1:] < column[:-1])
-        level &= column[1:] == column[:-1]
-    if falls.any():
-        row = int(np.flatnonzero(falls)[0]) + 1
-        raise BusError(
-            f"Row {row} has a lower place than the row before it.", entity=topic,
-            safe="Nothing of this call was written.", remedy="Publish rows in the order of their places.",
-        )  # fmt: skip

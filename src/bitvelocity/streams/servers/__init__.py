@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 
 from .kafka import KafkaServer
 from .local import MISSING, Launch, LocalServer, Ports, Recipe, Tell, free_ports, missing
+from .nats import NatsServer
 
-SERVERS: Mapping[str, Callable[[], Recipe]] = {"kafka": KafkaServer}
+SERVERS: Mapping[str, Callable[[], Recipe]] = {"kafka": KafkaServer, "nats": NatsServer}
 """The recipes by the names of their servers."""
 
 __all__ = [
-    "MISSING", "SERVERS", "KafkaServer", "Launch", "LocalServer", "Ports", "Recipe", "Tell", "free_ports", "missing",
+    "MISSING", "SERVERS", "KafkaServer", "Launch", "LocalServer", "NatsServer", "Ports", "Recipe", "Tell", "free_ports",
+    "missing",
 ]  # fmt: skip

@@ -1,0 +1,321 @@
+"""The line to a NATS server: one event loop in a thread of its own, questions and answers in batches.
+
+The client's own reconnecting is not used: it sends what was waiting after what was lost, and so breaks the order of a
+topic. Here a lost connection fails what was under way, and the next question makes a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from ...errors import BusError, BusLostError, MissingExtraError
+
+try:
+    import nats.errors
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+except ModuleNotFoundError as missing:
+    raise MissingExtraError(
+        "Topics on NATS need the library nats-py.", remedy="pip install 'bitvelocity[nats]'"
+    ) from missing
+
+CONNECTING: dict[str, Any] = {
+    "name": "bitvelocity",
+    "connect_timeout": 3,
+    "allow_reconnect": False,
+    "max_reconnect_attempts": 1,  # 0 would mean for ever, also without reconnecting
+    "reconnect_time_wait": 0,
+}
+ANSWER_S = 10.0
+LOOK_S = 0.1
+OLDEST = (2, 12)
+"""The first version with batches that are written whole or not at all."""
+
+Given = TypeVar("Given")
+
+
+class Message(NamedTuple):
+    """What goes over the line."""
+
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+class Answer(NamedTuple):
+    headers: Mapping[str, str]
+    payload: bytes
+
+    @property
+    def status(self) -> str | None:
+        """Of an answer that is no stored message: those may have a header of that name, too."""
+        return None if "Nats-Sequence" in self.headers else self.headers.get("Status")
+
+
+class RefusedError(Exception):
+    """JetStream said no; `number` is its `err_code`."""
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(what)
+        self.number, self.what = number, what
+
+
+class _Asked:
+    """One question: its answers so far. It is done at the first, or, of many, at the one that has a status."""
+
+    __slots__ = ("answers", "client", "done", "many")
+
+    def __init__(self, client: Client, *, many: bool) -> None:
+        self.client, self.many = client, many
+        self.answers: list[Answer] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(self, message: Msg) -> None:
+        answer = Answer(message.headers or {}, message.data)
+        self.answers.append(answer)
+        if (not self.many or answer.status is not None) and not self.done.done():
+            self.done.set_result(None)
+
+
+class Bell:
+    """Rings when a message comes on its subjects, or the connection is lost."""
+
+    def __init__(self, line: Line, subjects: Iterable[str]) -> None:
+        self._line, self.subjects = line, tuple(subjects)
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """True if it rang since the last time."""
+        rang = self._event.wait(seconds)
+        self._event.clear()
+        return rang
+
+    def close(self) -> None:
+        self._line.unhang(self)
+
+
+class Line:
+    """May be used from several threads: all of them wait for the one that has the loop."""
+
+    def __init__(
+        self, servers: Sequence[str], *, credentials: Path | None, tls: ssl.SSLContext | None
+    ) -> None:
+        self.servers = [one if "://" in one else f"nats://{one}" for one in servers]
+        self._options: dict[str, Any] = {**CONNECTING, "tls": tls}
+        if credentials is not None:
+            self._options["user_credentials"] = str(credentials)
+        self._client: Client | None = None
+        self._inbox = ""
+        self._asked: dict[str, _Asked] = {}
+        self._bells: dict[Bell, list[Any]] = {}
+        self._count = 0
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._connecting = asyncio.Lock()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="bitvelocity-nats", daemon=True)
+        self._thread.start()
+
+    @property
+    def where(self) -> str:
+        """The servers, without what authenticates us."""
+        return ", ".join(urlsplit(server).netloc.rpartition("@")[2] for server in self.servers)
+
+    def run(self, work: Coroutine[Any, Any, Given]) -> Given:
+        """Have it done on the loop, and wait for it."""
+        if self._closed:
+            work.close()
+            raise BusError("The bus has been closed.", remedy="Open another.")
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise self._lost(f"{type(error).__name__}: {error}") from error
+
+    async def ask(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+        """One question, one answer."""
+        return (await self._put([Message(subject, headers or {}, payload)], many=False))[0]
+
+    async def api(self, verb: str, **given: Any) -> dict[str, Any]:
+        """Ask JetStream to do something. Raises `RefusedError`."""
+        answer = await self.ask(f"$JS.API.{verb}", json.dumps(given).encode() if given else b"")
+        return self.judge(answer)
+
+    async def gather(self, subject: str, payload: bytes) -> list[Answer]:
+        """One question, many answers; the last one has a status."""
+        return await self._put([Message(subject, {}, payload)], many=True)
+
+    async def send(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """Send them in order and wait for the answer to the last. Raises `RefusedError`."""
+        return self.judge((await self._put(messages, many=False))[0])
+
+    async def tell(self, subjects: Iterable[str]) -> None:
+        """Call whoever listens; nobody answers."""
+        client = await self._connected()
+        for subject in subjects:
+            await client.publish(subject)
+
+    def judge(self, answer: Answer) -> dict[str, Any]:
+        if answer.status == "503":
+            raise BusError(
+                f"Nobody at {self.where} answers for JetStream.", code="NoJetStream",
+                remedy="Start the server with JetStream (`jetstream {}` in its configuration), "
+                "and give the account access to it.",
+            )  # fmt: skip
+        said: dict[str, Any] = json.loads(answer.payload)
+        if error := said.get("error"):
+            if error.get("code") == 503:
+                raise self._lost(str(error.get("description")))
+            raise RefusedError(int(error.get("err_code", 0)), str(error.get("description")))
+        return said
+
+    async def greatest(self) -> int:
+        """Bytes that one message may have, with its headers."""
+        return int((await self._connected()).max_payload)
+
+    def hang(self, subjects: Iterable[str]) -> Bell:
+        bell = Bell(self, subjects)
+        self.run(self._hang(bell))
+        return bell
+
+    def unhang(self, bell: Bell) -> None:
+        if not self._closed and bell in self._bells:
+            with contextlib.suppress(BusError):
+                self.run(self._unhang(bell))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        with contextlib.suppress(BusError):
+            self.run(self._leave())
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _put(self, messages: Sequence[Message], *, many: bool) -> list[Answer]:
+        client = await self._connected()
+        self._count += 1
+        token = str(self._count)
+        asked = self._asked[token] = _Asked(client, many=many)
+        try:
+            last = len(messages) - 1
+            for number, (subject, headers, payload) in enumerate(messages):
+                reply = f"{self._inbox}.{token}" if number == last else ""
+                await client.publish(subject, payload, reply=reply, headers=headers or None)
+                if asked.done.done():  # the connection went
+                    break
+            await self._await(client, asked)
+        finally:
+            del self._asked[token]
+            if asked.done.done() and not asked.done.cancelled():
+                asked.done.exception()
+        return asked.answers
+
+    async def _await(self, client: Client, asked: _Asked) -> None:
+        """Until it is done. We look after the connection ourselves: the client's callback does not always come."""
+        deadline = time.monotonic() + ANSWER_S
+        while not (await asyncio.wait([asked.done], timeout=LOOK_S))[0]:
+            if not client.is_connected:
+                raise self._lost("the server has gone")
+            if time.monotonic() > deadline:
+                raise self._lost(f"no answer within {ANSWER_S:.0f} s")
+        asked.done.result()
+
+    async def _connected(self) -> Client:
+        async with self._connecting:
+            if self._client is None or not self._client.is_connected:
+                self._client = await self._connect()
+            return self._client
+
+    async def _connect(self) -> Client:
+        reasons: dict[str, None] = {}
+
+        async def blame(error: Exception) -> None:
+            reasons[str(error) or type(error).__name__] = None
+
+        for server in self.servers:
+            client = Client()
+            try:
+                await client.connect(server, error_cb=blame, closed_cb=partial(self._gone, client), **self._options)
+            except (TimeoutError, nats.errors.Error, OSError) as error:
+                await blame(error)
+                continue
+            await self._greet(client)
+            return client
+        raise self._lost("; ".join(reasons))
+
+    async def _greet(self, client: Client) -> None:
+        version = client.connected_server_version
+        if (version.major, version.minor) < OLDEST:
+            await client.close()
+            raise BusError(
+                f"The NATS server at {self.where} is {version.major}.{version.minor}.",
+                remedy=f"Topics need {OLDEST[0]}.{OLDEST[1]} or newer: what a publisher writes goes in batches that are "
+                "written whole or not at all.",
+            )  # fmt: skip
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._hear, pending_bytes_limit=0)
+        for bell in self._bells:
+            await self._subscribe(client, bell)
+
+    async def _hear(self, message: Msg) -> None:
+        if asked := self._asked.get(message.subject.rpartition(".")[2]):
+            asked.take(message)
+
+    async def _gone(self, client: Client) -> None:
+        for asked in self._asked.values():
+            if asked.client is client and not asked.done.done():
+                asked.done.set_exception(self._lost("the server has gone"))
+        for bell in self._bells:
+            bell.ring()
+
+    def _lost(self, why: str) -> BusLostError:
+        return BusLostError(
+            f"NATS at {self.where} does not answer: {why}.", safe="What was acknowledged is on the server's disk.",
+            remedy="Start the server, or wait for it: the next call connects again.",
+        )  # fmt: skip
+
+    async def _hang(self, bell: Bell) -> None:
+        client = await self._connected()
+        self._bells[bell] = []
+        await self._subscribe(client, bell)
+
+    async def _subscribe(self, client: Client, bell: Bell) -> None:
+        async def ring(_: Msg) -> None:
+            bell.ring()
+
+        self._bells[bell] = [await client.subscribe(subject, cb=ring) for subject in bell.subjects]
+        bell.ring()
+
+    async def _unhang(self, bell: Bell) -> None:
+        for subscription in self._bells.pop(bell, []):
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _leave(self) -> None:
+        self._bells.clear()
+        if self._client is not None:
+            await self._client.close()
+
+
+async def every(work: Iterable[Awaitable[Given]]) -> list[Given]:
+    """Have them done side by side, and wait for all, also when one fails: none goes on behind our back."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    found: list[Given] = []
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+        found.append(one)
+    return found
