@@ -2,10 +2,10 @@
 
     python bench/crash_matrix.py [--pg 15] [--steps copy,spilled] [--workloads streamed] [--json]
 
-A cell is one kill at that step with that workload only; the whole takes some 600 kills. A step that a workload never
-passes (a spill without a large transaction, say) is left out of its row and shown as "-". The judge is a second slot of
-the server, which says where each change stands; per cell the table has lost/doubled events, and `ok` when both are none and
-silver and gold are right.
+A cell is one kill at that step with that workload only, or two (A > B): one at A, and one at B while it comes up again.
+A step that a workload never passes (a spill without a large transaction, say) is shown as "-". The judge is a second
+slot of the server, which says where each change stands; per cell the table has lost/doubled events, and `ok` when both
+are none and silver and gold are right.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from psycopg import conninfo
@@ -26,14 +26,36 @@ from psycopg import conninfo
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.crash.arena import Arena, order_readings
-from tests.crash.moments import AT_WORK, COPYING, READING
+from tests.crash.moments import AGAIN, ALTERING, AT_WORK, COPYING, GROWING, READING
 from tests.crash.victim import Moment
-from tests.crash.workload import ACTS
+from tests.crash.workload import ACTS, Act, Workload
 
 from bitvelocity.oltp import EmbeddedPostgres, Server, connect, find_binaries, installed
 
-ATTEMPTS = 3
-"""Times that a workload is run for a step to be passed."""
+ATTEMPTS = 8
+"""Times that a workload is run for a step to be passed: maintenance comes only when enough was written."""
+Blow = tuple[Moment, ...]
+"""One kill, or one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Blows that share a database. `before` is done ahead of each act."""
+
+    blows: Sequence[Blow]
+    settings: str = ""
+    acts: Mapping[str, Act] = field(default_factory=lambda: ACTS)
+    before: Callable[[Arena], object] = lambda _: None
+
+
+PARTS = (
+    Part([(moment,) for moment in AT_WORK]),
+    Part([(moment,) for moment in GROWING], acts={"growth": Workload.grow}),
+    Part([(moment,) for moment in ALTERING], before=lambda arena: arena.workload.alter()),
+    Part([(moment,) for moment in COPYING], settings='feed = "copy"'),
+    Part([(moment,) for moment in READING], before=lambda arena: order_readings(arena.project)),
+    Part(AGAIN),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +87,12 @@ def main() -> None:
     parser.add_argument("--workloads", default="", help="parts of the names of workloads, separated by commas")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    workloads = [name for name in ACTS if wanted(name, options.workloads)]
     began, cells = time.monotonic(), list[Cell]()
     with scratch() as folder, server(folder, options.pg) as postgres:
-        for part, (moments, settings) in enumerate(((AT_WORK, ""), (COPYING, 'feed = "copy"'), (READING, ""))):
-            chosen = [moment for moment in moments if wanted(str(moment), options.steps)]
-            cells += matrix(folder / str(part), postgres, chosen, workloads, settings=settings, again=moments is READING)
+        for number, part in enumerate(PARTS):
+            blows = [blow for blow in part.blows if wanted(named(blow), options.steps)]
+            acts = {name: act for name, act in part.acts.items() if wanted(name, options.workloads)}
+            cells += matrix(folder / str(number), postgres, replace(part, blows=blows, acts=acts))
     if options.json:
         print(json.dumps([asdict(cell) | {"ok": cell.ok} for cell in cells]))
     passed = [cell for cell in cells if cell.passed]
@@ -104,24 +126,26 @@ def server(folder: Path, major: int | None) -> Iterator[Server]:
         yield running
 
 
-def matrix(
-    folder: Path, postgres: Server, moments: list[Moment], workloads: list[str], *, settings: str, again: bool
-) -> Iterator[Cell]:
-    """All cells of some moments, over one database; after a wrong one, over a new one."""
+def named(blow: Blow) -> str:
+    return " > ".join(map(str, blow))
+
+
+def matrix(folder: Path, postgres: Server, part: Part) -> Iterator[Cell]:
+    """All cells of a part, over one database; after a wrong one, over a new one."""
     with ExitStack() as stack:
         arena: Arena | None = None
-        for moment in moments:
+        for blow in part.blows:
             row = []
-            for workload in workloads:
+            for workload in part.acts:
                 if arena is None:
-                    arena = stack.enter_context(new_arena(folder, postgres, settings))
-                cell = strike(arena, moment, workload, again=again)
+                    arena = stack.enter_context(new_arena(folder, postgres, part.settings))
+                cell = strike(arena, blow, workload, part)
                 row.append(cell)
                 yield cell
                 if not cell.ok:
                     arena = None
             told = "  ".join(f"{cell.workload}: {cell}" for cell in row)
-            print(f"{moment!s:<34} {told}", file=sys.stderr, flush=True)
+            print(f"{named(blow):<34} {told}", file=sys.stderr, flush=True)
 
 
 def new_arena(folder: Path, postgres: Server, settings: str) -> Arena:
@@ -135,23 +159,25 @@ def new_arena(folder: Path, postgres: Server, settings: str) -> Arena:
     return arena
 
 
-def strike(arena: Arena, moment: Moment, workload: str, *, again: bool) -> Cell:
+def strike(arena: Arena, blow: Blow, workload: str, part: Part) -> Cell:
     """Arm, act until it dies or until it is clear that this workload never gets there, go on, judge."""
-    victim = arena.run()
-    victim.arm(moment)
-    for _ in range(ATTEMPTS):
-        if again:
-            order_readings(arena.project)
-        ACTS[workload](arena.workload)
-        if arena.level_or_dead(victim):
-            arena.await_death(moment)
-            break
-    else:
-        victim.kill()
-        arena.victim = None
-        return Cell(moment.step, workload, passed=False)
+
+    def act() -> None:
+        part.before(arena)
+        part.acts[workload](arena.workload)
+
+    for number, moment in enumerate(blow):
+        if number:
+            arena.start(moment=moment)
+        else:
+            arena.run().arm(moment)
+            act()
+        if not arena.struck(act, ATTEMPTS):
+            arena.end()
+            return Cell(named(blow), workload, passed=False)
+        arena.await_death(moment)
     found = arena.judge()
-    return Cell(str(moment), workload, True, found.lost, found.doubled, found.invented, found.verdict.ok)
+    return Cell(named(blow), workload, True, found.lost, found.doubled, found.invented, found.verdict.ok)
 
 
 if __name__ == "__main__":

@@ -58,9 +58,14 @@ class Arena:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+        self.workload.close()
+
+    def end(self) -> None:
+        """Kill the process that runs, if one does."""
         if self.victim is not None:
             self.victim.kill()
-        self.workload.close()
+            self.victim = None
 
     def _make_project(self, dsn: str, settings: str) -> Project:
         root = self._folder / "project"
@@ -91,19 +96,28 @@ class Arena:
 
     def strike(self, moment: Moment, act: Callable[[], object]) -> None:
         """Arm the pipeline, act until it dies at that moment: some steps come only with many commits."""
-        victim = self.run()
-        victim.arm(moment)
-        for _ in range(MOST_ACTS):
-            act()
-            if self.level_or_dead(victim):
-                break
+        self.run().arm(moment)
+        act()
+        self.struck(act)
         self.await_death(moment)
 
-    def strike_at_start(self, moment: Moment) -> None:
-        """See a process die that is armed from its start."""
+    def strike_at_start(self, moment: Moment, act: Callable[[], object] | None = None) -> None:
+        """See a process die that is armed from its start; `act` when it is level and nothing came of it yet."""
         assert self.victim is None
         self.start(moment=moment)
+        if act:
+            self.struck(act)
         self.await_death(moment)
+
+    def struck(self, act: Callable[[], object], acts: int = MOST_ACTS) -> bool:
+        """Whether the armed pipeline dies, of what was written or of so many acts more."""
+        assert self.victim
+        for left in reversed(range(acts)):
+            if self.level_or_dead(self.victim):
+                return True
+            if left:
+                act()
+        return False
 
     def await_death(self, moment: Moment) -> None:
         """It ends at the moment that it was armed for, and in no other way."""
@@ -124,11 +138,6 @@ class Arena:
             return True
         return False
 
-    def read_again(self) -> None:
-        """Ask for tables to be read again beside the stream, and write meanwhile."""
-        order_readings(self.project)
-        self.workload.round()
-
     def move(self, dsn: str) -> None:
         """The database is elsewhere now."""
         self.dsn = self.witness.dsn = dsn
@@ -143,9 +152,10 @@ class Arena:
             time.sleep(0.05)
         return judge(self.project, self.witness, self.run().check)
 
-    def streamed(self) -> int:
-        """Transactions that the server streamed before their commit, by its own count."""
-        return slot_health(self.dsn, self.slot).streamed_transactions
+
+def streamed(arena: Arena) -> int:
+    """Transactions that the server streamed before their commit, by its own count."""
+    return slot_health(arena.dsn, arena.slot).streamed_transactions
 
 
 def order_readings(project: Project) -> None:

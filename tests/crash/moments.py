@@ -53,12 +53,21 @@ TENDING = (
     *each("bronze dead file removed"),
     *each("silver dead file removed"),
     *each("base dead file removed"),
+    *each("gold dead file removed"),
+    *each("gold checkpointed"),
+    *each("gold entries forgotten"),
     *each("bronze checkpointed"),
     *each("silver checkpointed"),
     *each("bronze entries forgotten"),
     *each("silver entries forgotten"),
 )
 AT_WORK = (*RECEIVING, *WRITING, *PUBLISHING, *TENDING)
+GROWING = (
+    *each("base rolled up"),
+    *each("base checkpointed"),
+    *each("base entries forgotten"),
+)
+"""When a table grows and nothing empties it: only then has its base files to roll up."""
 COPYING = (
     *each("capture copy called", 2),
     *each("capture copy received", 1, 3),
@@ -93,6 +102,10 @@ AGAIN = (
     (Moment("silver committed", 1), Moment("watermark written", 1)),
     (Moment("lake committed", 1), Moment("set staged", 1)),
     (Moment("published", 1), Moment("batch decoded", 1)),
+    (Moment("bronze staged", 2), Moment("bronze orphans removed")),
+    (Moment("silver staged", 2), Moment("silver orphans removed")),
+    (Moment("base folded"), Moment("base orphans removed")),
+    (Moment("gold staged"), Moment("gold orphans removed")),
 )
 """Killed at the first moment, and the process that goes on from there at the second."""
 
@@ -112,6 +125,3 @@ IN_SNAPSHOT = (
     *each("gold committed", 1),
     *each("watermark replaced", 1),
 )
-UNREACHED = frozenset(("base rolled up", "base checkpointed", "base entries forgotten", "bronze orphans removed",
-                       "silver orphans removed", "base orphans removed"))  # fmt: skip
-"""Steps that are done only sometimes in so short a run; the moments that could be are in `bench/crash_matrix.py`."""

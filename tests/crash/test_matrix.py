@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.crash.arena import Arena
-from tests.crash.moments import AGAIN, ALTERING, AT_WORK, COPYING, IN_SNAPSHOT, READING, UNREACHED
+from tests.crash.arena import Arena, order_readings, streamed
+from tests.crash.moments import AGAIN, ALTERING, AT_WORK, COPYING, GROWING, IN_SNAPSHOT, READING
 from tests.crash.victim import Moment
 
 Shared = Callable[[], Arena]
@@ -25,12 +25,21 @@ def test_killed_at_work(shared_arena: Shared, moment: Moment) -> None:
         assert finding.ok, str(finding)
 
 
+@pytest.mark.parametrize("moment", GROWING, ids=str)
+def test_killed_while_a_base_is_tended(shared_arena: Shared, moment: Moment) -> None:
+    arena = shared_arena()
+    with arena.stained():
+        arena.strike(moment, arena.workload.grow)
+        finding = arena.judge()
+        assert finding.ok, str(finding)
+
+
 @pytest.mark.parametrize(("first", "second"), AGAIN, ids=str)
 def test_killed_again_while_it_comes_up(shared_arena: Shared, first: Moment, second: Moment) -> None:
     arena = shared_arena()
     with arena.stained():
         arena.strike(first, arena.workload.round)
-        arena.strike_at_start(second)
+        arena.strike_at_start(second, arena.workload.round)
         finding = arena.judge()
         assert finding.ok, str(finding)
 
@@ -49,9 +58,15 @@ def test_killed_while_tables_are_read_again(shared_arena: Shared, moment: Moment
     arena = shared_arena()
     with arena.stained():
         arena.workload.round()
-        arena.strike(moment, arena.read_again)
+        arena.strike(moment, lambda: read_again(arena))
         finding = arena.judge()
         assert finding.ok, str(finding)
+
+
+def read_again(arena: Arena) -> None:
+    """Ask for tables to be read again beside the stream, and write meanwhile."""
+    order_readings(arena.project)
+    arena.workload.round()
 
 
 @pytest.mark.parametrize("moment", COPYING, ids=str)
@@ -68,7 +83,7 @@ def test_the_server_streamed(shared_arena: Shared) -> None:
     arena = shared_arena()
     arena.workload.flood()
     assert arena.judge().ok
-    assert arena.streamed() > 0
+    assert streamed(arena) > 0
 
 
 def test_killed_in_the_first_snapshot_until_it_succeeds(arena: Arena) -> None:
@@ -93,5 +108,6 @@ def test_every_step_is_in_the_matrix(arena: Arena) -> None:
     victim = arena.run()
     assert victim.stop() == 0
     passed = {step for steps in victim.heard("seen") for step in steps}
-    told = {moment.step for moment in (*AT_WORK, *ALTERING, *COPYING, *READING, *IN_SNAPSHOT)} | UNREACHED
+    again = [second for _, second in AGAIN]
+    told = {moment.step for moment in (*AT_WORK, *GROWING, *ALTERING, *COPYING, *READING, *IN_SNAPSHOT, *again)}
     assert sorted(passed - told) == [], "steps that no moment strikes at"

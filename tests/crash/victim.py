@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0
-CARE = {"fold_rows": 1_500, "roll_up": 8, "checkpoint_every": 12, "keep": 0.0}
+CARE = {"fold_rows": 1_000, "base_rows": 200, "roll_up": 6, "checkpoint_every": 3, "keep": 0.0}
 """So little that every kind of maintenance happens with little data."""
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -95,10 +95,19 @@ class Workload:
         """One statement, many rows."""
         self._fill(40)
 
+    def grow(self) -> None:
+        """Enough for a fold, and a commit for it to land with."""
+        self._fill(MANY)
+        self._fill(1)
+
     def alter_and_go_on(self) -> None:
         """A new column, and a round after it."""
-        self._connection.execute(f"alter table notes add column extra_{self._take(1)} text".encode())
+        self.alter()
         self.round()
+
+    def alter(self) -> None:
+        """A new column."""
+        self._connection.execute(f"alter table notes add column extra_{self._take(1)} text".encode())
 
     def round(self) -> None:
         """Every act once."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..changes import Mark, Passing, pass_by
 from ..errors import ModelError
-from ..lakehouse import Changed, Gold, GoldReceipt
+from ..lakehouse import Care, Changed, Gold, GoldReceipt
 from .project import Project
 
 BEHIND_SECONDS = 0.5
@@ -44,9 +44,9 @@ class GoldFollower:
     far gold is, and gold is built again every half minute until the model is mended (in its data, or by a new start).
     """
 
-    def __init__(self, project: Project, *, at: Passing = pass_by) -> None:
+    def __init__(self, project: Project, *, care: Care | None = None, at: Passing = pass_by) -> None:
         sync = project.settings.lake.sync
-        self._gold = Gold(project.lake, project.kept, project.models, sync=sync, at=at)
+        self._gold = Gold(project.lake, project.kept, project.models, sync=sync, care=care or Care(), at=at)
         self._pending = _Pending()
         self._at = self._cost = 0.0
         self.lsn = -1

@@ -73,7 +73,7 @@ class Pipeline:
             at=at,
             begun=read_book(project.lake).first is not None,
         )
-        self._gold = GoldFollower(project, at=within(at, "gold"))
+        self._gold = GoldFollower(project, care=care, at=within(at, "gold"))
         self._followers = Followers(project, followers_of(project) if sinks is None else sinks)
         self._last = self._lake.watermark
         self._readings = self._open_readings()

@@ -24,8 +24,6 @@ from .upkeep import CARE, Care
 FOLD_SHARE = 0.1
 """A base is folded when the log above it has more than this share of its rows, and more than `Care.fold_rows`."""
 PIECE = 32_768
-BASE_FILE = 1_000_000
-"""Rows of a file of the base."""
 MEMORY = "160MB"
 
 
@@ -71,9 +69,9 @@ class Layers:
         self.log.upkeep.run(background, care)
         self.base.upkeep.run(background, care)
         if self._is_due(care.fold_rows) and not (self.log.upkeep.busy or self.base.upkeep.busy):
-            self.fold(background)
+            self.fold(background, care)
 
-    def fold(self, background: Executor | None = None) -> None:
+    def fold(self, background: Executor | None = None, care: Care = CARE) -> None:
         """Rewrite the base as of the log's position; commit it here, or when `background` is done and we are asked."""
         position = self.log.position()
         query = self.latest_sql(self.base.schema.names)
@@ -81,7 +79,7 @@ class Layers:
         scratch = self._scratch
 
         def job() -> Folded:
-            staged = tuple(_rewrite(query, folder, shape, scratch=scratch, sync=sync))
+            staged = tuple(_rewrite(query, folder, shape, rows=care.base_rows, scratch=scratch, sync=sync))
             self._at("folded")
             return Folded(staged, position)
 
@@ -135,14 +133,14 @@ def connect(scratch: Path, *, threads: int) -> duckdb.DuckDBPyConnection:
     )
 
 
-def _rewrite(query: str, folder: Path, shape: Shape, *, scratch: Path, sync: bool) -> Iterator[Staged]:
-    """The result of a query as files of bounded size; one thread, for the hot path needs the others."""
+def _rewrite(query: str, folder: Path, shape: Shape, *, rows: int, scratch: Path, sync: bool) -> Iterator[Staged]:
+    """The result of a query as files of so many rows; one thread, for the hot path needs the others."""
     try:
         with connect(scratch, threads=1) as engine:
-            rows = (plain(pa.Table.from_batches([piece]), shape.schema) for piece in engine.sql(query).to_arrow_reader(PIECE))
-            full = (piece for piece in rows if piece.num_rows)
-            while (first := next(full, None)) is not None:
-                yield Staged(write(folder, shape, _up_to(first, full), sync=sync))
+            result = engine.sql(query).to_arrow_reader(PIECE)
+            pieces = (plain(part, shape.schema) for whole in result for part in _parts(whole, rows))
+            while (first := next(pieces, None)) is not None:
+                yield Staged(write(folder, shape, _up_to(first, pieces, rows), sync=sync))
     except (duckdb.Error, OSError) as error:
         raise LakeError(
             f"{folder} cannot be folded: {error}",
@@ -151,9 +149,15 @@ def _rewrite(query: str, folder: Path, shape: Shape, *, scratch: Path, sync: boo
         ) from error
 
 
-def _up_to(first: pa.Table, rest: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _parts(whole: pa.RecordBatch, rows: int) -> Iterator[pa.Table]:
+    """A batch in pieces of so many rows at the most; none of an empty one."""
+    for first in range(0, whole.num_rows, rows):
+        yield pa.Table.from_batches([whole.slice(first, rows)])
+
+
+def _up_to(first: pa.Table, rest: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     yield first
     written = first.num_rows
-    while written < BASE_FILE and (piece := next(rest, None)) is not None:
+    while written < rows and (piece := next(rest, None)) is not None:
         written += piece.num_rows
         yield piece

@@ -37,6 +37,7 @@ TIERS = ((0, 256 << 10), (256 << 10, 8 << 20))
 """Files of a tier are rolled into one of a higher tier: each row is rewritten a few times in its life, not more."""
 LARGEST = 64 << 20
 """Bytes of input at which a roll-up stops taking more files."""
+POINTER = "_last_checkpoint"
 AT_ONCE = 100
 """Dead files removed per run, so that no commit waits for a long clean-up."""
 
@@ -47,6 +48,7 @@ class Care:
     """When the tables of a lake are tended.
 
     - `fold_rows`: rows of a log above its base from which on they are folded into it.
+    - `base_rows`: rows of one file of a base.
     - `roll_up`: live files from which on small ones are rolled into larger ones.
     - `checkpoint_every`: versions between two checkpoints.
     - `keep`: seconds for which replaced files and old log entries live on, so that readers of older versions never
@@ -54,6 +56,7 @@ class Care:
     """
 
     fold_rows: int = 200_000
+    base_rows: int = 1_000_000
     roll_up: int = 40
     checkpoint_every: int = 300
     keep: float = 600.0
@@ -73,7 +76,7 @@ class Upkeep:
         self._recent: dict[str, pa.Table] = {}
         self._dead: deque[tuple[float, str]] = deque()
         self._job: Future[Landing] | None = None
-        self._checkpointed = table.version()
+        self._checkpointed = _last_checkpoint(table.path / log.LOG)
         self._idle: dict[str, float] = {}
 
     @property
@@ -192,10 +195,9 @@ class Upkeep:
         folder = self._table.path / log.LOG
         DeltaTable(self._table.path).create_checkpoint()
         self._at("checkpointed")
-        pointer = folder / "_last_checkpoint"
-        version = json.loads(pointer.read_text())["version"]
+        version = _last_checkpoint(folder)
         if self._table.synced:
-            for path in (*folder.glob(f"{version:020}.checkpoint*.parquet"), pointer, folder):
+            for path in (*folder.glob(f"{version:020}.checkpoint*.parquet"), folder / POINTER, folder):
                 sync_path(path)
         _forget_entries(folder, time.time() - keep)
         self._at("entries forgotten")
@@ -237,6 +239,14 @@ def _forget_entries(folder: Path, older_than: float) -> None:
     for path in sorted(folder.iterdir()) if len(numbers) > 1 else ():
         if path.name[:1].isdigit() and _number(path) < numbers[-2] and path.stat().st_mtime < older_than:
             path.unlink()
+
+
+def _last_checkpoint(folder: Path) -> int:
+    """Its version; 0 when there is none: a process that is often started anew must not put it off for ever."""
+    try:
+        return int(json.loads((folder / POINTER).read_text())["version"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _number(path: Path) -> int:

@@ -216,6 +216,15 @@ def test_checkpoints_let_old_log_entries_go_and_every_reader_goes_on(tmp_path: P
     assert behind.files.keys() == {file.path for file in table.files()}
 
 
+def test_a_table_that_is_opened_again_and_again_is_checkpointed_too(tmp_path: Path) -> None:
+    for lsn in range(1, 13):
+        table = opened(tmp_path / "t")
+        append(table, lsn)
+        table.maintain(checkpoint_every=5)
+    assert len(list((tmp_path / "t" / "_delta_log").glob("*.checkpoint*.parquet"))) == 2
+    assert contents(tmp_path / "t") == list(range(1, 13))
+
+
 def test_orphans_of_a_crash_go_and_replaced_files_stay(tmp_path: Path) -> None:
     path = tmp_path / "t"
     table = opened(path)

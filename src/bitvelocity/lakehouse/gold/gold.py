@@ -17,6 +17,7 @@ from bitvelocity.changes import Passing, pass_by
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import LakeError
 from bitvelocity.lakehouse.duck import open_duckdb
+from bitvelocity.lakehouse.upkeep import CARE, Care
 from bitvelocity.lakehouse.watermark import read_watermark
 
 from .binding import gold_inputs, in_order, silver_inputs
@@ -73,6 +74,7 @@ class Gold:
         *,
         sync: bool = True,
         memory_limit: str = "1GB",
+        care: Care = CARE,
         at: Passing = pass_by,
     ) -> None:
         self._root = Path(root).absolute()
@@ -80,6 +82,7 @@ class Gold:
         self._models = in_order(models)
         self._sync = sync
         self._memory_limit = memory_limit
+        self._care = care
         self._at = at
         self._state: State | None = None
         self._tables: dict[str, GoldTable] = {}
@@ -240,7 +243,7 @@ class Gold:
 
     def _maintain(self) -> None:
         for table in self._tables.values():
-            table.maintain(self._background)
+            table.maintain(self._background, self._care)
 
 
 class _Work:

@@ -16,6 +16,7 @@ from bitvelocity.lakehouse.delta import LocalTable, has_log
 from bitvelocity.lakehouse.deltalog import TableState, lake_schema
 from bitvelocity.lakehouse.layers import Layers, above
 from bitvelocity.lakehouse.table import Staged
+from bitvelocity.lakehouse.upkeep import CARE, Care
 
 from .binding import CHANGES
 from .diff import Difference
@@ -71,6 +72,7 @@ class GoldTable:
             LocalTable.open(log, log_schema, sync=sync, at=at),
             key=model.key,
             scratch=scratch,
+            at=at,
         )
         self._pruned = -1
 
@@ -130,9 +132,9 @@ class GoldTable:
                 sync_path(path)
                 sync_path(self._folder)
 
-    def maintain(self, background: Executor | None = None) -> None:
+    def maintain(self, background: Executor | None = None, care: Care = CARE) -> None:
         """Fold, roll up, checkpoint and clean what is due; void files leave the log."""
-        self._layers.maintain(background)
+        self._layers.maintain(background, care)
         folded = self._layers.base.position()
         if folded > self._pruned:
             files = self._layers.log.files()
