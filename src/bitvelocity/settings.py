@@ -53,6 +53,8 @@ class CaptureSettings:
     feed: str = "auto"
     """`auto`: a backlog is read through COPY, then the walsender goes on. `walsender`, `copy`: only so; where COPY cannot
     be had (standby, TLS, no free replication slot) it is the walsender in any case."""
+    backlog_mb: int = 64
+    """WAL that waits for us, in MB, from which on it is a backlog: at a start, or when `up` falls behind."""
     failover: bool = False
     """PostgreSQL 17 or newer: make the slot one that follows to the standby, so that capture goes on after a failover."""
     primary: str = ""
@@ -168,7 +170,7 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] silence_seconds": (capture.silence_seconds, range(1, 86_401).__contains__, "Give seconds, from 1 on."),
         **{
             f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")
-            for name in ("warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")
+            for name in ("backlog_mb", "warn_retained_mb", "bad_retained_mb", "warn_lag_mb", "warn_left_mb", "bad_left_mb")
         },
         "[capture] snapshot_readers": (capture.snapshot_readers, range(1, 65).__contains__, "Give a number from 1 to 64."),
         "[registry] port": (settings.registry.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),

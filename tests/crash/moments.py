@@ -79,6 +79,12 @@ COPYING = (
     *each("confirmed"),
 )
 """While a backlog is read through COPY."""
+CHANGING = (
+    *each("capture feed left", 1, 2),
+    *each("capture copy called"),
+    *each("capture slot moved"),
+)
+"""While the walsender gives way to COPY, in mid-run, and COPY to the walsender."""
 ALTERING = (
     *each("shapes staged"),
     *each("shapes written"),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.crash.arena import Arena, order_readings, streamed
-from tests.crash.moments import AGAIN, ALTERING, AT_WORK, COPYING, GROWING, IN_SNAPSHOT, READING
+from tests.crash.moments import AGAIN, ALTERING, AT_WORK, CHANGING, COPYING, GROWING, IN_SNAPSHOT, READING
 from tests.crash.victim import Moment
 
 Shared = Callable[[], Arena]
@@ -78,6 +78,26 @@ def test_killed_while_a_backlog_is_copied(copying_arena: Shared, moment: Moment)
         assert finding.ok, str(finding)
 
 
+@pytest.mark.parametrize("moment", CHANGING, ids=str)
+def test_killed_while_the_feed_changes(lagging_arena: Shared, moment: Moment) -> None:
+    arena = lagging_arena()
+    with arena.stained():
+        arena.strike(moment, lambda: fall_behind(arena))
+        finding = arena.judge()
+        assert finding.ok, str(finding)
+
+
+def fall_behind(arena: Arena) -> None:
+    """Everything an application does, and much of it, while the pipeline is paused."""
+    victim = arena.run()
+    victim.pause()
+    try:
+        arena.workload.lump()
+        arena.workload.round()
+    finally:
+        victim.wake()
+
+
 def test_the_server_streamed(shared_arena: Shared) -> None:
     """Without that, the matrix would not have reached transactions in progress."""
     arena = shared_arena()
@@ -109,5 +129,5 @@ def test_every_step_is_in_the_matrix(arena: Arena) -> None:
     assert victim.stop() == 0
     passed = {step for steps in victim.heard("seen") for step in steps}
     again = [second for _, second in AGAIN]
-    told = {moment.step for moment in (*AT_WORK, *GROWING, *ALTERING, *COPYING, *READING, *IN_SNAPSHOT, *again)}
+    told = {moment.step for moment in (*AT_WORK, *GROWING, *ALTERING, *CHANGING, *COPYING, *READING, *IN_SNAPSHOT, *again)}
     assert sorted(passed - told) == [], "steps that no moment strikes at"

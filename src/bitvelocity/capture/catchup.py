@@ -21,7 +21,7 @@ from bitvelocity.errors import ConnectionLostError
 from .connection import Connection, SocketWire, Wire, is_encrypted
 from .failures import Place, failure
 from .feed import Terms, Traffic
-from .frames import COPIED, COPIED_WITH_LSN, Ended, Event, Refusal
+from .frames import COPIED, COPIED_WITH_LSN, Doubt, Ended, Event, Refusal
 from .receive import Receiver
 from .slot import copy_name
 from .spill import SpillFolder
@@ -40,10 +40,11 @@ _POLL = 0.05
 _HEADER = 19
 _DATA, _ERROR = b"dE"
 
-_BEHIND = """
+_BACKLOG = """
 select case when pg_is_in_recovery() then -1
-            else pg_current_wal_flush_lsn() - greatest(confirmed_flush_lsn, %s::pg_lsn) end
-from pg_replication_slots where slot_name = %s
+            else pg_current_wal_flush_lsn() - greatest(confirmed_flush_lsn, %s::pg_lsn) end,
+       confirmed_flush_lsn - restart_lsn, restart_lsn
+from pg_replication_slots where slot_name = %s and restart_lsn is not null
 """
 _REACHED = """
 select confirmed_flush_lsn, restart_lsn, pg_current_wal_flush_lsn() from pg_replication_slots where slot_name = %s
@@ -52,6 +53,26 @@ _GIVE = """
 COPY (select {columns} from pg_logical_slot_get_binary_changes({slot}, {until}, {rows}, 'proto_version', '1',
       'publication_names', {publications}, 'messages', 'true')) TO STDOUT (FORMAT binary)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Bytes of WAL that wait for us, and how many bytes before them decoding must begin: at `restart`."""
+
+    waiting: int = -1
+    """-1 on a standby, where a slot cannot be copied and moved for us."""
+    back: int = 0
+    restart: int = 0
+
+    @property
+    def is_dear(self) -> bool:
+        """An old transaction is open: each call would decode far more than it brings."""
+        return is_dear(self.back, self.waiting)
+
+
+def is_dear(back: int, brings: int) -> bool:
+    """Whether going back so many bytes is too much for what it brings."""
+    return back > _BACK and back > _TIMES * brings
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +103,10 @@ class SlotCopy:
             raise ConnectionResetError("the copy of the slot is gone")
         return Reached(parse_lsn(row[0]), parse_lsn(row[1]), parse_lsn(row[2]))
 
-    def call(self, rows: int, until: int, *, detail: bool) -> None:
+    def call(self, rows: int, until: int, *, with_lsn: bool) -> None:
         """Ask for about so many rows: whole transactions, until that many are out or the WAL was read up to there."""
         statement = sql.SQL(_GIVE).format(
-            columns=sql.SQL("lsn, data" if detail else "data"),
+            columns=sql.SQL("lsn, data" if with_lsn else "data"),
             slot=sql.Literal(copy_name(self.place.slot)),
             until=sql.Literal(format_lsn(until)),
             rows=sql.Literal(rows),
@@ -102,10 +123,10 @@ class SlotCopy:
         )
 
 
-def backlog(connection: Connection, place: Place, start: int) -> int:
-    """Bytes of WAL that wait for us above `start`; -1 on a standby, where a slot cannot be copied and moved for us."""
-    row = connection.execute(_BEHIND, [format_lsn(start), place.slot]).fetchone()
-    return int(row[0]) if row else -1
+def backlog(connection: Connection, place: Place, start: int) -> Backlog:
+    """What waits for us above `start`."""
+    row = connection.execute(_BACKLOG, [format_lsn(start), place.slot]).fetchone()
+    return Backlog(int(row[0]), int(row[1]), parse_lsn(row[2])) if row else Backlog()
 
 
 def copy_slot(reader: Connection, control: Connection, place: Place, start: int) -> SlotCopy | None:
@@ -133,7 +154,11 @@ def copy_slot(reader: Connection, control: Connection, place: Place, start: int)
 
 
 class CatchUp(Receiver):
-    """Reads a copy of the slot. With `level` it is finished when no more than so many bytes of WAL are left."""
+    """Reads a copy of the slot. With `level` it is finished when no more than so many bytes of WAL are left.
+
+    It is finished, too, before a transaction in which only the rows' own LSNs tell where an audit context belongs (it
+    is `doubtful` then, and whoever goes on must ask `with_lsn`), and when it costs too much (`dear`, or `refused`).
+    """
 
     def __init__(
         self,
@@ -143,17 +168,23 @@ class CatchUp(Receiver):
         terms: Terms,
         traffic: Traffic,
         level: int | None,
-        detail: bool,
+        with_lsn: bool,
     ) -> None:
-        layout = COPIED_WITH_LSN if detail else COPIED
+        layout = COPIED_WITH_LSN if with_lsn else COPIED
         super().__init__(copy.wire, spill, copy.place, terms=terms, traffic=traffic, layout=layout)
-        self._copy, self._level, self._detail = copy, level, detail
+        self._copy, self._level, self._with_lsn = copy, level, with_lsn
+        self.doubtful = self.dear = self.refused = False
         self._reached = copy.reached()
         self._rows = _FIRST_ROWS
         self._head: bytearray | None = None  # what came of a call before its first row; None: that has come
         self._ended = False
         self._before = (0, 0)  # traffic when the call began
         self._not_before = 0.0
+
+    @property
+    def restart(self) -> int:
+        """Where the last call began to decode."""
+        return self._reached.restart
 
     def start(self, received: bytes | bytearray = b"") -> None:
         """Begin to read."""
@@ -171,7 +202,7 @@ class CatchUp(Receiver):
     def _call(self) -> None:
         self._head, self._ended = bytearray(), False
         self._before = (self._traffic.frames, self._traffic.bytes)
-        self._copy.call(self._rows, self._reached.confirmed + _SPAN, detail=self._detail)
+        self._copy.call(self._rows, self._reached.confirmed + _SPAN, with_lsn=self._with_lsn)
         self._at("copy called")
 
     def _step(self) -> None:
@@ -212,7 +243,10 @@ class CatchUp(Receiver):
                 error = failure(event.sqlstate, event.message, self._place)
                 if isinstance(error, ConnectionLostError):
                     raise error
-                self._done = True  # no room for the rows of a call, say: the walsender needs none
+                self._done = self.refused = True  # no room for the rows of a call, say: the walsender needs none
+            case Doubt():
+                self._cut()
+                self._done = self.doubtful = True
             case _:
                 super()._act(event)
 
@@ -239,9 +273,8 @@ class CatchUp(Receiver):
     def _is_level(self, last: Reached) -> bool:
         if self._level is None:
             return False
-        back = last.confirmed - last.restart
-        too_far_back = back > _BACK and back > _TIMES * (self._reached.confirmed - last.confirmed)
-        return too_far_back or self._reached.behind <= self._level
+        self.dear = is_dear(last.confirmed - last.restart, self._reached.confirmed - last.confirmed)
+        return self.dear or self._reached.behind <= self._level
 
     def _wait(self) -> None:
         with self._changed:

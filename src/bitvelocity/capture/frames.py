@@ -39,6 +39,7 @@ _COMMIT = Struct(">QQq").unpack_from
 _DATA, _KEEPALIVE, _ERROR, _DONE = b"dkEc"
 _PLAIN_COMMIT, _MESSAGE = b"CM"
 _START, _STOP, _STREAM_COMMIT, _STREAM_ABORT = b"SEcA"
+_ROWS = b"IUDT"
 _TURNS = frozenset((_PLAIN_COMMIT, _MESSAGE, _START, _STREAM_COMMIT, _STREAM_ABORT))
 """Kinds of message that the scan must look at; all others it steps over."""
 
@@ -126,23 +127,31 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A message that was watched for follows a row at once, and nothing here tells which of them was first."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartedCommit:
     """The transaction of which parts were taken before its end has come whole."""
 
     commit: Commit
 
 
-Event = Segment | StreamCommit | StreamAbort | PartedCommit | Keepalive | Refusal | Ended
+Event = Segment | StreamCommit | StreamAbort | PartedCommit | Doubt | Keepalive | Refusal | Ended
 
 
 class Splitter:
     """Collects the frames of a stream: `feed` bytes and act on the events, `cut` whole transactions off.
 
-    Events come in the stream's order, and at a `StreamCommit` only the transactions before it can be cut.
+    Events come in the stream's order, and at a `StreamCommit` only the transactions before it can be cut. `watched` is
+    how messages begin (flags left out) whose place among the rows matters: where only LSNs tell it, and the layout has
+    none, there is a `Doubt`.
     """
 
-    def __init__(self, layout: Layout = STREAMED, *, keep_messages: bool = False) -> None:
+    def __init__(self, layout: Layout = STREAMED, *, keep_messages: bool = False, watched: bytes = b"") -> None:
         self.layout, self._keep_messages = layout, keep_messages
+        self._watched = watched if not layout.lsn else b""
         self._data = bytearray()
         self._starts: array[int] = array("q")
         self._at = 0  # the first byte that was not looked at
@@ -222,6 +231,7 @@ class Splitter:
                 elif kind != _MESSAGE:
                     event = self._turn(kind, at)
                 elif len(self._starts) > self._whole or self._parted:
+                    event = Doubt() if self._watched and self._is_doubtful(at) else None
                     keep(at)
                 elif self._keep_messages:
                     keep(at)
@@ -234,6 +244,13 @@ class Splitter:
         self._at = at
         self.frames += len(self._starts) - before
         return event
+
+    def _is_doubtful(self, at: int) -> bool:
+        """A message that ends a savepoint comes after the row that follows it: both have one LSN."""
+        prefix = at + self.layout.payload + 10
+        if self._data[prefix : prefix + len(self._watched)] != self._watched:
+            return False
+        return not self._starts or self._data[self._starts[-1] + self.layout.payload] in _ROWS
 
     def _end(self, at: int) -> Event | None:
         """A transaction that came whole has ended."""

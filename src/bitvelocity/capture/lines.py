@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 from bitvelocity.errors import CaptureError
 
@@ -22,6 +22,10 @@ class Lines:
         connection = connect(self._dsn, self._place, replication=replication, settings=settings)
         self._open.callback(connection.close)
         return connection
+
+    def brief(self) -> closing[Connection]:
+        """One more connection, for a question: `with lines.brief() as connection`."""
+        return closing(connect(self._dsn, self._place))
 
     def wire(self, connection: Connection) -> Wire:
         return self.keep(open_wire(connection))

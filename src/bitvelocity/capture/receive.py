@@ -29,6 +29,7 @@ from .frames import (
     StreamCommit,
     refusal,
 )
+from .pgoutput import PREFIX
 from .pieces import PIECE
 from .spill import WHOLE, Spilled, SpillFolder
 
@@ -62,7 +63,7 @@ class Receiver:
         self._piece = min(PIECE, terms.limit)
         self._traffic = traffic
         self._changed = threading.Condition()
-        self._splitter = Splitter(layout, keep_messages=terms.keep_messages)
+        self._splitter = Splitter(layout, keep_messages=terms.keep_messages, watched=PREFIX)
         self._parting = False  # a transaction too large for memory is coming
         self._ready: list[Frames | Spilled] = []
         self._pending = 0  # bytes in `_ready` that are in memory
@@ -73,6 +74,11 @@ class Receiver:
         self._failure: BitVelocityError | None = None
         self._stopping = self._flowing = self._done = False
         self._thread = threading.Thread(target=self._run, name="bitvelocity-capture", daemon=True)
+
+    @property
+    def held(self) -> int:
+        """Bytes that have come and were not taken."""
+        return self._size()
 
     @property
     def finished(self) -> bool:
@@ -104,6 +110,12 @@ class Receiver:
     def confirm(self, lsn: int) -> None:
         """Everything below `lsn` is durable. The server hears of it within half a second."""
         self._confirmed = max(self._confirmed, lsn)
+
+    def leave(self) -> None:
+        """Stop reading; what has come whole can still be taken, and then it is `finished`."""
+        failure = self._failure
+        self.close()
+        self._failure, self._done = failure, True  # that reading was interrupted is no failure
 
     def close(self) -> None:
         """Report the last position and stop reading."""
@@ -165,7 +177,9 @@ class Receiver:
             frames, strays = splitter.frames, splitter.stray_messages
             for event in splitter.feed(chunk):
                 self._act(event)
-            if len(splitter) > self._piece:
+                if self._done:
+                    break
+            if len(splitter) > self._piece and not self._done:
                 self._cut()
                 self._part(self._piece if self._parting else self._limit)
             self._flowing = len(chunk) > _FLOW

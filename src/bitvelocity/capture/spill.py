@@ -89,9 +89,11 @@ class SpillFolder:
             self._file(event.xid).unlink(missing_ok=True)
             self._at("stream aborted")
 
-    def abort_whole(self) -> None:
-        """Forget the part of a transaction that will come whole again, from another feed."""
-        self.abort(StreamAbort(WHOLE, WHOLE))
+    def forget_open(self) -> None:
+        """Forget what has come of transactions that are not at their end: from another feed they come from their beginning."""
+        for xid in list(self._open):
+            self.abort(StreamAbort(xid, xid))
+        self._aborted.clear()
 
     def commit(self, event: StreamCommit, layout: Layout = STREAMED) -> Spilled:
         """Hand the transaction over. Its file gets a name of its own, as ids may come round again."""

@@ -22,9 +22,9 @@ class Tuning:
     - `readers`: connections that read the first snapshot.
     - `report_every`: seconds between two reports to the server when there is nothing new to say.
     - `silence`: seconds without a word from the walsender, though it was asked, after which it is taken for lost.
-    - `feed`: `auto` reads a backlog through COPY and goes over to the walsender when level; the others read through
-      one of them only. Where COPY cannot be had (standby, TLS, no free slot), the walsender is read in any case.
-    - `behind`: bytes of WAL that make a backlog.
+    - `feed`: `auto` reads a backlog through COPY, whenever there is one, and goes over to the walsender when level; the
+      others read through one of them only. Where COPY cannot be had (standby, TLS, no free slot), the walsender is read in any case.
+    - `behind`: bytes of WAL that make a backlog; `look_every`: seconds between two looks at that of the walsender.
     - `at`: told of each step that could be the last one of a process that is killed.
     - `detail`: give batches the columns of `DETAIL_FIELDS`, and the transactions themselves.
     """
@@ -38,6 +38,7 @@ class Tuning:
     silence: float = 60.0
     feed: FeedName = "auto"
     behind: int = 64 << 20
+    look_every: float = 2.0
     readers: int = 2
     at: Passing = pass_by
     detail: bool = False

@@ -119,6 +119,7 @@ class WalSource:
         while True:
             self._finish_set()
             if not self._queue:
+                self._feeds.consider(self.seen)
                 taken = feed.take(max(0.0, deadline - time.monotonic()))
                 self._queue.extend(taken.items)
                 self._sent = taken.sent

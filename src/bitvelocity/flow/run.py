@@ -142,6 +142,7 @@ class Pipeline:
             messages=(WATERMARK, MARKER),
             tuning=Tuning(
                 feed=feed_named(settings.feed),
+                behind=settings.backlog_mb << 20,
                 failover=settings.failover or None,
                 primary=settings.primary,
                 silence=settings.silence_seconds,

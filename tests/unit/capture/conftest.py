@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.crash.judge import places
 
 from bitvelocity.capture import Tuning, WalSource
 from bitvelocity.changes import ChangeSet, Source, format_lsn
@@ -79,6 +80,15 @@ class Bench:
             for change_set in source.tail(0.02):
                 rows += self.take(source, change_set)
         return rows
+
+    def places(self) -> list[tuple[int, int]]:
+        """Where every change stands since the slot `judge_...` was made, as the server itself decodes it."""
+        query = """
+        select data from pg_logical_slot_peek_binary_changes(%s, null, null, 'proto_version', '1',
+                                                             'publication_names', 'bitvelocity')"""
+        with self.connection.cursor(binary=True) as cursor:
+            cursor.execute(query, ["judge_" + self.slot])
+            return list(places(data for (data,) in cursor))
 
     def until(self, claim: Callable[[], object]) -> None:
         """Wait for something that happens in another thread or process."""

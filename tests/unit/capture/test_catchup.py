@@ -22,6 +22,8 @@ ORDERS = "create table orders (id bigint primary key, name text, note text)"
 PUBLISH = "create publication bitvelocity for table orders"
 BACKLOG = Tuning(behind=1 << 20)
 COPY = Tuning(feed="copy")
+SMALL: dict[str, Any] = {"settings": {"logical_decoding_work_mem": "64kB"}}
+"""A server that streams transactions of more than a thousand rows before they commit."""
 
 
 def begin(source_db: Bench) -> None:
@@ -33,10 +35,10 @@ def begin(source_db: Bench) -> None:
     source.close()
 
 
-def backlog(source_db: Bench, rows: int = 30_000, first: int = 1) -> list[str]:
+def backlog(source_db: Bench, rows: int = 30_000, first: int = 1, *, size: int = 1000) -> list[str]:
     """Rows in transactions of a thousand; their keys."""
-    for start in range(first, first + rows, 1000):
-        source_db.fill(start, start + 999)
+    for start in range(first, first + rows, size):
+        source_db.fill(start, start + size - 1)
     return [str(number) for number in range(first, first + rows)]
 
 
@@ -68,6 +70,94 @@ def test_a_backlog_is_copied_and_the_walsender_goes_on(source_db: Bench) -> None
     assert source.stats.copied == copied
     assert slots(source_db) == ["oracle_" + source_db.slot, source_db.slot]
     assert source_db.one("select count(*) from pg_stat_replication where application_name = 'bitvelocity capture'") == 1
+
+
+def settle(source_db: Bench, source: WalSource) -> None:
+    """Let the server move to here what it would decode again: it writes down now which transactions run."""
+    here = source_db.one("select pg_current_wal_insert_lsn()::text")
+    source_db.run("checkpoint")
+
+    def moved() -> object:
+        source_db.run("select pg_logical_emit_message(true, 'settle', '')")
+        assert source_db.tail(source) == []
+        return source_db.one("select restart_lsn >= %s::pg_lsn from pg_replication_slots where slot_name = %s", here, source_db.slot)
+
+    source_db.until(moved)
+
+
+def place(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    return [(row["_lsn"], row["_ordinal"]) for row in rows]
+
+
+@pytest.mark.every_postgres
+def test_a_backlog_that_grows_in_mid_run_is_copied_and_the_walsender_goes_on_again(source_db: Bench) -> None:
+    """A consumer that paused comes level through COPY: twice, with a large transaction in progress each time."""
+    begin(source_db)
+    source_db.one("select pg_create_logical_replication_slot(%s, 'pgoutput')", "judge_" + source_db.slot)
+    source = source_db.open(has_position=True, tuning=Tuning(behind=1 << 20, limit=1 << 18, look_every=0.0, **SMALL))
+    source_db.fill(1, 10)
+    rows, expected = source_db.tail(source), [str(number) for number in range(1, 11)]
+    copied = source.stats.copied
+    assert copied == 0
+    for turn in (1, 2):
+        with psycopg.connect(source_db.dsn) as large, large.cursor() as cursor:
+            first = turn * 1_000_000
+            cursor.execute(f"insert into orders select i from generate_series({first + 1}, {first + 4000}) i".encode())
+            expected += backlog(source_db, 20_000, first + 100_001, size=200)
+            rows += source_db.tail(source)  # it begins with what the walsender had sent ahead
+            assert source.stats.copied > copied
+            copied = source.stats.copied
+            large.commit()
+        expected += [str(first + number) for number in range(1, 4001)]
+        source_db.fill(first + 200_001, first + 200_010)
+        expected += [str(first + 200_000 + number) for number in range(1, 11)]
+        rows += source_db.tail(source)
+        assert source.stats.copied == copied, "the walsender has gone on"
+        settle(source_db, source)
+    assert ids(rows) == expected
+    assert place(rows) == source_db.places()
+    assert source_db.slot + "_copy" not in slots(source_db)
+
+
+def test_a_backlog_that_costs_less_than_going_back_stays_with_the_walsender(source_db: Bench) -> None:
+    """An old transaction is open: a change of feed would decode all that was written since it began."""
+    begin(source_db)
+    with psycopg.connect(source_db.dsn) as old:
+        old.execute("insert into orders values (-1)")
+        backlog(source_db, 10_000)
+        source = source_db.open(has_position=True, tuning=Tuning(feed="walsender"))
+        source_db.tail(source)
+        source.close()
+        source_db.run("checkpoint")
+        source = source_db.open(has_position=True, tuning=Tuning(behind=1 << 19, limit=1 << 18, look_every=0.0))
+        source_db.tail(source)
+        backlog(source_db, 6000, 500_001)
+        assert len(source_db.tail(source)) == 6000
+        assert source.stats.copied == 0
+        old.commit()
+    assert ids(source_db.tail(source)) == ["-1"]
+
+
+def test_a_backlog_beside_an_old_transaction_is_left_to_the_walsender(
+    source_db: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call would go back to where it began: one call shows it, and nobody tries again while it is open."""
+    monkeypatch.setattr("bitvelocity.capture.catchup._BACK", 1 << 18)
+    monkeypatch.setattr("bitvelocity.capture.catchup._TIMES", 0)
+    begin(source_db)
+    with psycopg.connect(source_db.dsn) as old:
+        old.execute("insert into orders values (-1)")
+        expected = backlog(source_db, 30_000)
+        source = source_db.open(has_position=True, tuning=Tuning(behind=1 << 20, limit=1 << 18, look_every=0.0))
+        rows = source_db.tail(source)
+        expected += backlog(source_db, 20_000, 500_001)
+        rows += source_db.tail(source)
+        copied = source.stats.copied
+        assert 0 < copied < 60_000
+        old.commit()
+    rows += source_db.tail(source)
+    assert ids(rows) == [*expected, "-1"]
+    assert source.stats.copied == copied
 
 
 def test_no_backlog_no_copy(source_db: Bench) -> None:

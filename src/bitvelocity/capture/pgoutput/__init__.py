@@ -1,5 +1,6 @@
 """pgoutput messages (protocol 2) to Arrow batches, column by column. Pure: bytes in, batches out."""
 
+from .context import PREFIX
 from .decode import NOTHING, Decoded, decode
 from .extras import Wants
 from .piece import EPOCH, Piece
@@ -10,6 +11,7 @@ from .transactions import Carry, end_streamed
 __all__ = [
     "EPOCH",
     "NOTHING",
+    "PREFIX",
     "Carry",
     "Decoded",
     "Piece",
