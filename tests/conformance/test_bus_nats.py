@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from tests.conformance.buses import (
 from bitvelocity.errors import BusError, BusLostError, FencedError
 from bitvelocity.streams import RECORD_SCHEMA, Partition, Topic, partition_of
 from bitvelocity.streams.nats import NatsBus
-from bitvelocity.streams.servers import LocalServer
+from bitvelocity.streams.servers import Launch, LocalServer, NatsServer, Ports
 
 nats = pytest.importorskip("nats")
 
@@ -223,6 +224,31 @@ def test_a_call_reaches_many_readers_that_hold_nothing_on_the_server(bus: NatsBu
         return int((await client.jetstream().stream_info(f"{topic}-0")).state.consumer_count)
 
     assert with_client(nats_server.address, consumers) == 0
+
+
+class Guarded(NatsServer):
+    """One that asks for a password."""
+
+    def prepare(self, folder: Path, ports: Ports) -> Launch:
+        launch = super().prepare(folder, ports)
+        config = folder / "nats.conf"
+        config.write_text(f"{config.read_text()}authorization {{ user: me, password: of-the-test }}\n")
+        return launch
+
+
+def test_a_password_is_asked_for_and_a_wrong_one_is_no_lost_connection(nats_server: LocalServer, tmp_path: Path) -> None:
+    with LocalServer(Guarded(), tmp_path) as guarded:
+        address = guarded.address.removeprefix("nats://")
+        bus = NatsBus(f"nats://me:of-the-test@{address}")
+        topic = new_topic(bus)
+        assert topic in bus.topics()
+        bus.close()
+        for wrong in (f"nats://me:wrong@{address}", address):
+            bus = NatsBus(wrong)
+            with pytest.raises(BusError, match="does not let us in") as refused:
+                bus.topics()
+            assert refused.value.retry == "person"
+            bus.close()
 
 
 def test_a_server_that_is_not_there_is_said_so_without_its_password() -> None:

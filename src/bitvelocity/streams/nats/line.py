@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -116,6 +117,10 @@ class Line:
         self.servers = [one if "://" in one else f"nats://{one}" for one in servers]
         self._options: dict[str, Any] = {**CONNECTING, "tls": tls}
         if credentials is not None:
+            if find_spec("nkeys") is None:
+                raise MissingExtraError(
+                    "Files of credentials need the library nkeys.", remedy="pip install 'nats-py[nkeys]'"
+                )
             self._options["user_credentials"] = str(credentials)
         self._client: Client | None = None
         self._inbox = ""
@@ -251,9 +256,16 @@ class Line:
                 await client.connect(server, error_cb=blame, closed_cb=partial(self._gone, client), **self._options)
             except (TimeoutError, nats.errors.Error, OSError) as error:
                 await blame(error)
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await client.close()
                 continue
             await self._greet(client)
             return client
+        if any("authorization" in reason.lower() for reason in reasons):
+            raise BusError(
+                f"NATS at {self.where} does not let us in.", code="LoginRefused",
+                remedy="Check the user and password in the address, or the file of credentials.",
+            )  # fmt: skip
         raise self._lost("; ".join(reasons))
 
     async def _greet(self, client: Client) -> None:

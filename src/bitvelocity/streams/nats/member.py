@@ -10,7 +10,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from ...errors import BusError, BusLostError, FencedError
+from ...errors import BusError, FencedError
 from ..bus import Fetched, Partition, Start
 from . import groups, storing
 from .buckets import Bucket
@@ -83,7 +83,7 @@ class NatsMember:
         self._closed, self._assigned = True, {}
         self._bell.close()
         self._changed.close()
-        with contextlib.suppress(BusLostError):  # then its lease runs out
+        with contextlib.suppress(BusError):  # then its lease runs out
             self._line.run(self._bucket.change(self._group, partial(groups.leave, me=self._name)))
 
     def _wakes(self) -> list[str]:
