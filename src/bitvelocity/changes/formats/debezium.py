@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from .options import Options
 from .plan import SOURCE_SCHEMA, TRANSACTION_SCHEMA, Plan, struct_schema, with_schema
-from .records import records
+from .records import Stamp, records
 from .values import glue
 
 _TAIL_FIELDS = (
@@ -59,17 +59,23 @@ def events(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
     Adds `key, kind, step, value_is`, where `kind` is the event's `op`, and `headers` of a changed key.
     """
     rows = rows.with_columns(moved=_moved())
+    nothing = pl.lit(None, rows.schema["after"])
     plain = rows.filter(~pl.col("moved")).with_columns(
         key=pl.when(pl.col("op") == "d").then("old_key").when(pl.col("op") != "t").then("new_key"),
         kind="op",
         step=pl.lit(0),
-        other=pl.lit(None, pl.String),
+        other=nothing,
     )
     gone = rows.filter("moved").with_columns(
-        key="old_key", kind=pl.lit("d"), step=pl.lit(0), after=pl.lit(None, pl.String), other="new_key"
+        key="old_key", kind=pl.lit("d"), step=pl.lit(0), after=nothing, other="new_key"
     )
     come = rows.filter("moved").with_columns(
-        key="new_key", kind=pl.lit("c"), step=pl.lit(2), transaction=pl.col("transaction_of_second"), before=pl.lit(None, pl.String), other="old_key"
+        key="new_key",
+        kind=pl.lit("c"),
+        step=pl.lit(2),
+        transaction=pl.col("transaction_of_second"),
+        before=nothing,
+        other="old_key",
     )
     found = pl.concat([plain, gone, come])
     found = found.filter(~pl.col("kind").is_in(list(options.skipped_operations)))
@@ -85,13 +91,19 @@ def key_json(found: pl.DataFrame, plan: Plan, options: Options, column: str = "k
 
 def header_column(found: pl.DataFrame, plan: Plan, options: Options) -> pl.Expr:
     """`__debezium.newkey` and `__debezium.oldkey` of those that have another key."""
-    other = key_json(found, plan, options, "other")
+    return other_key(key_json(found, plan, options, "other"))
+
+
+def other_key(other: pl.Series) -> pl.Expr:
+    """The same, with the other key as it is written."""
     name = pl.when(pl.col("kind") == "c").then(pl.lit(_OLD_KEY)).otherwise(pl.lit(_NEW_KEY))
-    pair = pl.concat_list(pl.struct(name.alias("key"), other.alias("value")))
-    return pl.when(pl.col("other").is_not_null()).then(pair)
+    pair = pl.concat_list(pl.struct(name.alias("key"), pl.lit(other).alias("value")))
+    return pl.when(pl.lit(other).is_not_null()).then(pair)
 
 
-def encode_debezium(rows: pl.DataFrame, plan: Plan, options: Options, moment: Moment) -> pa.Table:
+def encode_debezium(
+    rows: pl.DataFrame, plan: Plan, options: Options, moment: Moment, *, stamp: Stamp | None = None
+) -> pa.Table:
     """The records of one batch; `rows` has the columns `source` and `transaction` beside the images."""
     found = events(rows, options)
     head, tail = with_schema(envelope_schema(plan), options)
@@ -105,4 +117,4 @@ def encode_debezium(rows: pl.DataFrame, plan: Plan, options: Options, moment: Mo
         value=pl.when(pl.col("kind") != "tombstone").then(value),
         headers=header_column(found, plan, options),
     )
-    return records(plan.topic, done)
+    return records(plan.topic, done, stamp)

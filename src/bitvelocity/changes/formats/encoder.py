@@ -13,13 +13,16 @@ import pyarrow as pa
 from ..batch import AFTER, MESSAGES, TRANSACTIONS, Batch
 from .debezium import Moment, encode_debezium, event_count
 from .described import Described
+from .notation import Notation, Rows
 from .options import Options
 from .order import Order
 from .own import encode_own, own_options, own_type
 from .plan import Plan, compile_plan
 from .records import in_order, records
-from .rows import UNKNOWN, History, images, sequences, sources
+from .rows import UNKNOWN, History, images, sequences, sources, struct
+from .stamps import stamp_of
 from .topics import encode_boundary, encode_messages, transaction_topic
+from .unfit import unfit
 from .unwrapped import encode_unwrapped
 from .values import glue
 
@@ -37,6 +40,7 @@ class Encoder:
     tables come one after the other), and with `messages=("*",)` if messages are wanted;
     without detail, a row's own LSN is that of its commit, and `sequence` does not name the commit before.
     `describe`, if given, is asked anew when a batch has a table or a column that `described` does not know.
+    `notation` writes the records; without one they are JSON.
     """
 
     def __init__(
@@ -46,8 +50,12 @@ class Encoder:
         options: Options | None = None,
         *,
         describe: Callable[[], Described] | None = None,
+        notation: Notation | None = None,
     ) -> None:
         self.form, self.options = form, options or Options()
+        self._notation = notation
+        if notation is not None:
+            self.options = notation.settle(self.options)
         self._described, self._describe = described, describe
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._history = _NO_HISTORY
@@ -126,7 +134,9 @@ class Encoder:
             frame, place = _message_frame(batch, self._history), -1
             source = pl.lit(_MESSAGE_SOURCE)
         else:
-            frame, place = images(plan, batch), 0
+            frame, place = images(plan, batch, self._notation.image if self._notation else struct), 0
+            exact = unfit(plan, batch, keys_only=frame["old"] == "K") if self.options.keep_exact else None
+            frame = frame.with_columns(unfit=pl.lit(None, pl.String) if exact is None else exact)
             source = pl.lit(plan.relation)
         snapshot = pl.col("op") == "r"
         frame = frame.with_columns(place=pl.lit(place), source=source, snapshot=pl.lit("false"))
@@ -173,7 +183,7 @@ class Encoder:
                 found.append(self._end(ends[lsn]))
                 self._begun.discard(lsn)
         if found:
-            yield records(transaction_topic(self.options), pl.concat(found))
+            yield self._converted(records(transaction_topic(self.options), pl.concat(found)))
 
     def _with_block(self, frame: pl.DataFrame, order: pl.DataFrame) -> pl.DataFrame:
         own = "row_lsn" if self.options.strict_debezium else "lsn"
@@ -206,16 +216,24 @@ class Encoder:
         )
 
     def _records(self, frame: pl.DataFrame, plan: Plan | None, moment: Moment) -> pa.Table:
-        names = ("", "") if plan is None else tuple(plan.relation.split(".", 1))
-        source = sources(frame, (names[0], names[1]), options=self.options, database=self._described.database)
-        frame = frame.with_columns(source=source)
+        database, told = self._described.database, self.options
+        if plan is not None:
+            content = self._notation.content_type if self._notation else "application/json"
+            stamp = stamp_of(plan, told, database=database, content_type=content)
+            if self._notation is not None:
+                return self._notation.records(Rows(self.form, frame, plan, told, moment, database, stamp))
+        schema, _, table = "".partition(".") if plan is None else plan.relation.partition(".")
+        frame = frame.with_columns(source=sources(frame, (schema, table), options=told, database=database))
         if plan is None:
-            return encode_messages(frame, self.options, moment)
+            return self._converted(encode_messages(frame, told, moment))
         if self.form == "debezium":
-            return encode_debezium(frame, plan, self.options, moment)
+            return encode_debezium(frame, plan, told, moment, stamp=stamp)
         if self.form == "debezium-unwrapped":
-            return encode_unwrapped(frame, plan, self.options, moment)
-        return encode_own(frame, plan, self.options)
+            return encode_unwrapped(frame, plan, told, moment, stamp=stamp)
+        return encode_own(frame, plan, told, stamp)
+
+    def _converted(self, table: pa.Table) -> pa.Table:
+        return table if self._notation is None else self._notation.converted(table)
 
 
 def encode(change_set: Iterable[Batch], encoder: Encoder) -> Iterator[pa.Table]:

@@ -16,6 +16,8 @@ _ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}"]+)|([{}])', re.DOTALL)
 def parse_array(text: str) -> list[str | None]:
     """The elements of an array as PostgreSQL prints it; those of inner arrays one after the other."""
     body = text[text.index("{") :] if text.startswith("[") else text  # [2:4]={...}: bounds other than 1
+    if not body.startswith("{"):  # int2vector and oidvector have no braces
+        return list(body.split())
     found: list[str | None] = []
     for inside, bare, _ in _ITEM.findall(body):
         if bare:

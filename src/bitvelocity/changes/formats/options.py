@@ -34,7 +34,8 @@ class Options:
 
     `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, infinite dates and
     timestamps overflow, the id of a transaction differs between its events, and a tombstone of the unwrapped form, in the
-    mode `tombstone`, is the text `null`, which a compacted topic keeps.
+    mode `tombstone`, is the text `null`, which a compacted topic keeps. `cloudevents` and `keep_exact` add headers (see
+    `stamps`): what an event is, and all that a batch needs to be made of it again.
     """
 
     topic_prefix: str = "bv"
@@ -67,6 +68,8 @@ class Options:
     add_headers_prefix: str = "__"
     version: str = "3.6.3.Final"
     strict_debezium: bool = False
+    cloudevents: bool = False
+    keep_exact: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Options:
@@ -193,9 +196,9 @@ _READ: dict[str, _Reader] = {
     for one in fields(Options)
     if one.name != "masks"
 }
-_READ["strict_debezium"] = _bool
+_READ |= {"strict_debezium": _bool, "keep_exact": _bool}
 NAMES: tuple[str, ...] = (
-    *(name for name in _READ if name != "strict.debezium"),
+    *(name for name in _READ if name not in ("strict.debezium", "keep.exact")),
     "column.mask.with.<n>.chars", "column.mask.hash.<algorithm>.with.salt.<salt>", "column.truncate.to.<n>.chars",
 )  # fmt: skip
 """All options, as a user writes them."""

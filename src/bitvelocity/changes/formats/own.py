@@ -9,12 +9,12 @@ import polars as pl
 import pyarrow as pa
 
 from . import values
-from .connect import ConnectType, connect_type
+from .connect import ConnectType, connect_type, field_schema
 from .debezium import events, key_json
 from .described import Described
 from .options import Options
 from .plan import Plan, struct_schema, with_schema
-from .records import records
+from .records import Stamp, records
 from .values import glue, json_string, quoted
 
 _WORDS: Mapping[str, str] = {"c": "INSERT", "u": "UPDATE", "d": "DELETE", "t": "TRUNCATE", "r": "READ"}
@@ -24,7 +24,7 @@ def own_options(options: Options) -> Options:
     """Exact values: decimals and moments as text, bytes as base64, no stand-ins."""
     return replace(
         options, decimal_handling_mode="string", time_precision_mode="isostring", interval_handling_mode="string",
-        binary_handling_mode="base64", hstore_handling_mode="map",
+        binary_handling_mode="bytes", hstore_handling_mode="map",
     )  # fmt: skip
 
 
@@ -36,20 +36,52 @@ def own_type(described: Described, oid: int, modifier: int, options: Options) ->
     return replace(known, nothing="null", placeholder=None)
 
 
-def encode_own(rows: pl.DataFrame, plan: Plan, options: Options) -> pa.Table:
+_METADATA = (
+    ("operation", "string"), ("source", "string"), ("timestamp", "string"), ("transaction_id", "int64"), ("lsn", "string"),
+    ("position", "string"),
+)  # fmt: skip
+_ABSENT = '{"type":"array","items":{"type":"string","optional":false},"optional":false,"field":"absent"}'
+
+
+def own_schema(plan: Plan) -> str:
+    """The schema of the whole event, for notations that have one for all of it."""
+    row, before = (
+        struct_schema(plan.row_schema, name=f"{plan.name}.Value", optional=True, field=side)
+        for side in ("payload", "before")
+    )
+    told = [field_schema({"type": kind}, optional=False, name=name) for name, kind in _METADATA]
+    metadata = struct_schema(f"[{','.join((*told, _ABSENT))}]", name="bitvelocity.Metadata", field="metadata")
+    who = [
+        field_schema({"type": "string"}, optional=True, name=name)
+        for name in ("user", "correlation_id", "source")
+    ]
+    audit = struct_schema(f"[{','.join(who)}]", name="bitvelocity.Audit", field="audit")
+    return struct_schema(f"[{row},{before},{metadata},{audit}]", name=f"{plan.name}.Event")
+
+
+def own_events(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Rows to events, with `payload`, `was`, and what `metadata` says of each. A change of the key is one UPDATE."""
+    found = events(
+        rows.with_columns(old_key=pl.when(pl.col("op") == "u").then("new_key").otherwise("old_key")), options
+    )
+    hexed = {name: pl.Series([f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}" for lsn in found[column].to_list()], dtype=pl.String)
+             for name, column in (("hex", "row_lsn"), ("commit", "lsn"))}  # fmt: skip
+    return found.with_columns(
+        payload=pl.when(pl.col("kind") == "d").then("before").otherwise("after"),
+        was=pl.when(pl.col("kind") == "u").then("before"),
+        word=pl.col("kind").replace_strict(_WORDS, default="DELETE"),
+        clock=pl.col("at").cast(pl.Datetime("us")).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"), **hexed,
+    ).with_columns(position=pl.concat_str("commit", pl.lit(":"), "ordinal"))  # fmt: skip
+
+
+def encode_own(rows: pl.DataFrame, plan: Plan, options: Options, stamp: Stamp | None = None) -> pa.Table:
     """The records of one batch. A change of the key is one UPDATE; `before` holds the old row where it was sent."""
-    found = events(rows.with_columns(old_key=pl.when(pl.col("op") == "u").then("new_key").otherwise("old_key")), options)
-    clock = _clock(found["at"])
-    hexed = [pl.Series("v", [f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}" for lsn in found[name].to_list()], pl.String)
-             for name in ("row_lsn", "lsn")]  # fmt: skip
+    found = own_events(rows, options)
     head, tail = with_schema(struct_schema(plan.row_schema, name=f"{plan.name}.Value"), options)
-    payload = pl.select(pl.when(found["kind"] == "d").then(found["before"]).otherwise(found["after"]).alias("v"))["v"]
     value = glue(
-        _opening(head, tail), payload.fill_null("null"), ',"before":',
-        pl.select(pl.when(found["kind"] == "u").then(found["before"]).alias("v"))["v"].fill_null("null"),
-        ',"metadata":{"operation":"', found["kind"].replace_strict(_WORDS, default="DELETE"),
-        f'","source":{json_string(plan.relation)},"timestamp":"', clock, '","transaction_id":', found["xid"].cast(pl.String),
-        ',"lsn":"', hexed[0], '","position":"', hexed[1], ":", found["ordinal"].cast(pl.String),
+        _opening(head, tail), found["payload"].fill_null("null"), ',"before":', found["was"].fill_null("null"),
+        ',"metadata":{"operation":"', found["word"], f'","source":{json_string(plan.relation)},"timestamp":"', found["clock"],
+        '","transaction_id":', found["xid"].cast(pl.String), ',"lsn":"', found["hex"], '","position":"', found["position"],
         '","absent":', found["absent"].fill_null("[]"), '},"audit":{"user":', _text(found["user"]),
         ',"correlation_id":', _text(found["correlation"]), ',"source":', _text(found["said"]), "}}",
     )  # fmt: skip
@@ -57,7 +89,7 @@ def encode_own(rows: pl.DataFrame, plan: Plan, options: Options) -> pa.Table:
         key=key_json(found, plan, options),
         value=pl.when(pl.col("kind") != "tombstone").then(value),
     )
-    return records(plan.topic, done)
+    return records(plan.topic, done, stamp)
 
 
 def _opening(head: str, tail: str) -> str:
@@ -67,7 +99,3 @@ def _opening(head: str, tail: str) -> str:
 
 def _text(column: pl.Series) -> pl.Series:
     return quoted(column.cast(pl.String)).fill_null("null")
-
-
-def _clock(micros: pl.Series) -> pl.Series:
-    return micros.cast(pl.Datetime("us")).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")

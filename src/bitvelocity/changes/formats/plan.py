@@ -38,6 +38,8 @@ class PlannedColumn:
     """As JSON."""
     hides_null: str | None = None
     """What a mask puts for NULL too."""
+    masked: bool = False
+    """What it holds must not be told in any other way."""
 
     @property
     def void(self) -> str:
@@ -65,6 +67,10 @@ class Plan:
     """The fields of a row, as JSON text: `[...]`."""
     name: str
     """Schema names begin with it."""
+    renamed: tuple[tuple[str, str | None], ...] | None = None
+    """All columns with their fields, where these differ: a name that had to change, a type that has no form."""
+    left_out: tuple[str, ...] = ()
+    """Columns whose type has no form here."""
 
 
 TypeOf = Callable[[Described, int, int, Options], ConnectType | None]
@@ -75,7 +81,7 @@ def compile_plan(
 ) -> Plan:
     """The plan of a batch's shape. What the stream says of types wins over the catalog, which may be newer."""
     facts = described.tables.get(batch.relation)
-    columns = []
+    columns, left_out = [], []
     for number, name in enumerate(batch.columns):
         known = facts.columns.get(name) if facts else None
         if known is not None and not with_defaults:
@@ -89,14 +95,31 @@ def compile_plan(
         planned = _column(f"{batch.relation}.{name}", type_of(described, kind, modifier, options), known, options)
         if planned is not None:
             columns.append(planned)
+        elif options.takes_column(f"{batch.relation}.{name}"):
+            left_out.append(name)
     names = options.key(batch.relation) or (facts.key if facts else _identity(batch))
     by_name = {column.name: column for column in columns}
     key = tuple(by_name[name] for name in names if name in by_name)
     kept = tuple(column for column in columns if options.takes_column(f"{batch.relation}.{column.name}"))
+    if not with_defaults:  # an event of our own tells NULL apart from what a column holds else
+        kept = tuple(replace(column, optional=True) for column in kept)
     name = adjusted(topic_of(batch.relation, options), options.schema_name_adjustment_mode)
     key_schema = {"type": "struct", "fields": "@", "name": f"{name}.Key"}
     text = field_schema(key_schema, optional=False).replace('"@"', _fields(key))
-    return Plan(batch.relation, topic_of(batch.relation, options), kept, key, text, _fields(kept), name)
+    return Plan(
+        batch.relation, topic_of(batch.relation, options), kept, key, text, _fields(kept), name,
+        _renamed(batch.columns, kept, left_out), tuple(left_out),
+    )  # fmt: skip
+
+
+def _renamed(
+    names: Sequence[str], kept: Sequence[PlannedColumn], left_out: Sequence[str]
+) -> tuple[tuple[str, str | None], ...] | None:
+    fields: dict[str, str | None] = {column.name: column.field for column in kept}
+    if not left_out and all(name == field for name, field in fields.items()):
+        return None
+    fields |= dict.fromkeys(left_out)
+    return tuple((name, fields[name]) for name in names if name in fields)
 
 
 def _identity(batch: Batch) -> tuple[str, ...]:
@@ -125,7 +148,7 @@ def _column(
     optional = not (facts and facts.not_null)
     field = adjusted_field(name, options.field_name_adjustment_mode)
     hides_null = json_string("*" * mask[2]) if mask is not None and mask[0] == "chars" else None
-    return PlannedColumn(name, field, kind, optional, default, hides_null)
+    return PlannedColumn(name, field, kind, optional, default, hides_null, mask is not None)
 
 
 def _default(facts: ColumnFacts, kind: ConnectType) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,11 @@ def _merged(parts: list[pl.Series | str]) -> list[pl.Series | str]:
     return merged
 
 
-def images(plan: Plan, batch: Batch) -> pl.DataFrame:
+Image = Callable[[Sequence[PlannedColumn], pl.DataFrame, str], pl.Series]
+"""Writes one image of every row, of the columns with that prefix: as text, or as bytes."""
+
+
+def images(plan: Plan, batch: Batch, image: Image = struct) -> pl.DataFrame:
     """`op, lsn, ordinal, xid, at, row_lsn`, the images `before` and `after`, the keys `old_key` and `new_key`.
 
     NULL where there is no such image. Audit columns and `_absent` stay with the rows.
@@ -86,16 +90,17 @@ def images(plan: Plan, batch: Batch) -> pl.DataFrame:
     op = frame["_op"]
     was_sent = frame["_old"].is_not_null() if detail else _any_before(plan, frame)
     has_new, has_old = op.is_in(["c", "u", "r"]), was_sent | (op == "d")
-    after = struct(plan.columns, frame, AFTER) if has_new.any() else pl.repeat(None, count, dtype=pl.String, eager=True)
-    before = struct(plan.columns, frame, BEFORE) if has_old.any() else pl.repeat(None, count, dtype=pl.String, eager=True)
-    new_key = struct(plan.key, frame, AFTER) if plan.key else pl.repeat(None, count, dtype=pl.String, eager=True)
-    old_key = struct(plan.key, frame, BEFORE) if plan.key else new_key
+    nothing = pl.repeat(None, count, dtype=image((), frame[:0], AFTER).dtype, eager=True)
+    after = image(plan.columns, frame, AFTER) if has_new.any() else nothing
+    before = image(plan.columns, frame, BEFORE) if has_old.any() else nothing
+    new_key = image(plan.key, frame, AFTER) if plan.key else nothing
+    old_key = image(plan.key, frame, BEFORE) if plan.key else nothing
     made = pl.DataFrame(
         {
             "op": op, "lsn": frame["_lsn"], "ordinal": frame["_ordinal"], "xid": frame["_xid"],
             "at": frame["_committed_at"].dt.epoch("us"), "row_lsn": frame["_row_lsn"] if detail else frame["_lsn"],
             "user": frame["_operation_user"], "correlation": frame["_correlation_id"], "said": frame["_source"],
-            "absent": frame["_absent"], "after": after, "before": before, "new_key": new_key, "old_key": old_key,
+            "absent": frame["_absent"], "old": frame["_old"] if detail else nothing.cast(pl.String), "after": after, "before": before, "new_key": new_key, "old_key": old_key,
             "has_new": has_new, "has_old": has_old,
         }
     )  # fmt: skip

@@ -164,10 +164,11 @@ def _interval(text: str) -> tuple[int, int, int, int, int, Decimal]:
 
 
 def _micros(text: str) -> str:
-    """With a month of 365.25 / 12 days, counted in doubles as Java does."""
+    """With a month of 365.25 / 12 days, counted in doubles and cut off at the ends of a long, as Java does."""
     years, months, days, hours, minutes, seconds = _interval(text)
     number = (years * 12 + months) * (365.25 / 12) + days
-    return str(int(((((number * 24) + hours) * 60 + minutes) * 60 + float(seconds)) * 1e6))
+    micros = int(((((number * 24) + hours) * 60 + minutes) * 60 + float(seconds)) * 1e6)
+    return str(min(max(micros, -(2**63)), 2**63 - 1))
 
 
 def _iso_interval(text: str) -> str:

@@ -11,12 +11,12 @@ from .connect import field_schema
 from .debezium import Moment, events, header_column, key_json
 from .options import Options
 from .plan import SOURCE_TYPES, Plan, struct_schema, with_schema
-from .records import records
+from .records import Stamp, records
 from .values import glue, json_string
 
 _TRANSACTION = {"id": "string", "total_order": "int64", "data_collection_order": "int64"}
 _OWN = {"op": "string", "ts_ms": "int64", "ts_us": "int64", "ts_ns": "int64"}
-_DELETED = "__deleted"
+DELETED = "__deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +56,52 @@ def added(names: tuple[str, ...], prefix: str) -> list[Added]:
     return found
 
 
-def encode_unwrapped(rows: pl.DataFrame, plan: Plan, options: Options, moment: Moment) -> pa.Table:
-    """The records of one batch. Truncates are dropped."""
+def unwrapped_events(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
+    """Rows to events, with `row_image` and `deleted`. Truncates are dropped."""
     mode = options.delete_tombstone_handling_mode
     rewrites, keeps = mode.startswith("rewrite"), mode in ("tombstone", "rewrite-with-tombstone")
     found = events(rows, options).filter(pl.col("kind") != "t")
     drop = ([] if keeps else ["tombstone"]) + ([] if rewrites or mode == "delete-to-tombstone" else ["d"])
     found = found.filter(~pl.col("kind").is_in(drop))
+    row = pl.coalesce("after", "before") if rewrites else pl.col("after")
+    return found.with_columns(
+        row_image=row, deleted=pl.when(pl.col("kind") == "d").then(pl.lit("true")).otherwise(pl.lit("false"))
+    )
+
+
+def encode_unwrapped(
+    rows: pl.DataFrame, plan: Plan, options: Options, moment: Moment, *, stamp: Stamp | None = None
+) -> pa.Table:
+    """The records of one batch. Truncates are dropped."""
+    found = unwrapped_events(rows, options)
+    rewrites = options.delete_tombstone_handling_mode.startswith("rewrite")
     fields = added(options.add_fields, options.add_fields_prefix)
-    row = found["after"] if not rewrites else pl.select(pl.coalesce(found["after"], found["before"]).alias("v"))["v"]
     tail: list[pl.Series | str] = []
     if rewrites:
-        is_gone = found["kind"] == "d"
-        tail += [f',"{_DELETED}":', pl.select(pl.when(is_gone).then(pl.lit('"true"')).otherwise(pl.lit('"false"')).alias("v"))["v"]]
+        tail += [f',"{DELETED}":"', found["deleted"], '"']
     for one in fields:
         tail += [f",{json_string(one.name)}:", one.value(found, moment)]
-    head, end = with_schema(_schema(plan, fields, rewrites=rewrites), options)
-    value = glue(head, row.str.strip_suffix("}"), *tail, "}" + end)
+    head, end = with_schema(unwrapped_schema(plan, fields, rewrites=rewrites), options)
+    value = glue(head, found["row_image"].str.strip_suffix("}"), *tail, "}" + end)
     done = found.with_columns(
         key=key_json(found, plan, options),
         value=pl.when(pl.col("kind") != "tombstone").then(value).otherwise(pl.lit(_null(plan, fields, options))),
         headers=_headers(found, plan, options, moment),
     )
-    return records(plan.topic, done)
+    return records(plan.topic, done, stamp)
 
 
 def _null(plan: Plan, fields: list[Added], options: Options) -> str | None:
     """The value of a tombstone. Where Debezium makes it of the delete, it has a schema, and the converter writes a null."""
     if not (options.strict_debezium and options.delete_tombstone_handling_mode == "tombstone"):
         return None
-    head, end = with_schema(_schema(plan, fields, rewrites=False, optional=True), options)
+    head, end = with_schema(unwrapped_schema(plan, fields, rewrites=False, optional=True), options)
     return f"{head}null{end}"
 
 
-def _schema(plan: Plan, fields: list[Added], *, rewrites: bool, optional: bool = False) -> str:
-    more = [field_schema({"type": "string"}, optional=True, name=_DELETED)] if rewrites else []
+def unwrapped_schema(plan: Plan, fields: list[Added], *, rewrites: bool, optional: bool = False) -> str:
+    """The schema of a row with the fields that are added to it."""
+    more = [field_schema({"type": "string"}, optional=True, name=DELETED)] if rewrites else []
     more += [one.schema() for one in fields]
     text = plan.row_schema[:-1] + "".join(("," if plan.columns or n else "") + one for n, one in enumerate(more)) + "]"
     return struct_schema(text, name=f"{plan.name}.Value", optional=optional)

@@ -132,27 +132,36 @@ def numeric_as_double(values: pl.Series) -> pl.Series:
     return floats(by_value(lambda text: repr(float(text)).replace("inf", "Infinity").replace("nan", "NaN"))(short))
 
 
-def unscaled(values: pl.Series) -> pl.Series:
-    """Base64 of the unscaled value: big-endian two's complement in as few bytes as it takes. NaN becomes NULL."""
+def unscaled_bytes(values: pl.Series) -> pl.Series:
+    """The unscaled value: big-endian two's complement in as few bytes as it takes. NaN becomes NULL."""
     digits = values.str.replace(".", "", literal=True)
     numbers = digits.cast(pl.Int64, strict=False)
-    done = _base64_of(numbers)
+    done = _bytes_of(numbers)
     if numbers.null_count() == values.null_count():
         return done
-    wide = pl.select(pl.when(numbers.is_null()).then(digits).alias("v"))["v"]
-    return pl.select(pl.coalesce(done, by_value(_wide)(wide)).alias("v"))["v"]
+    wide = pl.select(pl.when(numbers.is_null()).then(digits).alias("v"))["v"].drop_nulls().unique()
+    known = pl.Series("b", [_wide(text) for text in wide], pl.Binary)
+    found = digits.to_frame("d").join(
+        pl.DataFrame({"d": wide, "b": known}), on="d", how="left", maintain_order="left"
+    )["b"]
+    return pl.select(pl.coalesce(done, found).alias("v"))["v"]
 
 
-def _wide(text: str) -> str | None:
+def unscaled(values: pl.Series) -> pl.Series:
+    """Base64 of the unscaled value."""
+    return unscaled_bytes(values).bin.encode("base64")
+
+
+def _wide(text: str) -> bytes | None:
     try:
         number = int(text)
     except ValueError:  # NaN and the infinities, which a decimal of Connect cannot hold
         return None
     width = (number if number >= 0 else ~number).bit_length() // 8 + 1
-    return base64.b64encode(number.to_bytes(width, "big", signed=True)).decode()
+    return number.to_bytes(width, "big", signed=True)
 
 
-def _base64_of(numbers: pl.Series) -> pl.Series:
+def _bytes_of(numbers: pl.Series) -> pl.Series:
     filled = numbers.fill_null(0).to_numpy()
     magnitude = np.where(filled < 0, ~filled, filled)
     widths = np.ones(len(filled), np.int64)
@@ -160,11 +169,10 @@ def _base64_of(numbers: pl.Series) -> pl.Series:
         widths += magnitude >= (1 << (8 * byte - 1))
     raw = filled.astype(">i8").view(np.uint8).reshape(-1, 8)
     kept = raw[np.arange(8) >= (8 - widths)[:, None]]
-    offsets = np.append(0, np.cumsum(widths)).astype(np.int32)
+    offsets = np.append(0, np.cumsum(widths)).astype(np.int64)
     buffers = [None, pa.py_buffer(offsets.data), pa.py_buffer(np.ascontiguousarray(kept).data)]
-    binary = pa.Array.from_buffers(pa.binary(), len(filled), buffers)
-    encoded = pl.Series(pl.from_arrow(binary)).bin.encode("base64")
-    return pl.select(pl.when(numbers.is_not_null()).then(encoded).alias("v"))["v"]
+    binary = pl.Series(pl.from_arrow(pa.Array.from_buffers(pa.large_binary(), len(filled), buffers)))
+    return pl.select(pl.when(numbers.is_not_null()).then(binary).alias("v"))["v"]
 
 
 def decimals(values: pl.Series) -> pl.Series:
@@ -206,7 +214,7 @@ def hex_as_text(values: pl.Series) -> pl.Series:
 
 def bits(width: int) -> Encode:
     """Bit strings: a boolean for one bit, else bytes with the lowest first."""
-    if width <= 1:
+    if width == 1:
         return lambda values: booleans(values.replace_strict(["1", "0"], ["t", "f"], default=None))
 
     def one(text: str) -> str:

@@ -1,0 +1,177 @@
+"""Records in Avro, written a column at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ...batch import AFTER
+from ..debezium import other_key
+from ..headers import HeaderColumn
+from ..layout import Layout, Node, Schema, layout_of, parsed
+from ..notation import Register, Registered, Rows, SchemaUse, unregistered
+from ..options import Options
+from ..plan import PlannedColumn
+from ..records import RECORD_SCHEMA, records
+from .columns import Part, join, places, write_column
+from .datum import body, branches, datum
+from .schema import avro_schema
+from .varints import BINARY, Bytes, glued, lengths, only, pick, varints
+
+
+class AvroNotation:
+    """Avro as Kafka Connect's AvroConverter writes it. `register` gives what stands before each value."""
+
+    content_type = "application/avro"
+
+    def __init__(self, register: Register = unregistered) -> None:
+        self._register = register
+        self._texts: dict[int, tuple[Schema, str]] = {}
+
+    def settle(self, options: Options) -> Options:
+        """Names that Avro takes, and schemas, since that is what Avro's are made of."""
+        schema, field = (
+            "avro" if mode == "none" else mode for mode in (options.schema_name_adjustment_mode, options.field_name_adjustment_mode)
+        )
+        return replace(options, schemas_enable=True, schema_name_adjustment_mode=schema, field_name_adjustment_mode=field)
+
+    def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
+        """One image of every row, without the branch of a union."""
+        absent = frame["_absent"] if prefix == AFTER and frame["_absent"].null_count() < len(frame) else None
+        parts: list[Part] = []
+        for column in columns:
+            gone = None
+            if absent is not None and column.type.placeholder is not None:
+                gone = absent.str.contains(
+                    json.dumps(column.name, ensure_ascii=False), literal=True
+                ).fill_null(value=False)
+            parts += write_column(column, frame[prefix + column.name], gone)
+        return pl.Series(pl.from_arrow(join(parts, len(frame))), dtype=pl.Binary)
+
+    def records(self, rows: Rows) -> pa.Table:
+        layout = layout_of(rows)
+        found, plan = layout.found, rows.plan
+        key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True) if plan.key else Registered()
+        value = self._registered(plan.topic, layout.value_schema, is_key=False)
+        written = join([value.frame, *_value(layout, len(found))], len(found))
+        is_tombstone = (found["kind"] == "tombstone").to_numpy()
+        done = found.with_columns(
+            key=_framed(key.frame, found["key"]),
+            value=pl.Series(pl.from_arrow(only(~is_tombstone, written))),
+            headers=other_key(_framed(key.frame, found["other"])),
+        )
+        return records(plan.topic, done, lambda ordered: _stamped(rows, ordered, key, value))
+
+    def _registered(self, topic: str, schema: Schema, *, is_key: bool) -> Registered:
+        held = self._texts.get(id(schema))
+        if held is None:
+            held = self._texts[id(schema)] = (schema, avro_schema(schema))
+        return self._register(SchemaUse(topic, is_key, str(schema.get("name", "")), "AVRO", held[1]))
+
+    def converted(self, table: pa.Table) -> pa.Table:
+        """Record by record: these are few."""
+        topics: list[Any] = table["topic"].to_pylist()
+        for name in ("key", "value"):
+            held = zip(topics, table[name].to_pylist(), strict=True)
+            done = [None if raw is None else self._one(topic, raw, is_key=name == "key") for topic, raw in held]
+            number = table.schema.get_field_index(name)
+            table = table.set_column(number, RECORD_SCHEMA.field(name), pa.array(done, pa.binary()))
+        return table
+
+    def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
+        told = json.loads(raw)
+        schema = parsed(json.dumps(told["schema"], ensure_ascii=False))
+        return self._registered(topic, schema, is_key=is_key).frame + datum(schema, told["payload"])
+
+
+def _stamped(rows: Rows, ordered: pl.DataFrame, key: Registered, value: Registered) -> list[HeaderColumn]:
+    found = list(rows.stamp(ordered)) if rows.stamp is not None else []
+    if value.url and rows.options.cloudevents:
+        found.append(HeaderColumn("ce_dataschema", value.url.encode()))
+    for name, one, column in (("__key_schema_id", key, "key"), ("__value_schema_id", value, "value")):
+        if one.header:
+            found.append(
+                HeaderColumn(
+                    name,
+                    pl.select(pl.when(ordered[column].is_not_null()).then(pl.lit(one.header)).alias("v"))[
+                        "v"
+                    ],
+                )
+            )
+    return found
+
+
+def _framed(frame: bytes, keys: pl.Series) -> pl.Series:
+    """NULL stays NULL."""
+    if keys.null_count() == len(keys):
+        return keys
+    raw = keys.to_arrow().cast(BINARY)
+    return pl.Series(pl.from_arrow(only(keys.is_not_null().to_numpy(), glued(pa.scalar(frame, BINARY), raw))))
+
+
+def _value(layout: Layout, count: int) -> list[Part]:
+    """The fields of the outermost record."""
+    fields, nodes = layout.value_schema["fields"], layout.nodes
+    if not layout.flat:
+        return _fields(fields, nodes, count)
+    row = nodes[0]
+    assert isinstance(row, pl.Series)
+    return [row.to_arrow().cast(BINARY), *_fields(fields[len(fields) - len(nodes) + 1 :], nodes[1:], count)]
+
+
+def _fields(fields: Sequence[Schema], nodes: Sequence[Node], count: int) -> list[Part]:
+    return [part for one, node in zip(fields, nodes, strict=True) for part in _field(one, node, count)]
+
+
+def _field(schema: Schema, node: Node, count: int) -> list[Part]:
+    if isinstance(node, pl.Series):
+        return _column(schema, node)
+    if node is None or isinstance(node, (int, str)):
+        return [datum(schema, node)]
+    return [_some(schema), *_fields(schema["fields"], node, count)]
+
+
+def _some(schema: Schema) -> bytes:
+    return branches(schema)[1] if schema.get("optional") else b""
+
+
+def _column(schema: Schema, values: pl.Series) -> list[Part]:
+    """One value for each row."""
+    kind, some = schema["type"], _some(schema)
+    none = branches(schema)[0] if schema.get("optional") else b""
+    if values.dtype == pl.Binary:
+        held: list[Part] = [values.to_arrow().cast(BINARY)]
+    elif kind == "struct":
+        held = [_structs(schema, values)]
+    elif kind == "array":
+        held = [_distinct(schema, values)]
+    elif kind == "string":
+        sizes = values.str.len_bytes().cast(pl.Int64).fill_null(-1).to_numpy()
+        held = [lengths(b"", sizes), values.to_arrow().cast(BINARY)]
+    else:
+        valid = values.is_not_null().to_numpy() if values.null_count() else None
+        held = [varints(values.fill_null(0).to_numpy(), valid)]
+    if not values.null_count():
+        return [some, *held]
+    which = values.is_null().to_numpy().astype(np.int64)
+    return [pick([some, none], which), *held]
+
+
+def _structs(schema: Schema, values: pl.Series) -> Bytes:
+    parts = [part for one in schema["fields"] for part in _column(one, values.struct.field(one["field"]))]
+    return only(values.is_not_null().to_numpy(), join(parts, len(values)))
+
+
+def _distinct(schema: Schema, values: pl.Series) -> Bytes:
+    held = values.to_arrow().dictionary_encode()
+    known = [body(schema, json.loads(str(text))) for text in held.dictionary.to_pylist()]
+    return pick([*known, b""], places(held, len(known)))
+
+
+__all__ = ["AvroNotation"]

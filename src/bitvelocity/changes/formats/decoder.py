@@ -1,0 +1,239 @@
+"""Records back to batches: of all three formats, our own and Debezium's, in whatever way their values are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ...errors import BitVelocityError
+from ..batch import Batch
+from .avro.reading import AvroReader
+from .heads import header_columns, own_changes
+from .jsonread import JsonReader, schemas_of
+from .layout import Schema
+from .notation import Kind
+from .restored import Piece, Told, batches_of, pieces_of
+
+_NAMES = (
+    "bv-change", "bv-user", "bv-correlation-id", "bv-source", "bv-absent", "bv-unfit", "bv-columns", "ce_subject",
+    "__debezium.newkey", "__debezium.oldkey", "__key_schema_id", "__value_schema_id",
+)  # fmt: skip
+_FRAME = 5
+
+
+class Reader(Protocol):
+    """Reads values that have one schema."""
+
+    @property
+    def connect(self) -> Schema: ...
+
+    def read(self, values: pa.Array[Any], skip: int = 0) -> pl.DataFrame: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaText:
+    """A schema as a registry keeps it; what it refers to stands in `references`, by name."""
+
+    kind: Kind
+    text: str
+    references: dict[str, str] = field(default_factory=dict)
+
+
+Lookup = Callable[[bytes], SchemaText]
+"""The schema that a frame names: four bytes are an id, sixteen a GUID. Unknown is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that cannot be read: its row in the table that was given, and why."""
+
+    row: int
+    reason: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Batches in the order of the records, and those records that are in none."""
+
+    batches: tuple[Batch, ...]
+    refused: tuple[Refused, ...] = ()
+
+
+def _unknown(_: bytes) -> SchemaText:
+    raise ValueError("the value names a schema of a registry, and no registry was given")
+
+
+class Decoder:
+    """Reads the records of one format. A record that cannot be read does not stop the others.
+
+    `relation` is the table that a topic's records are of, where these do not say it themselves.
+    `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them.
+    """
+
+    def __init__(
+        self, form: str, lookup: Lookup = _unknown, *, relation: Callable[[str], str] = str, detail: bool = False,
+        placeholder: str = "__debezium_unavailable_value",
+    ) -> None:  # fmt: skip
+        self._form, self._lookup, self._relation, self._detail = form, lookup, relation, detail
+        self._placeholder = placeholder
+        self._readers: dict[bytes, Reader] = {}
+
+    def decode(self, records: pa.Table, topic: str = "") -> Decoded:
+        """`records` has `key`, `value`, `headers`, in order; other columns are passed by."""
+        table = records.combine_chunks()
+        columns = {name: _one(table[name]) for name in ("key", "value", "headers")}
+        heads = header_columns(columns["headers"], _NAMES)
+        refused: list[Refused] = []
+        pieces: list[Piece] = []
+        rewritten = False
+        told = Told(
+            self._form, self._relation(topic), heads, own_changes(heads["bv-change"]), self._placeholder
+        )
+        for rows, frame, schema in self._read(columns["value"], heads["__value_schema_id"], refused):
+            keys = self._key_names(columns["key"], heads["__key_schema_id"], rows)
+            pieces += pieces_of(told, rows, frame, schema, keys=keys)
+            rewritten = rewritten or "__deleted" in frame.columns
+        if self._form == "debezium-unwrapped" and not rewritten:
+            pieces += self._gone(told, columns, heads, refused)
+        return Decoded(
+            tuple(batches_of(told, pieces, detail=self._detail)),
+            tuple(sorted(refused, key=lambda one: one.row)),
+        )
+
+    def _read(
+        self, values: pa.Array[Any], guids: pl.Series, refused: list[Refused]
+    ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
+        """Values by their schema: rows, columns, schema."""
+        for name, group in _by_schema(values, guids):
+            if name:
+                yield from self._group(name, group, refused)
+                continue
+            for text, within in schemas_of(group.values):
+                inside = _Group(group.rows[within], group.values.take(pa.array(within)), 0)
+                yield from self._group(text, inside, refused)
+
+    def _group(
+        self, name: bytes, group: _Group, refused: list[Refused]
+    ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
+        try:
+            reader = self._reader(name)
+        except (BitVelocityError, LookupError, ValueError, TypeError) as error:
+            code = error.code if isinstance(error, BitVelocityError) else "UnknownSchema"
+            refused += [Refused(int(row), str(error), code) for row in group.rows]
+            return
+        for kept, frame in _readable(reader, group, refused):
+            yield kept, frame, reader.connect
+
+    def _reader(self, name: bytes) -> Reader:
+        """`name`: an id, a GUID, or the text of a JSON value's own schema."""
+        if name not in self._readers:
+            if len(name) in (4, 16):
+                self._readers[name] = _reader_of(self._lookup(name))
+            else:
+                self._readers[name] = JsonReader.embedded(name.decode())
+        return self._readers[name]
+
+    def _key_names(self, keys: pa.Array[Any], guids: pl.Series, rows: np.ndarray) -> tuple[str, ...]:
+        """Fields of the records' keys."""
+        some = keys.take(pa.array(rows)).drop_null() if len(rows) else keys
+        if not len(some):
+            return ()
+        for schema in self._key_schemas(some[:1], guids.gather(rows[:1])):
+            return tuple(one["field"] for one in schema.get("fields", ()))
+        return ()
+
+    def _key_schemas(self, keys: pa.Array[Any], guids: pl.Series) -> Iterator[Schema]:
+        for name, _ in _by_schema(keys, guids):
+            for text in [name] if name else [found for found, _ in schemas_of(keys)]:
+                yield self._reader(text).connect
+
+    def _gone(
+        self,
+        told: Told,
+        columns: dict[str, pa.Array[Any]],
+        heads: dict[str, pl.Series],
+        refused: list[Refused],
+    ) -> Iterator[Piece]:
+        """Tombstones, where they are all that is left of a delete: their rows are made of their keys."""
+        is_gone = columns["value"].is_null().to_numpy(zero_copy_only=False)
+        rows = np.nonzero(is_gone)[0]
+        if not len(rows):
+            return
+        keys = columns["key"].take(pa.array(rows, pa.int64()))
+        for within, frame, schema in self._read(keys, heads["__key_schema_id"].gather(rows), refused):
+            yield Piece.of_keys(told, rows[within], frame, schema)
+
+
+def _reader_of(schema: SchemaText) -> Reader:
+    if schema.kind == "AVRO":
+        return AvroReader.of(schema.text)
+    raise ValueError(f"values whose schema is of the kind {schema.kind} cannot be read")
+
+
+def _one(column: Any) -> pa.Array[Any]:
+    found: pa.Array[Any] = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Values of one schema, where they stand, and how many bytes are before each."""
+
+    rows: np.ndarray
+    values: pa.Array[Any]
+    skip: int
+
+    def half(self, part: slice) -> _Group:
+        return _Group(self.rows[part], self.values[part], self.skip)
+
+
+def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes, _Group]]:
+    """The values of each schema, with its name; without a name are those that no registry has the schema of."""
+    frame = pl.DataFrame(
+        {"v": pl.Series(pl.from_arrow(values.cast(pa.large_binary()))), "g": guids}
+    ).with_row_index("row")
+    framed = pl.col("v").bin.starts_with(b"\0") & (pl.col("v").bin.size() >= _FRAME)
+    named = frame.filter(pl.col("v").is_not_null()).select(
+        "row",
+        skip=pl.when(pl.col("g").is_not_null()).then(0).when(framed).then(_FRAME).otherwise(0),
+        name=pl.when(pl.col("g").is_not_null())
+        .then(pl.col("g").bin.slice(1))
+        .when(framed)
+        .then(pl.col("v").bin.slice(1, 4))
+        .otherwise(pl.lit(b"")),
+    )
+    for (name, skip), found in named.group_by("name", "skip", maintain_order=True):
+        rows = found["row"].to_numpy().astype(np.int64)
+        chosen = values if len(rows) == len(values) else values.take(pa.array(rows, pa.int64()))
+        yield bytes(name), _Group(rows, chosen, int(skip))
+
+
+_BROKEN = (
+    pl.exceptions.PolarsError, pl.exceptions.PanicException, LookupError, ValueError, TypeError, EOFError,
+)  # fmt: skip
+"""What a reader of Avro or JSON says of bytes that are something else."""
+
+
+def _readable(
+    reader: Reader, group: _Group, refused: list[Refused]
+) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
+    """Read all at once; if that fails, one half after the other, until what cannot be read stands alone."""
+    try:
+        yield group.rows, reader.read(group.values, group.skip)
+    except _BROKEN as error:
+        if len(group.rows) == 1:
+            what = f"the value is not what its schema says: {error}"
+            refused.append(Refused(int(group.rows[0]), what, "UnreadableValue"))
+            return
+        middle = len(group.rows) // 2
+        for part in (slice(None, middle), slice(middle, None)):
+            yield from _readable(reader, group.half(part), refused)
+
+
+__all__ = ["Decoded", "Decoder", "Lookup", "Reader", "Refused", "SchemaText"]

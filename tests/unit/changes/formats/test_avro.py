@@ -1,0 +1,185 @@
+"""Avro: schemas as Kafka Connect's converter registers them, values that fastavro reads, and the way back to batches."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import fastavro
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from bitvelocity.changes import Batch
+from bitvelocity.changes.formats import Decoded, Decoder, Encoder, Options, SchemaText, in_order
+from bitvelocity.changes.formats.avro import AvroNotation, avro_schema
+from bitvelocity.changes.formats.avro.reading import AvroReader
+from bitvelocity.changes.formats.notation import Registered, SchemaUse
+
+from .test_encoder import DELETE, MOVE, ORDERS, batch, change, ended, message, row
+
+ROWS = [
+    change("c", (100, 0), after=row(1, price=None)), DELETE, MOVE,
+    change("u", (100, 3), after=row(4, name=None), _absent='["name"]'),
+    change("u", (100, 4), after=row(4, price="NaN"), before=row(4), _old="O", _operation_user="ann", _correlation_id="é"),
+]  # fmt: skip
+
+
+class Ids:
+    def __init__(self) -> None:
+        self.uses: list[SchemaUse] = []
+
+    def register(self, use: SchemaUse) -> Registered:
+        texts = [one.text for one in self.uses]
+        number = texts.index(use.text) if use.text in texts else len(texts)
+        if number == len(texts):
+            self.uses.append(use)
+        return Registered(frame=b"\0" + number.to_bytes(4, "big"))
+
+    def look_up(self, name: bytes) -> SchemaText:
+        return SchemaText("AVRO", self.uses[int.from_bytes(name, "big")].text)
+
+    def read(self, value: bytes | None) -> Any:
+        assert value is not None
+        stream = io.BytesIO(value[5:])
+        schema = fastavro.parse_schema(json.loads(self.look_up(value[1:5]).text))
+        found = fastavro.schemaless_reader(stream, schema, None)
+        assert stream.read() == b""
+        return found
+
+
+def encoded(form: Any, *batches: Batch, **options: str) -> tuple[Ids, pa.Table]:
+    ids = Ids()
+    told = Options.of({name.replace("__", "."): value for name, value in options.items()})
+    return ids, in_order(Encoder(form, ORDERS, told, notation=AvroNotation(ids.register)).encode(batches))
+
+
+def decoded(form: str, ids: Ids, table: pa.Table) -> Decoded:
+    return Decoder(form, ids.look_up, detail=True).decode(table, "public.orders")
+
+
+def frame(made: Batch) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(made.data))
+
+
+@pytest.mark.parametrize("form", ["debezium", "bitvelocity"])
+def test_batches_come_back_as_they_were(form: str) -> None:
+    """NULL where a default would be, NaN, a type without a form, what was not sent, a changed key: all of it."""
+    source = batch(ROWS)
+    ids, table = encoded(form, source, ended(100), keep_exact="true")
+    back = decoded(form, ids, table)
+    assert back.refused == ()
+    (made,) = back.batches
+    assert (made.relation, made.columns) == (source.relation, source.columns)
+    assert frame(made).equals(frame(source))
+
+
+def test_the_schema_is_the_converters() -> None:
+    """The form of names, unions, defaults and properties that Confluent's AvroConverter gives Debezium's schemas."""
+    ids, _ = encoded("debezium", batch(ROWS[:1]))
+    key, value = (json.loads(use.text) for use in ids.uses)
+    assert ids.uses[0].text == (
+        '{"type":"record","name":"Key","namespace":"bv.public.orders","fields":[{"name":"id","type":{"type":"int",'
+        '"connect.default":0},"default":0}],"connect.name":"bv.public.orders.Key"}'
+    )
+    assert key["name"] == "Key"
+    before, after, source = value["fields"][:3]
+    assert (value["name"], value["connect.version"], value["connect.name"]) == ("Envelope", 2, "bv.public.orders.Envelope")
+    assert after == {"name": "after", "type": ["null", "Value"], "default": None}
+    assert before["type"][1]["fields"][2] == {
+        "name": "price",
+        "type": [
+            {
+                "type": "bytes", "scale": 2, "precision": 10, "connect.version": 1,
+                "connect.parameters": {"scale": "2", "connect.decimal.precision": "10"}, "connect.default": "\x00\x96",
+                "connect.name": "org.apache.kafka.connect.data.Decimal", "logicalType": "decimal",
+            },
+            "null",
+        ],
+        "default": "\x00\x96",
+    }  # fmt: skip
+    assert source["type"]["namespace"] == "io.debezium.connector.postgresql"
+    assert source["type"]["fields"][4] == {
+        "name": "snapshot",
+        "type": [
+            {
+                "type": "string", "connect.version": 1,
+                "connect.parameters": {"allowed": "true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"},
+                "connect.default": "false", "connect.name": "io.debezium.data.Enum",
+            },
+            "null",
+        ],
+        "default": "false",
+    }  # fmt: skip
+
+
+def test_small_numbers_and_records_that_stand_twice() -> None:
+    point = {"type": "struct", "name": "a.P", "doc": "A point", "fields": [{"type": "int16", "optional": False, "field": "x"}]}
+    whole = {"type": "struct", "fields": [{**point, "optional": True, "field": "one"}, {**point, "optional": False, "field": "two"}]}
+    made = json.loads(avro_schema(whole))
+    assert (made["namespace"], made["name"]) == ("io.confluent.connect.avro", "ConnectDefault")
+    assert made["fields"][0]["type"][1]["fields"] == [{"name": "x", "type": {"type": "int", "connect.type": "int16"}}]
+    assert made["fields"][0]["type"][1]["connect.doc"] == "A point"
+    assert made["fields"][1] == {"name": "two", "type": "a.P"}
+
+
+def test_another_reader_understands_each_record() -> None:
+    rows = [*ROWS, change("t", (100, 5))]
+    options = {"provide__transaction__metadata": "true", "skipped__operations": "none"}
+    ids, table = encoded("debezium", batch(rows), message((100, 9), "p", b"\0x"), ended(100), **options)
+    values = [ids.read(value) for value in table["value"].to_pylist() if value is not None]
+    assert [one["op"] for one in values if "op" in one] == ["c", "d", "d", "c", "u", "u", "t", "m"]
+    assert values[1]["transaction"] == {"id": "101:100", "total_order": 1, "data_collection_order": 1}
+    keys = [ids.read(key) for key in table["key"].to_pylist() if key is not None]
+    assert keys[1:3] == [{"id": 1}, {"id": 1}]
+    (moved,) = [h for h in table["headers"].to_pylist() if h and h[0][0] == "__debezium.oldkey"]
+    (header, *_) = moved
+    assert ids.read(header[1] or b"") == {"id": 2}
+
+
+def test_added_fields_stand_behind_the_row() -> None:
+    ids, table = encoded("debezium-unwrapped", batch(ROWS), add__fields="op,lsn,table", delete__tombstone__handling__mode="rewrite")
+    values = [ids.read(value) for value in table["value"].to_pylist()]
+    assert [(one["__op"], one["__deleted"], one["__lsn"], one["__table"]) for one in values[:2]] == [
+        ("c", "false", 50, "orders"), ("d", "true", 51, "orders"),
+    ]  # fmt: skip
+    ids, table = encoded("debezium-unwrapped", batch(ROWS[:2]), add__fields="op")
+    one, gone = (frame(made) for made in decoded("debezium-unwrapped", ids, table).batches)
+    assert (one["_op"][0], one["after_id"][0], gone["_op"][0], gone["before_id"][0]) == ("c", "1", "d", "1")
+
+
+def test_what_cannot_be_read_does_not_stop_the_rest() -> None:
+    ids, table = encoded("debezium", batch([change("c", (100, n), after=row(n)) for n in range(6)]), keep_exact="true")
+    values: list[Any] = table["value"].to_pylist()
+    values[1] = values[1] + b"\x02"  # a byte too many would be read into the next record
+    values[3] = b"\0\0\0\x03\xe7abc"
+    values[4] = values[4][:-3]
+    table = table.set_column(2, "value", pa.array(values, pa.binary()))
+    back = decoded("debezium", ids, table)
+    assert [(one.row, one.code) for one in back.refused] == [(1, "UnreadableValue"), (3, "UnknownSchema"), (4, "UnreadableValue")]
+    assert frame(back.batches[0])["after_id"].to_list() == ["0", "2", "5"]
+
+
+def test_records_of_another_producer_of_debeziums() -> None:
+    """Without our headers: positions from the source block, both halves of a changed key, what was not sent."""
+    ids, table = encoded("debezium", batch(ROWS))
+    (made,) = decoded("debezium", ids, table).batches
+    assert [(one["_op"], one["_lsn"], one["_ordinal"], one["_xid"]) for one in made.data.to_pylist()] == [
+        ("c", 50, 0, 101), ("d", 51, 0, 101), ("u", 52, 0, 101), ("u", 53, 0, 101), ("u", 54, 0, 101),
+    ]  # fmt: skip
+    moved, unsent = made.data.to_pylist()[2:4]
+    assert (moved["before_id"], moved["after_id"]) == ("2", "3")
+    assert (unsent["_absent"], unsent["after_name"]) == ('["name"]', None)
+
+
+def test_unions_of_several_types_go_through_another_library() -> None:
+    schema = {"type": "record", "name": "R", "fields": [{"name": "a", "type": ["null", "int", "string"]}, {"name": "b", "type": "int"}]}
+    raw = []
+    for value in (None, 7, "x"):
+        stream = io.BytesIO()
+        fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), {"a": value, "b": 1})
+        raw.append(stream.getvalue())
+    reader = AvroReader.of(json.dumps(schema))
+    assert reader.header is None
+    assert reader.read(pa.array(raw, pa.binary()))["b"].to_list() == [1, 1, 1]
