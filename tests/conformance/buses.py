@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from bitvelocity.errors import BusLostError
 from bitvelocity.streams import PLACED_SCHEMA, RECORD_SCHEMA, Bus, Fetched, Member, Partition, Topic
+from bitvelocity.streams.embedded import EmbeddedBus
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 40.0
@@ -72,8 +73,6 @@ class Folder:
 
 
 def _embedded(address: str) -> Bus:
-    from bitvelocity.streams.embedded import EmbeddedBus
-
     return EmbeddedBus(Path(address))
 
 
@@ -91,8 +90,15 @@ def _purged(bus: Bus, partition: Partition, offset: int) -> None:
     bus.forget(partition, offset)
 
 
+def _embedded_forget(bus: Bus, partition: Partition, offset: int) -> None:
+    from bitvelocity.streams.embedded.upkeep import forget
+
+    assert isinstance(bus, EmbeddedBus)
+    forget(bus.topic(partition.topic), partition.number, offset)
+
+
 ENGINES: dict[str, Engine] = {
-    "embedded": Engine(connect=_embedded, server="embedded_server", serverless=True),
+    "embedded": Engine(connect=_embedded, server="embedded_server", forget=_embedded_forget, serverless=True),
     "nats": Engine(connect=_nats, server="nats_server", forget=_purged),
 }
 

@@ -12,6 +12,7 @@ from bitvelocity.streams.bus import Partition, Published
 from .blobs import Piece
 from .steps import At, Step
 from .topicfile import TopicFile, Written
+from .upkeep import look_after
 
 
 @dataclass(slots=True)
@@ -58,5 +59,6 @@ class Appends:
                 ticket.error = error
             raise
         self._at(Step.COMMITTED)
+        look_after(self._topic, sum(len(piece.data) for ticket in tickets for piece in ticket.pieces))
         for ticket, its in zip(tickets, ends, strict=True):
             ticket.ends = its

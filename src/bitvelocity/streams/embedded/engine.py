@@ -23,6 +23,7 @@ from .publisher import EmbeddedPublisher
 from .sqlite import told
 from .steps import At, nothing
 from .topicfile import Older, TopicFile
+from .upkeep import keep
 
 ABILITIES = Abilities(compaction=True)
 _LONGEST_NAME = 200
@@ -56,8 +57,10 @@ class EmbeddedBus:
         if topic.partitions < 1:
             raise BusError("A topic has at least one partition.", entity=topic.name)
         file = self._file(topic.name)
-        with told(topic.name):
-            found = self.topic(topic.name) if file.exists() else TopicFile.make(file, topic)
+        if not file.exists():
+            with told(topic.name):
+                TopicFile.make(file, topic)
+        found = self.topic(topic.name)
         if found.partitions != topic.partitions:
             raise BusError(
                 f"The topic has {found.partitions} partitions, and {topic.partitions} are wanted.", entity=topic.name,
@@ -67,7 +70,7 @@ class EmbeddedBus:
             found.change(topic)
 
     def topics(self) -> Mapping[str, int]:
-        names = sorted(unquote(file.stem) for file in self._folder.glob("*.db") if not file.name.startswith("."))
+        names = sorted(unquote(file.stem) for file in self._folder.glob("*.db"))
         return {name: self.topic(name).partitions for name in names}
 
     def append(self, topic: str, records: pa.Table) -> Published:
@@ -112,9 +115,9 @@ class EmbeddedBus:
         """The topic's file. An error when there is none."""
         return self._found(name)[0]
 
-    def epoch(self, publisher: str) -> int:
-        """The youngest publisher of a name."""
-        return self.groups.epoch(publisher)
+    def keep(self, topic: str, *, now: datetime | None = None) -> None:
+        """Let go of what the topic need not keep, and compact it. Writers do so by themselves, now and then."""
+        keep(self.topic(topic), now or datetime.now(UTC))
 
     def _found(self, name: str) -> tuple[TopicFile, Appends]:
         with self._lock:

@@ -6,7 +6,6 @@ others take over at once; a member that lives but does nothing is given up when 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -19,7 +18,7 @@ from bitvelocity.errors import FencedError
 from bitvelocity.streams.bus import Partition
 from bitvelocity.streams.groups import shared_out
 
-from .sqlite import Database, make
+from .sqlite import Database, locked, make
 
 SCRIPT = """
 create table publisher (name text primary key, epoch integer not null) without rowid;
@@ -82,7 +81,7 @@ class GroupFile:
         seat = Seat(group, uuid4().hex, topics, lease_s)
         path = self._locks / seat.id
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        locked(handle)
 
         def leave() -> None:
             with self._database.writing() as connection:
@@ -147,12 +146,9 @@ class GroupFile:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not locked(handle)
         finally:
             os.close(handle)
-        return False
 
     def close(self) -> None:
         self._database.close()

@@ -11,8 +11,10 @@ from bitvelocity.errors import BusError, FencedError
 from bitvelocity.streams.bus import PLACED_SCHEMA, Partition, Place, Published
 from bitvelocity.streams.placing import above, check_order, with_places
 
+from .groupfile import GroupFile
 from .steps import Step
 from .topicfile import TopicFile, Written
+from .upkeep import look_after
 
 
 class Home(Protocol):
@@ -22,7 +24,8 @@ class Home(Protocol):
 
     def at(self, step: Step) -> None: ...
 
-    def epoch(self, publisher: str) -> int: ...
+    @property
+    def groups(self) -> GroupFile: ...
 
 
 class EmbeddedPublisher:
@@ -67,6 +70,7 @@ class EmbeddedPublisher:
             self._home.at(Step.WRITTEN)
         self._home.at(Step.COMMITTED)
         self._places[topic.name] = places
+        look_after(topic, sum(len(piece.data) for piece in pieces))
         return sum(part.num_rows for part in fresh), ends
 
     def places(self, topic: str) -> Mapping[int, Place]:
@@ -79,7 +83,7 @@ class EmbeddedPublisher:
         return dict(self._places[topic])
 
     def _check_epoch(self) -> None:
-        if self._home.epoch(self._name) != self._epoch:
+        if self._home.groups.epoch(self._name) != self._epoch:
             raise FencedError(
                 f"Another publisher of the name {self._name!r} has been opened.", entity=self._name,
                 safe="Nothing of this call was written to the topic that it had come to.",

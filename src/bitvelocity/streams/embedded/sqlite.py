@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -31,12 +32,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lent("begin") as connection:
+        with self._lent("begin", "rollback") as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lent("begin immediate") as connection:
+        with self._lent("begin immediate", "commit") as connection:
             yield connection
 
     @contextmanager
@@ -50,12 +51,12 @@ class Database:
                 self._give_back(connection)
 
     @contextmanager
-    def _lent(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _lent(self, begin: str, end: str) -> Iterator[sqlite3.Connection]:
         with self.bare() as connection:
             connection.execute(begin)
             try:
                 yield connection
-                connection.execute("commit")
+                connection.execute(end)  # a damaged file that was only read may refuse to commit
             finally:
                 if connection.in_transaction:
                     with suppress(sqlite3.Error):  # what led here is already under way as an error
@@ -114,6 +115,15 @@ def make(file: Path, script: str, rows: dict[str, list[tuple[object, ...]]]) -> 
         for left in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
             left.unlink(missing_ok=True)
     _sync(file.parent)
+
+
+def locked(handle: int) -> bool:
+    """Lock an open file for as long as it is open, unless another has."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -48,20 +48,21 @@ _SLEEP_S = (0.001, 0.005)
 """Between two looks for news: a few are quick, then it costs nothing worth naming."""
 
 _INSERT = """insert into batch (partition, base, next, latest, size, records, earliest, compacted, crc, data)
-values (?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
-_PIECES = """select base, next, compacted, crc, data from batch
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_LISTED = """select id, base, next, size, compacted from batch
 where partition = ? and base >= coalesce((select max(base) from batch where partition = ? and base <= ?), 0) and next > ?
-order by base"""
+order by base limit ?"""
+_LISTED_PIECES = 1000
 
 
-class Stored(NamedTuple):
-    """A piece as it comes out of the file."""
+class Listed(NamedTuple):
+    """A piece, as the index tells of it: known also when the piece itself cannot be read."""
 
+    id: int
     base: int
     next: int
+    size: int
     compacted: int
-    crc: int
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,13 @@ class TopicFile:
     """A topic that is there. Offsets are given inside the transaction that writes their records."""
 
     def __init__(self, file: Path, name: str) -> None:
-        self.name = name
+        self.name, self.file = name, file
         self.database = Database(file, name)
+        self.kept_at, self.unkept = time.monotonic(), 0  # upkeep's: when it last looked, and bytes since
         self.partitions = self.wanted().partitions
 
-    @classmethod
-    def make(cls, file: Path, topic: Topic) -> TopicFile:
+    @staticmethod
+    def make(file: Path, topic: Topic) -> None:
         row = (topic.name, topic.partitions, *_kept(topic))
         heads: list[tuple[object, ...]] = [(number,) for number in range(topic.partitions)]
         rows: dict[str, list[tuple[object, ...]]] = {
@@ -90,7 +92,6 @@ class TopicFile:
             "insert into head values (?, 0, 0)": heads,
         }
         make(file, SCRIPT, rows)
-        return cls(file, topic.name)
 
     def wanted(self) -> Topic:
         """How it was last wanted."""
@@ -112,10 +113,8 @@ class TopicFile:
             if piece.partition not in ends:
                 ends[piece.partition] = _head(connection, piece.partition).end
             base = ends[piece.partition]
-            end = ends[piece.partition] = base + piece.records
-            crc = sealed(piece.crc, piece.partition, base, next=end)
-            about = (piece.partition, base, end, piece.latest, len(piece.data), piece.records, piece.earliest)
-            connection.execute(_INSERT, (*about, crc, piece.data))
+            ends[piece.partition] = base + piece.records
+            insert(connection, piece, base, ends[piece.partition])
         connection.executemany("update head set next = ? where partition = ?", [(e, p) for p, e in ends.items()])
         if written.places:
             rows = [(written.publisher, number, *place) for number, place in written.places.items()]
@@ -178,17 +177,16 @@ class TopicFile:
     def _pieces(self, connection: sqlite3.Connection, partition: Partition, offset: int, *, limit: int) -> list[pa.Table]:
         tables: list[pa.Table] = []
         rows = size = 0
-        for row in connection.execute(_PIECES, [partition.number, partition.number, offset, offset]):
-            stored = Stored(*row)
-            if tables and size + len(stored.data) > _READ_BYTES:
+        for piece in listed(connection, partition, offset):
+            if tables and size + piece.size > _READ_BYTES:
                 break
             try:
-                tables.append(_from(opened(stored, partition), offset))
+                tables.append(_from(opened(connection, piece, partition), offset))
             except BusError:
                 if rows:
                     break  # what comes before it is whole, and is handed over first
                 raise
-            rows, size = rows + tables[-1].num_rows, size + len(stored.data)
+            rows, size = rows + tables[-1].num_rows, size + piece.size
             if rows >= limit:
                 break
         return tables
@@ -203,22 +201,20 @@ class TopicFile:
                 position=f"partition {partition.number}, offset {offset}", safe=f"From offset {first} on all are there.",
                 remedy=f"Read from offset {first}, or fill the gap from bronze.",
             )  # fmt: skip
-        return found if found.num_rows else self.read(partition.number, first, limit)
+        return found.slice(0, limit) if found.num_rows else self.read(partition.number, first, limit)
 
     def seek_time(self, at_us: int) -> dict[int, int]:
-        statement = """select base, next, compacted, crc, data from batch
-        where id = (select id from batch where partition = ? and latest >= ? order by base limit 1)"""
+        statement = """select id, base, next, size, compacted from batch
+        where partition = ? and latest >= ? order by base limit 1"""
         found: dict[int, int] = {}
         with self.database.reading() as connection:
             for number, span in _heads(connection).items():
-                row = connection.execute(statement, [number, at_us]).fetchone()
-                found[number] = self._first_at(Stored(*row), number, at_us) if row else span.end
+                found[number] = span.end
+                for row in connection.execute(statement, [number, at_us]).fetchall():
+                    table = opened(connection, Listed(*row), Partition(self.name, number))
+                    late = table["timestamp"].cast(pa.int64()).to_numpy() >= at_us
+                    found[number] = int(table["offset"][int(np.flatnonzero(late)[0])].as_py())
         return found
-
-    def _first_at(self, stored: Stored, number: int, at_us: int) -> int:
-        table = opened(stored, Partition(self.name, number))
-        row = int(np.flatnonzero(table["timestamp"].cast(pa.int64()).to_numpy() >= at_us)[0])
-        return int(table["offset"][row].as_py())
 
     def await_news(self, ends: Mapping[int, int], deadline: float) -> bool:
         """Wait until one of these partitions has something at or above its offset; False when the time is over."""
@@ -233,17 +229,42 @@ class TopicFile:
                 time.sleep(min(_SLEEP_S[now - began > 1], deadline - now))
 
 
-def opened(stored: Stored, partition: Partition) -> pa.Table:
+def listed(connection: sqlite3.Connection, partition: Partition, offset: int) -> list[Listed]:
+    """The next pieces of a partition that have records from `offset` on."""
+    values = [partition.number, partition.number, offset, offset, _LISTED_PIECES]
+    try:
+        return [Listed(*row) for row in connection.execute(_LISTED, values)]
+    except sqlite3.DatabaseError as error:
+        what = f"The list of what the topic holds is damaged: {error}."
+        raise _damaged(what, partition, offset, remedy="Restore the file; what was in it may be in bronze.") from error
+
+
+def opened(connection: sqlite3.Connection, piece: Listed, partition: Partition) -> pa.Table:
     """A stored piece as rows of `FETCHED_SCHEMA`, if it is what was written."""
-    crc = sealed(crc32(stored.data), partition.number, stored.base, next=stored.next)
-    if crc == stored.crc:
-        return decode(stored.data, partition, stored.base, compacted=bool(stored.compacted))
-    what = f"Records {stored.base} to {stored.next - 1} are damaged: their checksum does not agree."
-    raise BusError(
-        what, entity=partition.topic, position=f"partition {partition.number}, offset {stored.base}",
-        safe="All records before and after them.",
-        remedy=f"Read on from offset {stored.next}; what was in them may be in bronze, or in the source.",
+    remedy = f"Read on from offset {piece.next}; what was in them may be in bronze, or in the source."
+    try:
+        crc, data = connection.execute("select crc, data from batch where id = ?", [piece.id]).fetchone()
+    except sqlite3.DatabaseError as error:
+        what = f"Records {piece.base} to {piece.next - 1} are damaged: {error}."
+        raise _damaged(what, partition, piece.base, remedy=remedy) from error
+    if sealed(crc32(data), partition.number, piece.base, next=piece.next) != crc:
+        what = f"Records {piece.base} to {piece.next - 1} are damaged: their checksum does not agree."
+        raise _damaged(what, partition, piece.base, remedy=remedy)
+    return decode(data, partition, piece.base, compacted=bool(piece.compacted))
+
+
+def _damaged(what: str, partition: Partition, offset: int, *, remedy: str) -> BusError:
+    return BusError(
+        what, entity=partition.topic, position=f"partition {partition.number}, offset {offset}",
+        safe="All records before and after them.", remedy=remedy,
     )  # fmt: skip
+
+
+def insert(connection: sqlite3.Connection, piece: Piece, base: int, end: int, *, compacted: bool = False) -> None:
+    """Store a piece as what there is from `base` up to `end`."""
+    crc = sealed(piece.crc, piece.partition, base, next=end)
+    about = (piece.partition, base, end, piece.latest, len(piece.data), piece.records, piece.earliest)
+    connection.execute(_INSERT, (*about, int(compacted), crc, piece.data))
 
 
 def _from(table: pa.Table, offset: int) -> pa.Table:
