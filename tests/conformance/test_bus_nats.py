@@ -100,6 +100,18 @@ def test_no_header_of_a_record_is_an_order_to_the_server(bus: NatsBus) -> None:
     assert (after["key"], after["headers"]) == (b"k\r\n", evil)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_missing_in_a_record_stays_missing_but_its_time(bus: NatsBus, packed: bool) -> None:
+    topic = new_topic(bus, packed=packed)
+    made: dict[str, Any] = {"key": None, "value": None, "headers": None, "timestamp": None}
+    bus.append(topic, records({**made, "headers": [("a", None), ("a", b"")]}, made, {**made, "key": b"", "value": b""}))
+    first, second, third = whole(bus, topic, 3).to_pylist()
+    assert first["headers"] == [("a", None), ("a", b"")]
+    assert (second["key"], second["value"], second["headers"] or []) == (None, None, [])
+    assert (third["key"], third["value"]) == (b"", b"")
+    assert datetime.now(UTC) - first["timestamp"] < timedelta(minutes=5)
+
+
 def test_a_packed_topic_does_all_of_it_with_few_messages(bus: NatsBus, nats_server: LocalServer) -> None:
     topic = new_topic(bus, 2, packed=True)
     for begin in range(1, 4000, 1000):

@@ -45,6 +45,22 @@ OLDEST = (2, 12)
 Given = TypeVar("Given")
 
 
+class QuickClient(Client):
+    """The client, with its costliest step done faster: a stored message comes with eight headers of the server's own.
+
+    Should a later version not call this any more, all is as it was.
+    """
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        found = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, colon, value = line.partition(":")
+            if colon and " " not in name:
+                found[name] = value.strip()
+        return found
+
+
 class Message(NamedTuple):
     """What goes over the line."""
 
@@ -251,7 +267,7 @@ class Line:
             reasons[str(error) or type(error).__name__] = None
 
         for server in self.servers:
-            client = Client()
+            client = QuickClient()
             try:
                 await client.connect(server, error_cb=blame, closed_cb=partial(self._gone, client), **self._options)
             except (TimeoutError, nats.errors.Error, OSError) as error:
