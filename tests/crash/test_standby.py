@@ -15,8 +15,10 @@ from tests.conftest import TEST_SETTINGS, fresh_database
 from tests.crash.arena import Arena
 from tests.crash.pair import SLOT, Standby, wait_until
 
-from bitvelocity.capture import WalSource
+from bitvelocity.capture import WalSource, identify
 from bitvelocity.errors import CaptureError
+from bitvelocity.flow import Database, prove, recover
+from bitvelocity.lakehouse import read_watermark
 from bitvelocity.oltp import EmbeddedPostgres, Server, connect, installed
 from bitvelocity.oltp.checks import Check, Limits, Wanted, look
 
@@ -91,7 +93,7 @@ def test_capture_goes_on_from_the_standby_that_took_over(primary: Server, open_f
         assert one(standby.of("shop"), f"select synced from pg_replication_slots where slot_name = '{arena.slot}'")
 
 
-def test_a_standby_that_took_over_too_early_is_refused(primary: Server, open_folder: Path, tmp_path: Path) -> None:
+def test_a_standby_that_took_over_too_early_is_refused_and_recovered(primary: Server, open_folder: Path, tmp_path: Path) -> None:
     """Without synchronized_standby_slots the lake may have commits that the new primary never received."""
     if primary.major < 17:
         pytest.skip("failover slots exist from PostgreSQL 17 on")
@@ -110,6 +112,25 @@ def test_a_standby_that_took_over_too_early_is_refused(primary: Server, open_fol
         standby.promote()
         assert victim.await_end() == 1
         assert "does not know of commits that the lake has" in victim.heard("failed")[0]
+        arena.end()
+        arena.move(standby.of("shop"))
+        at = read_watermark(arena.project.lake)
+        assert at is not None
+        while identify(standby.of("shop")).end <= at.position:
+            arena.workload.round()
+        assert arena.start().await_end() == 1, "the new primary's WAL reaches further than the lake, and is another"
+        assert "it left timeline 1 at" in arena.run().heard("failed")[0]
+        arena.end()
+        source = Database(standby.of("shop"))
+        with pytest.raises(CaptureError) as refused:
+            recover(arena.project, source)
+        assert refused.value.code == "OtherTimeline"
+        assert "recover --other-timeline" in str(refused.value.remedy)
+        assert any(found.changes["d"] for found in recover(arena.project, source, other_timeline=True))
+        for _ in range(2):
+            arena.workload.round()
+            verdict = prove(arena.project, source, arena.run().check)
+            assert verdict.ok, verdict.as_dict()
 
 
 @pytest.mark.every_postgres

@@ -3,7 +3,7 @@
 from .export import Export, export_tables
 from .feed import feed_named
 from .health import SlotHealth, Thresholds, slot_health
-from .identity import Identity, check_history, identify
+from .identity import Identity, check_history, identify, write_past
 from .passing_slot import passing_source
 from .tuning import Tuning
 from .wal import SourceStats, WalSource
@@ -22,4 +22,5 @@ __all__ = [
     "identify",
     "passing_source",
     "slot_health",
+    "write_past",
 ]

@@ -145,6 +145,19 @@ def source_behind(end: str, position: str) -> CaptureError:
     )
 
 
+def commits_lost(timeline: int, now: int, branch: str | None, position: str) -> CaptureError:
+    """The source took over without commits that the lake has, and has written on."""
+    what = f"it left timeline {timeline} at {branch}" if branch else f"its history does not tell of timeline {timeline}"
+    return CaptureError(
+        f"The source is on timeline {now}, and {what}: it does not know of commits that the lake has.",
+        position=position,
+        safe="Nothing was read or written.",
+        remedy="After a failover or a restore: bring the server with those commits back, or run `bitvelocity recover --other-timeline`, "
+        "which makes silver equal to what the source has now. So that it does not happen again, set synchronized_standby_slots.",
+        code="CommitsLost",
+    )
+
+
 def publication_missing(place: Place) -> CaptureError:
     """The publication is not in this database."""
     return CaptureError(

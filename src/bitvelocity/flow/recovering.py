@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..capture import Identity, identify, slot_health
+from ..capture import Identity, identify, slot_health, write_past
 from ..capture.snapshots import Found, read_book
 from ..changes import format_lsn
 from ..errors import CaptureError
@@ -13,26 +13,43 @@ from .project import Project
 from .run import Pipeline
 
 _KEPT = "Nothing was touched."
+_GAP = 1 << 30
+"""WAL that we let the source write for nothing, at the most, so that what is brought in stands above what the lake has."""
 
 
 def recover(project: Project, database: Database, *, force: bool = False, other_timeline: bool = False) -> tuple[Found, ...]:
     """Compare every table with silver and bring in what differs, as changes just below a new slot's beginning.
 
-    Refused while the slot is good (unless `force`), and when the lake and the source are not of one history.
+    Refused while the slot is good (unless `force`), and when the lake and the source are not of one history (unless
+    `other_timeline`: then silver becomes what the source has, and bronze keeps what it was told).
     """
-    _check_need(project, database, force=force)
+    _check_ready(project)
     with Pipeline(project) as pipeline:
-        _check_history(project, identify(database.dsn), pipeline.furthest, other_timeline=other_timeline)
+        source, furthest = identify(database.dsn), pipeline.furthest
+        parted = _has_parted(project, source, furthest)
+        _check_need(project, database, force=force or parted)
+        _check_history(project, source, furthest, forgive=other_timeline and parted)
+        if source.end < furthest:
+            write_past(database.dsn, furthest)
         return pipeline.recover(database.dsn)
 
 
-def _check_need(project: Project, database: Database, *, force: bool) -> None:
+def _has_parted(project: Project, source: Identity, furthest: int) -> bool:
+    """Whether the lake has commits of a timeline that the source left before them."""
+    known = read_book(project.lake).source
+    return known is not None and known[0] == source.system and not source.knows(furthest, known[1])
+
+
+def _check_ready(project: Project) -> None:
     if read_watermark(project.lake) is None:
         raise CaptureError(
             "The lake has nothing that could be recovered.", safe=_KEPT, remedy="bitvelocity up takes the first snapshot."
         )
     if read_beat(project) is not None:
         raise CaptureError("A pipeline runs for this project.", safe=_KEPT, remedy="Stop `bitvelocity up` first.")
+
+
+def _check_need(project: Project, database: Database, *, force: bool) -> None:
     slot = slot_health(database.dsn, project.settings.capture.slot)
     good = slot.exists and slot.invalidation_reason is None and slot.wal_status != "lost"
     if good and not force and not read_book(project.lake).recovering:
@@ -44,8 +61,8 @@ def _check_need(project: Project, database: Database, *, force: bool) -> None:
         )
 
 
-def _check_history(project: Project, source: Identity, furthest: int, *, other_timeline: bool) -> None:
-    """A difference of values can be healed; a lake that knows of what never happened here cannot."""
+def _check_history(project: Project, source: Identity, furthest: int, *, forgive: bool) -> None:
+    """A difference of values can be healed; that the lake knows of what never happened here must be wanted."""
     known = read_book(project.lake).source
     if known is not None and known[0] != source.system:
         raise CaptureError(
@@ -54,7 +71,7 @@ def _check_history(project: Project, source: Identity, furthest: int, *, other_t
             remedy="Correct the DSN; or begin with a new lake for this source.",
             code="SourceForeign",
         )
-    if source.end < furthest:
+    if source.end < furthest and (not forgive or furthest - source.end > _GAP):
         raise CaptureError(
             f"The lake is ahead of the source: the source's WAL ends at {format_lsn(source.end)}. Was it restored from a backup?",
             position=format_lsn(furthest),
@@ -62,11 +79,11 @@ def _check_history(project: Project, source: Identity, furthest: int, *, other_t
             remedy="Restore the lake to a point before that of the source; or begin with a new lake.",
             code="LakeAhead",
         )
-    if known is not None and known[1] != source.timeline and not other_timeline:
+    if known is not None and not source.knows(furthest, known[1]) and not forgive:
         raise CaptureError(
             f"The source is on timeline {source.timeline}, and the lake was filled from timeline {known[1]}.",
             safe=_KEPT,
-            remedy="After a failover that lost nothing: bitvelocity recover --other-timeline. After a restore to an earlier point "
-            "bronze tells of changes that never happened here: restore the lake too, or begin with a new one.",
+            remedy="bitvelocity recover --other-timeline makes silver what the source has now. Bronze goes on to tell of changes that "
+            "never happened here: if that must not be, restore the lake too, or begin with a new one.",
             code="OtherTimeline",
         )

@@ -127,7 +127,7 @@ class Pipeline:
         self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
         self._followers.connect(dsn)
         identity = identify(dsn)
-        check_history(identity, self.furthest)
+        check_history(identity, self.furthest, self._readings.source)
         self._readings.tell_source(identity)
 
     def _open_source(self, dsn: str, *, has_position: bool) -> WalSource:

@@ -101,6 +101,11 @@ class Readings:
         """Remember that a recovery begins, or that it is at its end; durable when this returns."""
         self._write(replace(self._book, recovering=recovering))
 
+    @property
+    def source(self) -> tuple[str, int] | None:
+        """Cluster and timeline that the stream came from last; None while a recovery takes it from whatever is there."""
+        return None if self.recovering else self._book.source
+
     def tell_source(self, identity: Identity) -> None:
         """Remember which server the stream comes from."""
         self._write(replace(self._book, source=(identity.system, identity.timeline)))

@@ -13,7 +13,7 @@ from ..output import json_option, print_json, project_option, say
 
 @click.command(short_help="After the slot was lost: find what was missed, deletes too, and go on.")
 @click.option("--force", is_flag=True, help="Although the slot looks good, as when somebody made it anew by hand.")
-@click.option("--other-timeline", is_flag=True, help="Although the source was promoted: the failover lost nothing.")
+@click.option("--other-timeline", is_flag=True, help="Although a failover or a restore lost commits that the lake has: take them back.")
 @project_option
 @json_option
 def command(force: bool, other_timeline: bool, folder: Path, as_json: bool) -> None:
