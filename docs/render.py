@@ -18,6 +18,8 @@ from typing import Any, get_type_hints
 import click
 
 from bitvelocity import errors, settings
+from bitvelocity.streams import Abilities, abilities_of
+from bitvelocity.streams.engines import DECLARED
 
 REFERENCE = Path(__file__).parent / "reference"
 MADE = "<!-- Made from the code by ./dev.py docs: change it there. -->"
@@ -111,6 +113,25 @@ def families(kind: type[errors.BitVelocityError]) -> Iterator[type[errors.BitVel
         yield from families(child)
 
 
+def transports_page() -> str:
+    """What each transport declares, from its own `Abilities`."""
+    declared = {name: abilities_of(name) for name in DECLARED}
+    rows = [f"| | {' | '.join(declared)} |", "|---|" + "---|" * len(declared)]
+    for item in fields(Abilities):
+        cells = [shown(getattr(abilities, item.name)) for abilities in declared.values()]
+        rows.append(f"| `{item.name}` | {' | '.join(cells)} |")
+    about = (
+        "Every transport is asked the same by one suite (`tests/conformance/test_bus*.py`); what it does not declare here is "
+        "refused when it is asked for. [Streams](../explanation/streams.md) explains the words."
+    )
+    notes = inspect.cleandoc(own_doc(Abilities)).partition("\n\n")[2]
+    return page([MADE, "# Transports", about, "\n".join(rows), notes])
+
+
+def shown(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
 def fenced(text: str) -> str:
     return f"```text\n{text}\n```"
 
@@ -119,7 +140,7 @@ def page(blocks: list[str]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-PAGES = {"cli.md": commands_page, "settings.md": settings_page, "errors.md": errors_page}
+PAGES = {"cli.md": commands_page, "settings.md": settings_page, "errors.md": errors_page, "transports.md": transports_page}
 
 
 def main(words: list[str]) -> int:

@@ -17,10 +17,33 @@ from .bus import (
     Start,
     Topic,
 )
+from .engines import abilities_of
+from .lag import Lag, lags
 from .placing import above, check_order, parse_place, partition_of, place_text, with_places
 
 __all__ = [
-    "FETCHED_SCHEMA", "PLACED_SCHEMA", "PLACE_HEADER", "RECORD_SCHEMA", "Abilities", "Bus", "Fetched", "Member",
-    "Partition", "Place", "Published", "Publisher", "Span", "Start", "Topic", "above", "check_order", "parse_place",
-    "partition_of", "place_text", "with_places",
+    "FETCHED_SCHEMA",
+    "PLACED_SCHEMA",
+    "PLACE_HEADER",
+    "RECORD_SCHEMA",
+    "Abilities",
+    "Bus",
+    "Fetched",
+    "Lag",
+    "Member",
+    "Partition",
+    "Place",
+    "Published",
+    "Publisher",
+    "Span",
+    "Start",
+    "Topic",
+    "abilities_of",
+    "above",
+    "check_order",
+    "lags",
+    "parse_place",
+    "partition_of",
+    "place_text",
+    "with_places",
 ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""How far a group is behind: in records and in seconds, under the same names on every transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bitvelocity.errors import OffsetGoneError
+
+from .bus import Bus, Partition
+
+NEVER = -1
+"""In place of a lag: the group has never committed there. It is left out of sums."""
+
+RECORDS, SECONDS = "consumer_lag_records", "consumer_lag_seconds"
+_ABOUT = {
+    RECORDS: "Records that the group has not committed; -1 where it never has.",
+    SECONDS: "Age of the next record that the group has not committed; 0 when there is none, -1 where it never has committed.",
+}
+
+Sample = tuple[str, str, str, dict[str, str], float]
+"""Name without its prefix, type, help, labels, value: as `status --prometheus` takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What one group has still to read of one partition."""
+
+    group: str
+    partition: Partition
+    records: int
+    seconds: float
+
+
+def lags(bus: Bus, group: str, topics: Iterable[str], *, now: datetime | None = None) -> list[Lag]:
+    """Of each partition of the topics, in order. Needs `replay`.
+
+    Records are counted by offsets; where those have gaps (compaction, a transaction's marks) there may be fewer.
+    """
+    at = now or datetime.now(UTC)
+    return [lag for topic in topics for lag in _lags(bus, group, topic, now=at)]
+
+
+def _lags(bus: Bus, group: str, topic: str, *, now: datetime) -> Iterator[Lag]:
+    committed = bus.committed(group, topic)
+    for number in sorted(bus.spans(topic)):
+        yield _lag(bus, group, Partition(topic, number), committed=committed.get(number), now=now)
+
+
+def _lag(bus: Bus, group: str, partition: Partition, *, committed: int | None, now: datetime) -> Lag:
+    if committed is None:
+        return Lag(group, partition, NEVER, NEVER)
+    while True:
+        span = bus.spans(partition.topic)[partition.number]
+        at = max(committed, span.first)
+        if at >= span.end:
+            return Lag(group, partition, 0, 0.0)
+        try:
+            unread = bus.read(partition, at, limit=1)
+        except OffsetGoneError:  # it went between the two questions
+            continue
+        if not unread.num_rows:  # offsets without records
+            return Lag(group, partition, 0, 0.0)
+        stamp = unread["timestamp"][0].as_py()
+        return Lag(group, partition, span.end - at, max(0.0, (now - stamp).total_seconds()) if stamp else 0.0)
+
+
+def samples(found: Iterable[Lag]) -> Iterator[Sample]:
+    """The lags as metrics, name by name."""
+    known = list(found)
+    for name in (RECORDS, SECONDS):
+        for lag in known:
+            labels = {"group": lag.group, "topic": lag.partition.topic, "partition": str(lag.partition.number)}
+            yield name, "gauge", _ABOUT[name], labels, float(lag.records if name == RECORDS else lag.seconds)
