@@ -76,6 +76,19 @@ def _embedded(address: str) -> Bus:
     return EmbeddedBus(Path(address))
 
 
+def _kafka(address: str) -> Bus:
+    from bitvelocity.streams.kafka import KafkaBus
+
+    return KafkaBus(address)
+
+
+def _records_deleted(bus: Bus, partition: Partition, offset: int) -> None:
+    from bitvelocity.streams.kafka import KafkaBus
+
+    assert isinstance(bus, KafkaBus)
+    bus.forget(partition, offset)
+
+
 def _nats(address: str) -> Bus:
     from bitvelocity.streams.nats import NatsBus
 
@@ -99,6 +112,7 @@ def _embedded_forget(bus: Bus, partition: Partition, offset: int) -> None:
 
 ENGINES: dict[str, Engine] = {
     "embedded": Engine(connect=_embedded, server="embedded_server", forget=_embedded_forget, serverless=True),
+    "kafka": Engine(connect=_kafka, server="kafka_server", forget=_records_deleted),
     "nats": Engine(connect=_nats, server="nats_server", forget=_purged),
 }
 

@@ -36,7 +36,7 @@ RECORDS = st.lists(
             "key": st.none() | st.binary(max_size=20),
             "value": st.none() | st.binary(max_size=200),
             "headers": st.lists(st.tuples(NAMES | st.just("twice"), st.binary(max_size=20)), max_size=4),
-            "timestamp": st.integers(0, 4_102_444_800_000_000),
+            "timestamp": st.integers(1_000, 4_102_444_800_000_000),
         }
     ),
     max_size=30,

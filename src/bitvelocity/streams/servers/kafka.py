@@ -103,5 +103,7 @@ def _properties(folder: Path, ports: Ports) -> dict[str, object]:
         "broker.session.timeout.ms": 2000,  # how long it waits for its own predecessor when that was killed
         "broker.heartbeat.interval.ms": 250,
         "group.initial.rebalance.delay.ms": 0,
+        **{f"group.consumer.{least}session.timeout.ms": 4000 for least in ("", "min.")},  # members that were killed
+        **{f"group.consumer.{least}heartbeat.interval.ms": 400 for least in ("", "min.")},  # how soon others hear of it
         "auto.create.topics.enable": "false",
     }

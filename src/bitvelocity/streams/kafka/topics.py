@@ -1,0 +1,236 @@
+"""Topics on the brokers: made, brought to what is wanted, described; where their partitions begin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from ...errors import BusError, BusLostError
+from ..bus import Topic
+from .client import LARGEST, LOG, explained, failure
+
+HIDDEN = "__"
+"""Names that begin with it are Kafka's own, and ours."""
+_SPEC: Any = OffsetSpec  # its makers have no types
+EARLIEST, LATEST = _SPEC.earliest(), _SPEC.latest()
+OVERHEAD = 1 << 20
+"""Room for the head of a batch, in bytes."""
+TOMBSTONES_STAY = timedelta(days=7)
+
+
+def since(millis: int) -> OffsetSpec:
+    """The first record at or after a moment."""
+    found: OffsetSpec = _SPEC.for_timestamp(millis)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic that is there. One that was deleted and made again has another `id`."""
+
+    id: str
+    partitions: int
+
+
+class Topics:
+    """The administrator's side of one cluster. May be used from several threads."""
+
+    def __init__(self, config: Mapping[str, Any], patience: float) -> None:
+        self._config, self._patience = dict(config), patience
+        self._admin = self._connect()
+        self._known: dict[str, Described] = {}
+    def ensure(self, topic: Topic) -> None:
+        """Make it, or bring its settings to what is wanted; its number of partitions never changes."""
+        found = self._described([topic.name]).get(topic.name)
+        if found is None:
+            self._make(topic)
+            found = self._settled(topic)
+            self._known[topic.name] = found
+            self.offsets(topic.name, EARLIEST)  # its leaders answer
+        if found.partitions != topic.partitions:
+            raise BusError(
+                f"The topic has {found.partitions} partitions, and {topic.partitions} are wanted.",
+                entity=topic.name,
+                safe="The topic is as it was.",
+                remedy="The number of partitions never changes: keys would lose their order. Make a topic of another name.",
+            )
+        self._configure(topic)
+        self._known[topic.name] = found
+
+    def partitions(self) -> Mapping[str, int]:
+        """The topics that are there, but for those that Kafka and we keep for ourselves."""
+        with explained("list the topics"):
+            found = self._admin.list_topics(timeout=self._patience).topics
+        return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(HIDDEN)}
+
+    def known(self, name: str) -> Described:
+        """The topic; looked up once."""
+        if name not in self._known:
+            self._known[name] = self.look_up([name])[name]
+        return self._known[name]
+
+    def look_up(self, names: Iterable[str]) -> Mapping[str, Described]:
+        """The topics as they are now; one that is not there is an error."""
+        wanted = list(names)
+        found = self._described(wanted)
+        for name in wanted:
+            if name not in found:
+                raise BusError(
+                    "There is no such topic.",
+                    entity=name,
+                    safe="Nothing was written.",
+                    remedy="Make the topic first (Bus.ensure); nothing is made by writing to it.",
+                    code="NoSuchTopic",
+                )
+        return found
+
+    def offsets(self, name: str, where: OffsetSpec, *, committed: bool = True) -> Mapping[int, int]:
+        """An offset of each partition; of `LATEST` the end of what is committed, or of all that is written."""
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        asked = {TopicPartition(name, number): where for number in range(self.known(name).partitions)}
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                with explained("tell offsets", entity=name):
+                    answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._patience)
+                    return {place.partition: self._result(answer).offset for place, answer in answers.items()}
+            except BusLostError:  # a partition whose leader is being chosen, as after its making or a broker's fall
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+                self._admin = self._connect()  # the client keeps the epoch of a leader that fell, for ever
+
+    def committed(self, group: str, name: str) -> Mapping[int, int]:
+        """The offsets that the group has committed, of partitions that have one."""
+        asked = [TopicPartition(name, number) for number in range(self.known(name).partitions)]
+        try:
+            with explained("tell what a group has committed", entity=name):
+                answers = self._admin.list_consumer_group_offsets(
+                    [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._patience
+                )
+                found = self._result(answers[group]).topic_partitions
+        except BusError as error:
+            if _code(error.__cause__) == KafkaError.GROUP_ID_NOT_FOUND:
+                return {}
+            raise
+        return {place.partition: place.offset for place in found if place.offset >= 0}
+
+    def forget(self, name: str, number: int, offset: int) -> None:
+        """Let go of the records below an offset."""
+        with explained("delete records", entity=name):
+            for answer in self._admin.delete_records([TopicPartition(name, number, offset)]).values():
+                self._result(answer)
+
+    def reachable(self) -> bool:
+        """A broker answers."""
+        try:
+            self._admin.list_topics(timeout=min(self._patience, 5.0))
+        except KafkaException:
+            return False
+        return True
+
+    def _connect(self) -> AdminClient:
+        with explained("be configured"):
+            return AdminClient(self._config, logger=LOG)
+
+    def _described(self, names: list[str]) -> dict[str, Described]:
+        answers = self._admin.describe_topics(TopicCollection(names), request_timeout=self._patience)
+        found = {}
+        for name, answer in answers.items():
+            try:
+                topic = self._result(answer)
+            except KafkaException as error:
+                if _code(error) == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue
+                raise failure(error, "describe a topic", entity=name) from error
+            if all(part.leader is not None for part in topic.partitions):
+                found[name] = Described(str(topic.topic_id), len(topic.partitions))
+        return found
+
+    def _make(self, topic: Topic) -> None:
+        new = NewTopic(topic.name, topic.partitions, topic.replicas, config=_config(topic))
+        with explained("make a topic", entity=topic.name):
+            try:
+                for answer in self._admin.create_topics([new], request_timeout=self._patience).values():
+                    self._result(answer)
+            except KafkaException as error:
+                if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
+                    raise
+
+    def _settled(self, topic: Topic) -> Described:
+        """What was made is known to its leader."""
+        deadline = time.monotonic() + self._patience
+        while topic.name not in (found := self._described([topic.name])):
+            if time.monotonic() > deadline:
+                raise failure(KafkaError(KafkaError._TIMED_OUT), "make a topic", entity=topic.name)
+            time.sleep(0.02)
+        return found[topic.name]
+
+    def _configure(self, topic: Topic) -> None:
+        resource = ConfigResource(ResourceType.TOPIC, topic.name)
+        with explained("read a topic's settings", entity=topic.name):
+            (answer,) = self._admin.describe_configs([resource], request_timeout=self._patience).values()
+            now = {name: entry.value for name, entry in self._result(answer).items()}
+        changes = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in _config(topic).items()
+            if now.get(name) != value
+        ]
+        if changes:
+            wanted = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=changes)
+            with explained("change a topic's settings", entity=topic.name):
+                (changed,) = self._admin.incremental_alter_configs([wanted], request_timeout=self._patience).values()
+                self._result(changed)
+
+    def _result(self, answer: Future[Any]) -> Any:
+        try:
+            return answer.result(self._patience + 5)
+        except TimeoutError as error:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
+
+
+def _code(error: BaseException | None) -> int | None:
+    found = error.args[0] if isinstance(error, KafkaException) and error.args else None
+    return int(found.code()) if isinstance(found, KafkaError) else None
+
+
+def _config(topic: Topic) -> dict[str, str]:
+    """All that a topic's wishes say, so that a wish that was taken back is taken back on the broker too."""
+    policy = ["compact"] if topic.compacted else ["delete"]
+    if topic.compacted and (topic.retention is not None or topic.retention_bytes is not None):
+        policy.append("delete")
+    millis = -1 if topic.retention is None else topic.retention // timedelta(milliseconds=1)
+    config = {
+        "cleanup.policy": ",".join(policy),
+        "retention.ms": str(millis),
+        "retention.bytes": str(-1 if topic.retention_bytes is None else topic.retention_bytes),
+        "min.insync.replicas": str(max(1, topic.replicas - 1)),
+        "message.timestamp.after.max.ms": str(2**63 - 1),  # a source's clock may be ahead of the broker's
+        "max.message.bytes": str(LARGEST + OVERHEAD),
+    }
+    if topic.compacted:
+        config["delete.retention.ms"] = str(TOMBSTONES_STAY // timedelta(milliseconds=1))
+        config["min.cleanable.dirty.ratio"] = "0.1"
+    return config

@@ -1,0 +1,119 @@
+"""What is particular to Kafka: its stock clients beside ours, places that outlive their records, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from tests.conformance.buses import assert_once, new_topic, numbered, numbers, placed, rows, whole
+
+from bitvelocity.errors import BusError, BusLostError
+from bitvelocity.streams import PLACE_HEADER, Partition, Place, Topic, partition_of
+from bitvelocity.streams.kafka import KafkaBus
+from bitvelocity.streams.servers import LocalServer, free_ports
+
+
+@pytest.fixture
+def kafka(kafka_server: LocalServer) -> Iterator[KafkaBus]:
+    bus = KafkaBus(kafka_server.address)
+    yield bus
+    bus.close()
+
+
+def test_the_stock_client_reads_what_we_wrote(kafka: KafkaBus, kafka_server: LocalServer) -> None:
+    topic = new_topic(kafka, 3)
+    publisher = kafka.publisher(uuid4().hex)
+    publisher.publish({topic: placed(1, 13)})
+    publisher.close()
+    kafka.append(topic, rows([None], [b"key-1"]))
+    stock = Consumer({"bootstrap.servers": kafka_server.address, "group.id": uuid4().hex})
+    stock.assign([TopicPartition(topic, number, 0) for number in range(3)])
+    got: list[Any] = []
+    while len(got) < 13:
+        got += stock.consume(13, 1.0)
+    stock.close()
+    assert sorted(int(message.value()) for message in got if message.value() is not None) == [*range(1, 13)]
+    keys = kafka.read(Partition(topic, got[0].partition()), 0)["key"]
+    assert got[0].key() in keys.to_pylist()
+    (tombstone,) = (message for message in got if message.value() is None)
+    assert (tombstone.key(), tombstone.headers(), tombstone.timestamp()[1]) == (b"key-1", None, 1000)
+    assert all(dict(message.headers()).keys() == {PLACE_HEADER} for message in got if message is not tombstone)
+
+
+def test_we_read_what_the_stock_client_wrote_and_where_java_would_put_it(
+    kafka: KafkaBus, kafka_server: LocalServer
+) -> None:
+    topic = new_topic(kafka, 3)
+    stock = Producer({"bootstrap.servers": kafka_server.address, "partitioner": "murmur2_random"})
+    for number in range(20):
+        stock.produce(topic, b"%d" % number, b"key-%d" % number, timestamp=5, headers=[("a", b"1"), ("n", None), ("a", b"2")])
+    stock.flush()
+    got = whole(kafka, topic, 20)
+    assert_once(got, range(20))
+    assert got["partition"].to_pylist() == partition_of(got["key"], 3).tolist()
+    assert got["headers"][0].as_py() == [("a", b"1"), ("n", None), ("a", b"2")]
+    assert got["timestamp"][0].as_py().timestamp() == 0.005
+
+
+def test_places_outlive_their_records_and_end_with_their_topic(kafka: KafkaBus, kafka_server: LocalServer) -> None:
+    """Retention took every record of the topic; a repeat is known all the same. A topic made anew begins anew."""
+    topic, name = new_topic(kafka), uuid4().hex
+    first = kafka.publisher(name)
+    first.publish({topic: placed(1, 11)})
+    kafka.forget(Partition(topic, 0), -1)
+    assert not whole(kafka, topic, 0).num_rows
+    second = kafka.publisher(name)
+    assert second.places(topic) == {0: Place(10, 0, 0)}
+    assert (again := second.publish({topic: placed(8, 13)})).written == 2, again
+    assert numbers(whole(kafka, topic, 2)) == [11, 12]
+    admin = AdminClient({"bootstrap.servers": kafka_server.address})
+    admin.delete_topics([topic])[topic].result()
+    new_topic(kafka)  # takes its turn after the deletion
+    fresh = KafkaBus(kafka_server.address)
+    try:
+        fresh.ensure(Topic(name=topic))
+        third = fresh.publisher(name)
+        assert third.places(topic) == {}
+        assert third.publish({topic: placed(1, 4)}).written == 3
+        third.close()
+    finally:
+        fresh.close()
+
+
+def test_what_is_aborted_is_neither_read_nor_waited_for(kafka: KafkaBus, kafka_server: LocalServer) -> None:
+    topic = new_topic(kafka)
+    kafka.append(topic, numbered(0, 3))
+    stranger = Producer({"bootstrap.servers": kafka_server.address, "transactional.id": uuid4().hex})
+    stranger.init_transactions()
+    stranger.begin_transaction()
+    for number in range(40):
+        stranger.produce(topic, b"%d" % (100 + number), partition=0)
+    stranger.flush()
+    stranger.abort_transaction()
+    assert kafka.spans(topic)[0].end == 3
+    kafka.append(topic, numbered(3, 5))
+    assert numbers(whole(kafka, topic, 5)) == [0, 1, 2, 3, 4]
+
+
+def test_settings_on_which_a_promise_stands_are_refused() -> None:
+    with pytest.raises(BusError, match=r"isolation\.level cannot be set"):
+        KafkaBus("127.0.0.1:1", client={"isolation.level": "read_uncommitted"})
+
+
+def test_a_wrong_setting_is_told_without_the_secrets_beside_it() -> None:
+    with pytest.raises(BusError, match=r"no\.such") as caught:
+        KafkaBus("127.0.0.1:1", client={"no.such": "1", "sasl.password": "of-the-test"})
+    assert "of-the-test" not in str(caught.value)
+
+
+def test_no_broker_is_told_within_the_patience() -> None:
+    (port,) = free_ports(1)
+    bus = KafkaBus(f"127.0.0.1:{port}", patience=0.5)
+    for call in (bus.topics, lambda: bus.append("t", numbered(0, 1)), lambda: bus.publisher("p"), lambda: bus.member("g", ["t"])):
+        with pytest.raises(BusLostError):
+            call()
+    bus.close()
