@@ -39,9 +39,15 @@ class Difference:
         return any(side[name].null_count for side in (self.after, self.appeared, self.gone) for name in key)
 
     def touching(self, columns: Iterable[str]) -> pa.Table:
-        """Both forms of the rows that differ in one of `columns`, with these columns only."""
+        """Both forms of the rows that differ in one of `columns`, with these columns only.
+
+        Without columns (`count(*)`): the rows that came and went, by some column, for a table of none has no rows.
+        """
         wanted = set(columns)
         names = [name for name in self.after.column_names if name in wanted]
+        if not names:
+            some = self.gone.column_names[:1]
+            return pa.concat_tables([self.gone.select(some), self.appeared.select(some)])
         before, after = self.before.select(names), self.after.select(names)
         mask = differing(before, after)
         pairs = [] if mask is None else [before.filter(mask), after.filter(mask)]
