@@ -45,6 +45,8 @@ class CaptureSettings:
     publication: str = "bitvelocity"
     ddl_markers: bool = True
     """Of managed databases: an event trigger tells the stream of each change of a table, where the role may make one."""
+    heal_altered: bool = True
+    """Where an ALTER wrote values that the stream does not send (a default, USING), read the table again by itself."""
     cycle_ms: int = 25
     """Shortest time between two commits to the lake while the stream is level: freshness against CPU."""
     snapshot: str = "initial"

@@ -7,16 +7,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.conformance.test_readings import (
-    last_run,
-    no_place_twice,
-    one,
-    proved,
-    run_killed,
-    running,
-    shop,
-    written_to,
-)
+from tests.conformance.shop import last_run, no_place_twice, one, proved, run_killed, running, written_to
+from tests.conformance.test_readings import shop
 
 from bitvelocity.capture import Tuning, WalSource
 from bitvelocity.capture.snapshots import ranges, read_book

@@ -16,8 +16,11 @@ from tests.crash.arena import Arena
 from tests.crash.pair import SLOT, Standby, wait_until
 
 from bitvelocity.capture import WalSource, identify
+from bitvelocity.capture.failures import Place
+from bitvelocity.capture.snapshots import read_book
+from bitvelocity.capture.snapshots.reading import ChunkReader
 from bitvelocity.errors import CaptureError
-from bitvelocity.flow import Database, prove, recover
+from bitvelocity.flow import Database, order_reading, prove, recover
 from bitvelocity.lakehouse import read_watermark
 from bitvelocity.oltp import EmbeddedPostgres, Server, connect, installed
 from bitvelocity.oltp.checks import Check, Limits, Wanted, look
@@ -152,6 +155,12 @@ def test_reading_from_a_standby(primary: Server, open_folder: Path, tmp_path: Pa
             arena.workload.round()
             finding = arena.judge()
             assert finding.ok, str(finding)
+        order_reading(arena.project, "start", "items")
+        wait_until(lambda: [run.state for run in read_book(arena.project.lake).runs] == ["done"])
+        assert arena.judge().ok, "read on the primary, marked there, and put into the standby's stream in its place"
+        with pytest.raises(CaptureError, match="primary") as refused:
+            ChunkReader(standby.of("shop"), Place(arena.slot, "bitvelocity")).begin()
+        assert refused.value.code == "Standby"
         arena.run().kill()
         arena.victim = None
         arena.workload.round()

@@ -61,6 +61,16 @@ def _gone_or_unready(state: str, message: str, place: Place) -> CaptureError:
     return slot_invalid(place, message)
 
 
+def read_on_standby() -> CaptureError:
+    """A reading beside the stream puts marks into the WAL, and a standby writes none."""
+    return CaptureError(
+        "The source is a standby, and a table cannot be read beside the stream there: its marks must be written on the primary.",
+        safe="Nothing was read; the stream goes on.",
+        remedy="Set [capture] primary to the primary's DSN, start `bitvelocity up` again, then: bitvelocity snapshot resume <entity>.",
+        code="Standby",
+    )
+
+
 def slot_gone(place: Place) -> CaptureError:
     """The slot that remembered our place is not there."""
     return CaptureError(

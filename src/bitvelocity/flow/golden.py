@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from ..changes import Mark, Passing, pass_by
@@ -42,9 +42,13 @@ class GoldFollower:
 
     A model that fails stops gold where it stands, and nothing else: bronze and silver go on, the watermark says how
     far gold is, and gold is built again every half minute until the model is mended (in its data, or by a new start).
+
+    Entities that readers do not see yet are `hidden`: gold has no row of them until they are shown, as a whole.
     """
 
-    def __init__(self, project: Project, *, care: Care | None = None, at: Passing = pass_by) -> None:
+    def __init__(
+        self, project: Project, *, hidden: Set[str] = frozenset(), care: Care | None = None, at: Passing = pass_by
+    ) -> None:
         sync = project.settings.lake.sync
         self._gold = Gold(project.lake, project.kept, project.models, sync=sync, care=care or Care(), at=at)
         self._pending = _Pending()
@@ -52,6 +56,7 @@ class GoldFollower:
         self.lsn = -1
         """Commit LSN that gold stands at."""
         self.versions: dict[str, int] = {}
+        self.hidden, self._shown = frozenset(hidden), frozenset[str]()
         self.error: ModelError | None = None
         """Why gold stands still, while it does."""
 
@@ -63,7 +68,15 @@ class GoldFollower:
     def note(self, changed: Mapping[str, Changed], rows: int) -> None:
         """Silver has these changes now."""
         if self.error is None:
-            self._pending.add(changed, rows)
+            self._pending.add({name: change for name, change in changed.items() if name not in self.hidden}, rows)
+
+    def show(self, lsn: int, hidden: Set[str]) -> bool:
+        """Only these are hidden from now on; whether gold was built for those that were until now."""
+        shown = self.hidden - hidden
+        self.hidden, self._shown = frozenset(hidden), self._shown | shown
+        if shown:
+            self.build(lsn)
+        return bool(shown)
 
     def is_due(self, mark: Mark) -> bool:
         """Gold should follow now, so that readers see one state and the source does not wait."""
@@ -93,11 +106,12 @@ class GoldFollower:
         """Bring gold to silver's position from whatever state it is in; None when a model fails."""
         self._pending.take()
         try:
-            receipt = self._gold.start()
+            receipt = self._gold.start(hidden=self.hidden, shown=self._shown)
         except ModelError as error:
             self._stand_still(error)
             return None
         self._note(receipt, lsn)
+        self._shown = frozenset()
         self.error = None
         return receipt
 

@@ -17,6 +17,7 @@ from ..lakehouse import MARKER, Care, GoldReceipt, Lake, Watermark, publish
 from .first import FirstSnapshot
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
+from .healing import Healing
 from .project import Project
 
 IDLE_PUBLISH_SECONDS = 1.0
@@ -35,6 +36,8 @@ class Step:
     snapshot: bool = False
     sinks: tuple[Receipt, ...] = ()
     """Of the sinks beside the lake that were level."""
+    words: tuple[str, ...] = ()
+    """What a person may want to know of it."""
 
 
 Listener = Callable[[Step], None]
@@ -73,10 +76,11 @@ class Pipeline:
             at=at,
             begun=read_book(project.lake).first is not None,
         )
-        self._gold = GoldFollower(project, care=care, at=within(at, "gold"))
         self._followers = Followers(project, followers_of(project) if sinks is None else sinks)
         self._last = self._lake.watermark
         self._readings = self._open_readings()
+        self._healing = Healing(project, self._lake, self._readings)
+        self._gold = GoldFollower(project, hidden=self._unseen(), care=care, at=within(at, "gold"))
         self._published_at = 0.0
         self._hidden: frozenset[str] = frozenset()
         self._first = FirstSnapshot(self._lake, self._readings)
@@ -124,9 +128,10 @@ class Pipeline:
                 raise
             self._first.give_up()
             self._open = self._open_source(dsn, has_position=False)
-        self._readings.connect(dsn, slot=settings.slot, publication=settings.publication)
-        self._followers.connect(dsn)
         identity = identify(dsn)
+        aside = settings.primary if identity.standby else ""
+        self._readings.connect(aside or dsn, slot=settings.slot, publication=settings.publication, aside=bool(aside))
+        self._followers.connect(dsn)
         check_history(identity, self.furthest, self._readings.source)
         self._readings.tell_source(identity)
 
@@ -176,9 +181,16 @@ class Pipeline:
         if self._last is None:
             self._gold.build(-1)
 
+    def _unseen(self) -> frozenset[str]:
+        """Entities that readers did not see so far."""
+        known = self._last.tables if self._last else None
+        keyed = (spec.name for spec in self._project.specs if spec.key)
+        return frozenset(name for name in keyed if known is not None and f"silver/{name}" not in known)
+
     def _rebuild_gold(self, last: Watermark) -> None:
         """Readers must hear of it at once: in a quiet database nothing else comes that would tell them."""
-        self._gold.build(last.position)
+        if not self._gold.show(last.position, self._readings.hidden):
+            self._gold.build(last.position)
         shown = self._gold.lsn == last.gold_position and self._gold.versions.items() <= last.tables.items()
         if not shown and self._gold.error is None and last.position >= self._lake.horizon:
             self._republish(last, last.seen)
@@ -251,6 +263,7 @@ class Pipeline:
         receipt = self._lake.commit(mark)
         self._at("lake committed")
         self._readings.committed()
+        self._healing.committed()
         if mark.lsn < self._lake.horizon:  # a repeat after a crash, and not at its end yet
             self._gold.note(self._lake.last_changes, mark.rows)
             self._followers.commit(mark)
@@ -273,7 +286,7 @@ class Pipeline:
         self._at("sinks level")
         self._source.confirm(mark.resume)
         self._at("confirmed")
-        self._listener(Step(mark, receipt, gold, time.monotonic() - began, whole, sinks))
+        self._listener(Step(mark, receipt, gold, time.monotonic() - began, whole, sinks, self._healing.words()))
         return mark.rows
 
     def _stage(self, change_set: ChangeSet, *, snapshot: bool) -> Mark:
@@ -291,6 +304,7 @@ class Pipeline:
 
     def _publish(self, mark: Mark, seen: int) -> None:
         self._hidden = self._readings.hidden
+        self._gold.show(mark.lsn, self._hidden)
         self._last = Watermark(
             position=mark.lsn,
             resume=mark.resume,

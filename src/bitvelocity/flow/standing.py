@@ -8,7 +8,7 @@ from typing import Any
 
 from ..capture import SlotHealth
 from ..capture.snapshots import Run, read_book
-from ..changes import format_lsn
+from ..changes import Unsent, format_lsn
 from ..errors import BitVelocityError
 from ..lakehouse import Watermark, kept_as_text, mismatches, read_watermark
 from ..lakehouse.gold import plan_models
@@ -73,7 +73,9 @@ class Status:
 
 def status(project: Project) -> Status:
     """Ask everything that can be asked without starting or changing anything."""
-    notes = [_reading(run) for run in read_book(project.lake).runs if run.open or run.state == "failed"]
+    book = read_book(project.lake)
+    notes = [_reading(run) for run in book.runs if run.open or run.state == "failed"]
+    notes += [_held(each) for each in book.held]
     beat = read_beat(project)
     slot, level = _slot(project, notes, patience=LEVEL_PATIENCE if beat else 0.0)
     mark = read_watermark(project.lake)
@@ -100,8 +102,15 @@ def _altered(project: Project) -> list[str]:
     return [f"{item.entity}: {item.what} (since {format_lsn(item.lsn)}). {item.remedy}" for item in found]
 
 
+def _held(unsent: Unsent) -> str:
+    return (
+        f"{unsent.entity} was altered: {unsent.why} (since {format_lsn(unsent.lsn)}). Rows not written since are as they were "
+        f"before until the entity says so too, or until: bitvelocity snapshot start {unsent.entity}"
+    )
+
+
 def _reading(run: Run) -> str:
-    kind = {"again": "is read again", "joins": "is new and is being read", "first": "is read for the first time"}[run.kind]
+    kind = {"again": "is read again", "altered": "was altered and is read again", "joins": "is new and is being read", "first": "is read for the first time"}[run.kind]
     return f"{run.entity} {kind}: {run.state}, {run.share:.0%} (bitvelocity snapshot status)"
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..capture.snapshots import read_book
+from ..capture.snapshots import Run, read_book
 from ..changes import format_lsn
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Watermark, read_watermark
@@ -73,14 +73,14 @@ def wait_until(project: Project, lsn: int, check: Check) -> Watermark:
 
 
 def wait_for_new_tables(project: Project, check: Check) -> None:
-    """Return when every table that joins is read to its end: readers do not see it before."""
+    """Return when every table that joins, or was altered, is read to its end: before, readers do not see all of it."""
     while True:
         check()
-        joining = [run for run in read_book(project.lake).runs if run.kind == "joins" and run.state != "done"]
+        joining = [run for run in read_book(project.lake).runs if _awaited(run)]
         for run in joining:
             if run.state in ("paused", "failed"):
                 raise CaptureError(
-                    f"The table is new, and its reading {'failed' if run.state == 'failed' else 'is paused'}.",
+                    f"The table {'is new' if run.kind == 'joins' else 'was altered'}, and its reading {'failed' if run.state == 'failed' else 'is paused'}.",
                     entity=run.entity,
                     safe="Its changes are kept; the other tables go on.",
                     remedy=f"bitvelocity snapshot status says more; then bitvelocity snapshot resume {run.entity}.",
@@ -88,6 +88,16 @@ def wait_for_new_tables(project: Project, check: Check) -> None:
         if not joining:
             return
         time.sleep(POLL_SECONDS)
+
+
+def read_since(project: Project, moment: float) -> bool:
+    """Whether a table that was altered is read, or was read to its end after a moment."""
+    runs = [run for run in read_book(project.lake).runs if run.kind == "altered"]
+    return any(run.open or (run.ended_at or 0.0) > moment for run in runs)
+
+
+def _awaited(run: Run) -> bool:
+    return (run.kind == "joins" and run.state != "done") or (run.kind == "altered" and run.open)
 
 
 def _stalled(mark: Watermark | None, lsn: int) -> BitVelocityError:

@@ -5,12 +5,12 @@ from .gold import Gold, GoldReceipt, Model, load_models
 from .gold.verify import ModelVerdict
 from .lake import Lake
 from .layers import Layers
-from .matching import Mismatch, mismatches
+from .matching import Mismatch, fits, mismatches
 from .reading import LakeReader
 from .rebuild import Rebuilt, rebuild
 from .reconcile import EntityVerdict, compare_gold, compare_silver
 from .replaying import replay
-from .shapes import MARKER, stored_shapes
+from .shapes import MARKER, stored_shapes, unsent_above
 from .silver import Changed
 from .stored import Outdated, as_stored, kept_as_text, outdated
 from .table import DataFile, Staged, Table
@@ -42,6 +42,7 @@ __all__ = [
     "compare_gold",
     "compare_silver",
     "event_id",
+    "fits",
     "kept_as_text",
     "load_models",
     "mismatches",
@@ -51,4 +52,5 @@ __all__ = [
     "rebuild",
     "replay",
     "stored_shapes",
+    "unsent_above",
 ]  # fmt: skip

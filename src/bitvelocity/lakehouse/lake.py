@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from bitvelocity.changes import Batch, Mark, Passing, Receipt, is_table, pass_by, within
+from bitvelocity.changes import Batch, Mark, Passing, Receipt, Unsent, is_table, pass_by, within
 from bitvelocity.contracts import EntitySpec
 
 from .beside import Beside
@@ -79,6 +79,8 @@ class Lake:
         self._measured: set[str] = set()
         self._forget()
         self.last_changes: Mapping[str, Changed] = {}
+        self.unsent: tuple[Unsent, ...] = ()
+        """What the last commit tells of values that the source wrote and did not send."""
 
     def position(self) -> int:
         """Commit LSN up to which everything is durable here and published; -1 when there is nothing yet."""
@@ -117,7 +119,7 @@ class Lake:
         for bronze in self._bronze.values():
             bronze.commit(mark.lsn)
         changes = {name: silver.commit(mark.lsn) for name, silver in self._silver.items()}
-        self._shapes.commit(mark.lsn)
+        self.unsent = self._shapes.commit(mark.lsn)
         self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
         self._position = max(self._position, mark.lsn)
         between = time.perf_counter()

@@ -19,6 +19,7 @@ _KINDS: dict[int, Kind] = {
 }  # fmt: skip
 """Types with an OID that every PostgreSQL has; of others the stream alone does not tell what they are."""
 _HEADER = 4
+_HELD: dict[Kind, set[Kind]] = {"int64": {"int16", "int32"}, "int32": {"int16"}, "float64": {"float32"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +64,27 @@ def _differences(spec: EntitySpec, shown: Mapping[str, Any]) -> Iterator[tuple[s
         if column.name not in there:
             if column.generated is None:
                 yield f"{relation} has no column {column.name}: it is NULL in rows written since", again
-        elif (now := _type(there[column.name])) is not None and not _same(now, column.type):
+        elif (now := _type(there[column.name]["type"], there[column.name]["modifier"])) is not None and not _same(now, column.type):
             yield f"{relation}.{column.name} is {now}, in the entity {column.type}", "Change the entity; up makes silver anew."
     for name in there:
         if name not in spec.by_name:
             yield f"{relation} has a column {name} that the entity does not know: only bronze keeps it", again
 
 
-def _type(column: Mapping[str, Any]) -> Type | None:
-    kind = _KINDS.get(column["type"])
+def fits(spec: EntitySpec, name: str, kind: int, modifier: int) -> bool:
+    """Whether the entity knows the column, as what it is or as something that holds its values too."""
+    column = spec.by_name.get(name)
+    if column is None:
+        return False
+    now = _type(kind, modifier)
+    return now is None or _same(now, column.type) or now.kind in _HELD.get(column.type.kind, ())
+
+
+def _type(oid: int, modifier: int) -> Type | None:
+    kind = _KINDS.get(oid)
     if kind is None:
         return None
-    size = column["modifier"] - _HEADER
+    size = modifier - _HEADER
     if size < 0 or kind not in ("decimal", "text", "char"):
         return Type(kind)
     if kind != "decimal":

@@ -4,12 +4,14 @@ A row is written when the stream shows a table for the first time, when it shows
 name or OID than before, and for each DDL marker: a message of the source's event trigger (`bv.ddl`), which says what
 command it was, and of each column whether it may be NULL and its default.
 
-The OID is how a table is known that was renamed or moved to another schema: its changes go on to the same entity.
+The OID is how a table is known that was renamed or moved to another schema: its changes go on to the same entity. Where
+a change wrote values into rows without sending them, the row says so (`unsent`).
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from bitvelocity.changes import MESSAGES, SYSTEM_FIELDS, Batch, Passing, Shape, pass_by
+from bitvelocity.changes import MESSAGES, SYSTEM_FIELDS, Batch, Passing, Shape, Unsent, pass_by, unsent_from
 from bitvelocity.contracts import EntitySpec
 
 from .delta import LocalTable, has_log
 from .deltalog import APP, TableState
+from .filled import Filling, Look, filled_by_marker, filled_by_shape, look_of
 from .parquet import read
 from .table import Staged
 
@@ -32,10 +35,11 @@ _POSITION = ("_lsn", "_ordinal", "_committed_at", "_operation_user")
 SCHEMA = pa.schema([
     *(pa.field(name, kind) for name, kind in SYSTEM_FIELDS if name in _POSITION),
     pa.field("oid", pa.int64()),
-    *(pa.field(name, pa.string()) for name in ("entity", "relation", "identity", "columns", "command", "change")),
+    *(pa.field(name, pa.string()) for name in ("entity", "relation", "identity", "columns", "command", "change", "unsent")),
 ])  # fmt: skip
 """`columns`: a JSON array with `name`, `type` (OID), `modifier` and `key` of each; of a marker what the marker says.
-`command`: the marker's command tag; NULL when the stream showed it. `change`: what is other than before, in words."""
+`command`: the marker's command tag; NULL when the stream showed it. `change`: what is other than before, in words.
+`unsent`: JSON of what it wrote into rows that were not sent."""
 _IDENTITIES = {"d": "default", "n": "nothing", "f": "full", "i": "index"}
 
 
@@ -57,6 +61,7 @@ class Shapes:
         self._names = {spec.name for spec in specs}
         self._seen: dict[int, Seen] = {}
         self._oids: dict[str, int] = {}
+        self._looks: dict[int, Look] = {}
         self._rows: list[dict[str, Any]] = []
         self._load()
 
@@ -83,7 +88,13 @@ class Shapes:
         if lsn > self.table.position():
             words = "; ".join(differences(before, now)) if before else None
             first = {name: batch.data[name][0].as_py() for name in _POSITION}
-            self._rows.append({**first, **_described(entity, now), "command": None, "change": words})
+            look = _look(now)
+            known = self._looks.get(shape.oid)
+            filling = filled_by_shape(known, look) if known else None
+            self._rows.append({
+                **first, **_described(entity, now), "command": None, "change": words, "unsent": _unsent(entity, first, filling),
+            })  # fmt: skip
+            self._looks[shape.oid] = {**(known or {}), **look}
 
     def mark(self, batch: Batch) -> None:
         """Take DDL markers out of a batch of messages."""
@@ -92,13 +103,15 @@ class Shapes:
         for row in batch.data.to_pylist():
             if row["after_prefix"] == MARKER and row["_lsn"] > self.table.position():
                 said = _said(row["after_content"])
-                self._rows.append({**{name: row[name] for name in _POSITION}, **self._marked(said)})
+                first = {name: row[name] for name in _POSITION}
+                self._rows.append({**first, **self._marked(said, first)})
 
-    def commit(self, position: int) -> None:
-        """Make what was noted durable."""
+    def commit(self, position: int) -> tuple[Unsent, ...]:
+        """Make what was noted durable; what of it was not sent."""
         rows, self._rows = self._rows, []
         if rows:
             self.table.commit([self._staged(rows)], position)
+        return tuple(_unsent_of(rows))
 
     def rollback(self) -> None:
         """Forget what was noted since the last commit."""
@@ -114,24 +127,39 @@ class Shapes:
             self._oids[entity] = now.shape.oid
 
     def _load(self) -> None:
-        self._seen, self._oids = {}, {}
+        self._seen, self._oids, self._looks = {}, {}, {}
         for row in _stored(self.table.path, [file.path for file in self.table.files()]):
             if row["command"] is None and row["entity"] in self._names:
                 self._learn(row["entity"], _seen(row))
+            columns = json.loads(row["columns"]) or []
+            if row["oid"] and (look := look_of(columns, "type" if row["command"] is None else "oid")):
+                kept = self._looks.get(row["oid"], {}) if row["command"] is None else {}
+                self._looks[row["oid"]] = {**kept, **look}
 
-    def _marked(self, said: Mapping[str, Any]) -> dict[str, Any]:
+    def _marked(self, said: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
         relation = f"{said.get('schema')}.{said.get('name')}"
         oid = said.get("oid")
         known = (name for name, number in self._oids.items() if number == oid)
+        entity = self._by_relation.get(relation) or next(known, None)
         return {
-            "entity": self._by_relation.get(relation) or next(known, None),
+            "entity": entity,
             "relation": relation,
             "oid": oid,
             "identity": _IDENTITIES.get(str(said.get("identity"))),
             "columns": json.dumps(said.get("columns") or said.get("labels"), ensure_ascii=False),
             "command": said.get("command"),
             "change": None,
+            "unsent": _unsent(entity, first, self._filled(said)),
         }
+
+    def _filled(self, said: Mapping[str, Any]) -> Filling | None:
+        """What the marked command wrote; of a table that has shown no row yet, nothing that matters."""
+        look = look_of(said.get("columns") or (), "oid")
+        before = self._looks.get(said.get("oid", 0))
+        if look is None or before is None:
+            return None
+        self._looks[said["oid"]] = look
+        return filled_by_marker(before, look, said)
 
 
 def last_shapes(root: Path) -> dict[str, Mapping[str, Any]]:
@@ -154,8 +182,7 @@ def differences(before: Seen, now: Seen) -> Iterator[str]:
         yield f"{now.relation} is another table now"
     elif before.relation != now.relation:
         yield f"{before.relation} is {now.relation} now"
-    old = dict(zip(before.columns, zip(before.shape.types, before.shape.modifiers, strict=True), strict=True))
-    new = dict(zip(now.columns, zip(now.shape.types, now.shape.modifiers, strict=True), strict=True))
+    old, new = _look(before), _look(now)
     for words, names in (
         ("column {} is new", [name for name in new if name not in old]),
         ("column {} is gone", [name for name in old if name not in new]),
@@ -170,6 +197,30 @@ def differences(before: Seen, now: Seen) -> Iterator[str]:
 
 def _key(seen: Seen) -> tuple[str, ...]:
     return tuple(name for name, key in zip(seen.columns, seen.shape.key, strict=True) if key)
+
+
+def unsent_above(root: Path, position: int) -> tuple[Unsent, ...]:
+    """What was noted as not sent, above a position."""
+    return tuple(each for each in _unsent_of(stored_shapes(root)) if each.lsn > position)
+
+
+def _unsent_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Unsent]:
+    yield from (unsent_from(json.loads(row["unsent"])) for row in rows if row.get("unsent"))
+
+
+def _unsent(entity: str | None, first: Mapping[str, Any], filling: Filling | None) -> str | None:
+    if entity is None or filling is None:
+        return None
+    found = Unsent(
+        entity=entity, lsn=first["_lsn"], why=filling.words, columns=filling.columns, whole=filling.whole,
+        sure=filling.sure, noted_at=time.time(),
+    )  # fmt: skip
+    return json.dumps(found.as_dict(), ensure_ascii=False)
+
+
+def _look(seen: Seen) -> Look:
+    parts = zip(seen.shape.types, seen.shape.modifiers, strict=True)
+    return dict(zip(seen.columns, parts, strict=True))
 
 
 def _described(entity: str, now: Seen) -> dict[str, Any]:

@@ -29,6 +29,7 @@ SIGNATURES = {
     "uuid7_floor": "(timestamptz)",
     "uuidv7": "()",
     "mark_ddl": "()",
+    "mark_rewrite": "()",
     "ensure_partitions": "(regclass, text, timestamptz, timestamptz)",
     "expire_partitions": "(regclass, timestamptz)",
 }

@@ -378,3 +378,35 @@ def test_the_log_is_a_table_for_every_reader_of_delta(house: Make, monkeypatch: 
     assert LocalTable.open(made.root / "gold" / "facts_changes", pa.schema([])).schema.names == [
         "_op", "_lsn", "_ordinal", "id", "total",
     ]  # fmt: skip
+
+
+COUNTS = """\
+-- model: counts
+-- key: kind
+-- columns:
+--   kind  text
+--   n     bigint
+select 'all' as kind, count(*) as n from silver.orders union all select 'none' as kind, 0 as n
+"""
+
+
+def test_a_model_that_reads_no_column_follows_rows_that_come_and_go(tmp_path: Path) -> None:
+    """A table of no columns has no rows for Arrow: such a model must not seem untouched."""
+    house = House(tmp_path, counts=COUNTS)
+    house.start()
+    for change, n in ((("c", {"id": 1}), 1), (("c", {"id": 2}), 2), (("d", {"id": 1}), 1)):
+        assert house.step(change).strategies == {"counts": "full"}, n
+        house.check()
+    assert house.step(("u", {"id": 2, "note": "other"})).strategies == {}
+
+
+def test_what_is_hidden_comes_as_a_whole(tmp_path: Path) -> None:
+    """Also where the model was written since, so that it seems to stand above what it never saw."""
+    house = House(tmp_path, days=DAYS)
+    for n in (1, 2):
+        house.orders.commit(("c", {"id": n, "day": "mon", "total": n}))
+    house.gold.start(house.orders, hidden={"orders"})
+    assert house.gold.apply({}, house.orders.lsn + 5).rows == {}
+    receipt = house.gold.start(house.orders, shown={"orders"})
+    assert receipt.strategies == {"days": "full"}
+    house.check()

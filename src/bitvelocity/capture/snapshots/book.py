@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bitvelocity.changes import Unsent, unsent_from
 from bitvelocity.errors import CaptureError
 from bitvelocity.files import replace_file
 
@@ -48,6 +49,10 @@ class Book:
     """System identifier and timeline of the server that the stream came from last."""
     recovering: bool = False
     """A recovery has begun and is not at its end: the slot is not to be trusted."""
+    held: tuple[Unsent, ...] = ()
+    """What ALTERs wrote and the stream did not send, and nobody reads yet."""
+    altered_to: int = -1
+    """Up to this position of the lake what ALTERs wrote was taken up."""
 
 
 def read_book(lake: Path) -> Book:
@@ -61,6 +66,8 @@ def read_book(lake: Path) -> Book:
             data.get("first"),
             (str(source[0]), int(source[1])) if source else None,
             bool(data.get("recovering")),
+            tuple(map(unsent_from, data.get("held") or ())),
+            int(data.get("altered_to", -1)),
         )
     except (FileNotFoundError, NotADirectoryError):  # whoever opens the lake says what stands in its way
         return Book()
@@ -76,7 +83,8 @@ def write_book(lake: Path, book: Book, *, sync: bool = True) -> None:
     """Replace the book as a whole."""
     ended = [run.id for run in book.runs if _forgettable(run, book)][:-KEPT]
     runs = [run.as_dict() for run in book.runs if run.id not in ended]
-    rest = {"first": book.first, "source": book.source, "recovering": book.recovering}
+    held = [each.as_dict() for each in book.held]
+    rest = {"first": book.first, "source": book.source, "recovering": book.recovering, "held": held, "altered_to": book.altered_to}
     replace_file(lake / NAME, json.dumps({"runs": runs, **rest}, separators=(",", ":")), sync=sync)
 
 
@@ -117,10 +125,10 @@ def means(order: Order, run: Run) -> bool:
     """Whether an order means this run of its entity. Readings that readers wait for can be paused, but not stopped."""
     match order.verb:
         case "start":
-            return run.open and run.where == order.where
+            return run.open and run.where == order.where and not run.columns
         case "pause":
             return run.open and run.state != "paused"
         case "resume":
             return run.state in ("paused", "failed")
         case _:
-            return run.open and run.kind == "again"
+            return run.open and run.kind in ("again", "altered")

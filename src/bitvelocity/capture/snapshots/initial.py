@@ -164,7 +164,7 @@ class _Crew:
                     except queue.Empty:
                         break
                     part = self._parts[task.table.qualified][task.what.part]
-                    statement = task.table.copy_range(reader.connection, part, task.what, None)
+                    statement = task.table.copy_range(reader.connection, part, task.what)
                     for rows in read_rows(reader.wire, statement, task.table, self._place):
                         self._give(rows)
                     self._give(task)

@@ -26,7 +26,7 @@ from bitvelocity.errors import CaptureError
 from .changed import ChangedKeys
 from .printed import At, Printed
 from .ranges import Part, Range, halved
-from .reading import WATERMARK, Chunk, ChunkReader, Keys, Moved, TooWide, Wanted
+from .reading import WATERMARK, Chunk, ChunkReader, Keys, Moved, Planned, TooWide, Wanted
 from .runs import Run
 from .visible import Visible
 
@@ -59,7 +59,7 @@ class LiveRun:
     ) -> None:
         self.run = run
         self._key, self._reader, self._workers, self._unknown = tuple(key), reader, workers, unknown
-        self._wanted = Wanted(run.relation, run.where)
+        self._wanted = Wanted(run.relation, run.where, run.columns, run.sure)
         self._changed = ChangedKeys(key)
         self._began: int | None = None
         self._may_read = False
@@ -140,9 +140,9 @@ class LiveRun:
             self._chunks.clear()
             self._ahead, self.run = None, replace(self.run, parts=None)
         except CaptureError as error:
-            if error.retry == "itself":
+            if error.retry == "itself" and not self._reader.aside:
                 raise
-            if error.code != LOCKED:  # else somebody has the table to himself: later
+            if error.retry != "itself" and error.code != LOCKED:  # else somebody has the table to himself: later
                 self.run = self.run.ended("failed", time.time(), str(error))
             self._not_before = time.monotonic() + BUSY_SECONDS
         else:
@@ -163,8 +163,9 @@ class LiveRun:
         self._changed.see(now)
         self.run = replace(self.run, state="reading", waits_for=())
 
-    def _planned(self, parts: tuple[Part, ...]) -> None:
-        self._ahead, self.run = parts, replace(self.run, parts=parts)
+    def _planned(self, planned: Planned) -> None:
+        self._ahead = planned.parts
+        self.run = replace(self.run, parts=planned.parts, look=planned.look)
 
     def _read_on(self, parts: tuple[Part, ...]) -> None:
         at = next((number for number, part in enumerate(parts) if not part.done), None)

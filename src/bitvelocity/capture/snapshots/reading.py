@@ -14,7 +14,8 @@ from bitvelocity.changes import Passing, parse_lsn, pass_by
 from bitvelocity.errors import CaptureError
 
 from ..connection import Connection, connect, open_wire, our_errors
-from ..failures import Place
+from ..failures import Place, read_on_standby
+from ..slot import in_recovery
 from .printed import Printed, read_rows
 from .ranges import Part, Range
 from .tables import PublishedTable, condition, file_of, published_tables
@@ -53,6 +54,22 @@ class Wanted:
 
     relation: str
     where: str | None = None
+    columns: tuple[str, ...] = ()
+    """Only rows in which one of these is not NULL."""
+    sure: bool = True
+
+    def limits(self, table: PublishedTable) -> list[sql.Composable]:
+        """What must hold for a row that is read. Columns may be gone by now."""
+        found = [condition(self.where)] if self.where else []
+        return [*found, table.filled(self.columns)] if self.columns else found
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Where the rows lie, and the columns as they are now."""
+
+    parts: tuple[Part, ...]
+    look: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class ChunkReader:
@@ -65,8 +82,10 @@ class ChunkReader:
     4. the mark is written, and its commit ends the lock. So no ALTER TABLE stands between the rows and their mark.
     """
 
-    def __init__(self, dsn: str, place: Place, at: Passing = pass_by) -> None:
+    def __init__(self, dsn: str, place: Place, at: Passing = pass_by, *, aside: bool = False) -> None:
         self._dsn, self._place, self._at = dsn, place, at
+        self.aside = aside
+        """Not on the stream's server: when this connection is lost, the stream is not."""
         self._open: Connection | None = None
         self.marking = threading.Event()
         """Set from just before a mark is written: from then on the stream may have it."""
@@ -79,18 +98,21 @@ class ChunkReader:
     def begin(self) -> int:
         """A transaction of our own, at its end: whatever has begun before it has a lower id."""
         with self._connection() as connection:
+            if in_recovery(connection):
+                raise read_on_standby()
             row = connection.execute("select pg_current_xact_id()::text::bigint").fetchone()
             assert row is not None
             return int(row[0])
 
-    def plan(self, wanted: Wanted) -> tuple[Part, ...]:
-        """Where the table's rows lie now. A condition that the server does not understand is an error."""
+    def plan(self, wanted: Wanted) -> Planned:
+        """Where the table's rows lie now; nowhere if the columns were not filled. A condition that the server does not understand is an error."""
         with self._connection() as connection:
             table = self._table(connection, wanted.relation)
             if wanted.where:
                 query = sql.SQL("SELECT 1 FROM {} WHERE {} LIMIT 0").format(table.identifier, condition(wanted.where))
                 connection.execute(query, prepare=True)  # prepared, so that it is one statement and no more
-            return table.parts(connection)
+            filled = not wanted.columns or wanted.sure or table.may_be_filled(connection, wanted.columns)
+            return Planned(table.parts(connection) if filled else (), table.look)
 
     def read(self, wanted: Wanted, parts: Sequence[Part], what: Range, name: str) -> Chunk:
         """The rows of a range."""
@@ -99,7 +121,7 @@ class ChunkReader:
             part = parts[what.part]
             if file_of(connection, part) != part.file:
                 raise Moved
-            statement = table.copy_range(connection, part, what, wanted.where)
+            statement = table.copy_range(connection, part, what, *wanted.limits(table))
             pieces = self._print(connection, statement, table, limited=what.end is None or what.end > what.first + 1)
             return Chunk(name, what, visible, self._mark(connection, name), pieces)
 

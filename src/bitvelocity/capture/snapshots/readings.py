@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bitvelocity.changes import Batch, ChangeSet, Passing, pass_by
+from bitvelocity.changes import Batch, ChangeSet, Passing, Unsent, pass_by
 
 from ..failures import Place
 from ..identity import Identity
@@ -53,6 +53,7 @@ class Readings:
         self._book = read_book(lake)
         self._workers = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._reader: tuple[str, Place] | None = None
+        self._aside = False
         self._live: LiveRun | None = None
 
     @property
@@ -75,22 +76,41 @@ class Readings:
         """What a first snapshot left over is not read to its end: readers must not see anything yet."""
         return any(run.kind == "first" and run.state != "done" for run in self.runs)
 
-    def connect(self, dsn: str, *, slot: str, publication: str) -> None:
-        """Read from `dsn` from now on."""
+    def connect(self, dsn: str, *, slot: str, publication: str, aside: bool = False) -> None:
+        """Read from `dsn` from now on; `aside`: it is not the stream's server, but the primary that this follows."""
         self._drop()
-        self._reader = (dsn, Place(slot, publication))
+        self._reader, self._aside = (dsn, Place(slot, publication)), aside
 
     def ask(self, entity: str, kind: Kind = "again", **facts: Any) -> None:
         """Remember that an entity is to be read; durable when this returns."""
-        relation = self._tables[entity].relation
-        run = Run(id=uuid.uuid4().hex[:12], entity=entity, relation=relation, kind=kind, asked_at=time.time(), **facts)
-        self._note(run)
+        self._note(self._new(entity, kind, **facts))
 
     def ask_relation(self, relation: str, kind: Kind, **facts: Any) -> None:
         """The same by the name of a table; one that is no entity's is nobody's business."""
         for entity, table in self._tables.items():
             if table.relation == relation:
                 self.ask(entity, kind, **facts)
+
+    def heal(self, due: Sequence[Unsent], held: Sequence[Unsent], *, up_to: int) -> None:
+        """Ask for what is `due` unless it is being read, keep what is `held` in mind; durable when this returns."""
+        runs = self.runs
+        for unsent in due:
+            if any(run.entity == unsent.entity and run.covers(unsent) for run in runs):
+                continue
+            columns = () if unsent.whole else tuple(unsent.columns)
+            run = self._new(unsent.entity, "altered", columns=columns, sure=unsent.sure)
+            runs = changed(runs, run)
+        self._write(replace(self._book, runs=runs, held=tuple(held), altered_to=max(up_to, self._book.altered_to)))
+
+    @property
+    def held(self) -> tuple[Unsent, ...]:
+        """What ALTERs wrote and nobody reads yet."""
+        return self._book.held
+
+    @property
+    def altered_to(self) -> int:
+        """Up to this position of the lake what ALTERs wrote was taken up."""
+        return self._book.altered_to
 
     @property
     def recovering(self) -> bool:
@@ -153,7 +173,7 @@ class Readings:
         if (table := self._tables.get(run.entity)) is None:
             self._note(run.ended("failed", time.time(), "The project does not declare this entity any more."))
             return
-        reader = ChunkReader(*self._reader, at=self._at)
+        reader = ChunkReader(*self._reader, at=self._at, aside=self._aside)
         self._live = LiveRun(run, table.key, reader=reader, workers=self._workers, unknown=self._unknown)
 
     def _drop(self) -> None:
@@ -186,8 +206,15 @@ class Readings:
             case "stop":
                 self._note(run.ended("stopped", time.time()))
 
+    def _new(self, entity: str, kind: Kind, **facts: Any) -> Run:
+        relation = self._tables[entity].relation
+        return Run(id=uuid.uuid4().hex[:12], entity=entity, relation=relation, kind=kind, asked_at=time.time(), **facts)
+
     def _note(self, run: Run) -> None:
-        self._write(replace(self._book, runs=changed(self._book.runs, run)))
+        held = self._book.held
+        if run.state == "done" and run.where is None and not run.columns:
+            held = tuple(each for each in held if each.entity != run.entity or each.noted_at > run.asked_at)
+        self._write(replace(self._book, runs=changed(self._book.runs, run), held=held))
 
     def _write(self, book: Book) -> None:
         if book != self._book:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from bitvelocity.changes import Unsent
 
 from .ranges import Part, as_json, from_json, share
 
@@ -14,9 +16,9 @@ State = Literal["asked", "waiting", "reading", "paused", "done", "stopped", "fai
 - `reading`: chunks are read. `paused`: by a person, who may resume it.
 - `done`: all was read, and is in the lake. `stopped`: by a person; what was read stays. `failed`: see `error`.
 """
-Kind = Literal["again", "joins", "first"]
+Kind = Literal["again", "altered", "joins", "first"]
 """
-- `again`: a person asked for it. `joins`: the table is new; readers do not see it before the run is done.
+- `again`: a person asked for it. `altered`: an ALTER wrote values that the stream does not send. `joins`: the table is new; readers do not see it before the run is done.
 - `first`: what a first snapshot that was cut off had not read; readers see nothing before all such runs are done.
 """
 OPEN: tuple[State, ...] = ("asked", "waiting", "reading", "paused")
@@ -31,6 +33,12 @@ class Run:
     relation: str
     kind: Kind = "again"
     where: str | None = None
+    columns: tuple[str, ...] = ()
+    """Read only rows in which one of these is not NULL; empty: all."""
+    sure: bool = True
+    """Of such columns: without it, nothing is read where the source's catalog says that they were not filled."""
+    look: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """The table's columns when the reading was planned, with the OIDs and modifiers of their types."""
     state: State = "asked"
     parts: tuple[Part, ...] | None = None
     rows: int = 0
@@ -47,6 +55,12 @@ class Run:
     def open(self) -> bool:
         """It is not at its end."""
         return self.state in OPEN
+
+    def covers(self, unsent: Unsent) -> bool:
+        """Whether it reads, or will read, all of that as it is now. A rewritten table is begun again in any case."""
+        if not self.open or self.where is not None or self.columns:
+            return False
+        return self.parts is None or all(self.look.get(name) == kind for name, kind in unsent.columns.items())
 
     @property
     def share(self) -> float:
@@ -70,4 +84,6 @@ def run_from(data: Mapping[str, Any]) -> Run:
         **known,
         "parts": from_json(parts) if parts is not None else None,
         "waits_for": tuple(known.get("waits_for") or ()),
+        "columns": tuple(known.get("columns") or ()),
+        "look": {name: (int(kind), int(modifier)) for name, (kind, modifier) in (known.get("look") or {}).items()},
     })  # fmt: skip

@@ -48,6 +48,15 @@ where c.relkind = 'r'
   and (c.oid = %(table)s::regclass or c.oid in (select relid from pg_partition_tree(%(table)s::regclass) where isleaf))
 order by 1, 2
 """
+_FILLED = """
+select exists (
+  select from pg_attribute a
+  left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  join pg_type t on t.oid = a.atttypid
+  where (a.attrelid = %(table)s::regclass or a.attrelid in (select relid from pg_partition_tree(%(table)s::regclass)))
+    and a.attname = any (%(columns)s) and (a.atthasmissing or d.oid is not null or a.attidentity <> '' or t.typdefault is not null)
+)
+"""
 _REWRITTEN = """
 select n.nspname || '.' || c.relname
 from pg_class c
@@ -113,13 +122,12 @@ class PublishedTable:
         """The statement that prints the rows for which all of `limits` hold."""
         return self._printing(self._whole, *limits).as_bytes(connection)
 
-    def copy_range(self, connection: Connection, part: Part, piece: Range, where: str | None) -> bytes:
-        """The statement that prints the rows of a range of blocks, of those the ones that `where` says."""
-        limits: list[sql.Composable] = [sql.SQL(f"ctid >= '({piece.first},0)'")] if piece.first else []
+    def copy_range(self, connection: Connection, part: Part, piece: Range, *limits: sql.Composable) -> bytes:
+        """The statement that prints the rows of a range of blocks for which all of `limits` hold."""
         if piece.end is not None:
-            limits.append(sql.SQL(f"ctid < '({piece.end},0)'"))
-        if where:
-            limits.append(condition(where))
+            limits = (sql.SQL(f"ctid < '({piece.end},0)'"), *limits)
+        if piece.first:
+            limits = (sql.SQL(f"ctid >= '({piece.first},0)'"), *limits)
         source = sql.SQL("ONLY ") + sql.Identifier(part.schema, part.name)
         return self._printing(source, *limits).as_bytes(connection)
 
@@ -130,6 +138,23 @@ class PublishedTable:
             sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, row))) for row in rows
         )
         return self.copy_where(connection, sql.SQL("({}) IN ({})").format(names, values))
+
+    @property
+    def look(self) -> dict[str, tuple[int, int]]:
+        """Its columns with the OIDs and modifiers of their types."""
+        return dict(zip(self.columns, zip(self.shape.types, self.shape.modifiers, strict=True), strict=True))
+
+    def filled(self, columns: Sequence[str]) -> sql.Composable:
+        """The condition that one of these columns, as far as they are there, is not NULL."""
+        known = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns if name in self.columns]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(known)) if known else sql.SQL("false")
+
+    def may_be_filled(self, connection: Connection, columns: Sequence[str]) -> bool:
+        """Whether rows may have values in these columns that were never written: by a default, or computed."""
+        known = [name for name in columns if name in self.columns]
+        name = self.identifier.as_string(connection)
+        row = connection.execute(_FILLED, {"table": name, "columns": known}).fetchone()
+        return bool(row and row[0])
 
     def parts(self, connection: Connection) -> tuple[Part, ...]:
         """The tables that its rows lie in, as they are now."""

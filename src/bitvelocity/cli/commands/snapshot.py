@@ -97,7 +97,7 @@ def _order(verb: Verb, entity: str, folder: Path, *, as_json: bool, where: str |
 
 def _show(run: Run) -> None:
     where = f" where {run.where}" if run.where else ""
-    kind = {"again": "", "joins": " (new)", "first": " (first snapshot)"}[run.kind]
+    kind = {"again": "", "altered": " (altered)", "joins": " (new)", "first": " (first snapshot)"}[run.kind]
     facts = f"{run.share:>4.0%} {run.rows:>12,} rows, {run.outdated:,} changed meanwhile"
     colour = {"failed": "red", "done": "green"}.get(run.state)
     say(f"{run.entity:<24} {run.state:<8} {facts}, asked {_ago(run)}{kind}{where}", fg=colour)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ...errors import BitVelocityError
-from ...flow import Heartbeat, Project, open_project, prepare, renew_silver, source_database, supervise
+from ...flow import Heartbeat, Project, Step, open_project, prepare, renew_silver, source_database, supervise
 from ..lean import give_memory_back
 from ..output import json_option, print_error, print_json, project_option, say
 
@@ -37,13 +37,19 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
             project,
             database,
             stop,
-            listener=beat.note,
+            listener=lambda step: _note(beat, step),
             trouble=_trouble,
             ready=lambda _: _ready(project, beat, as_json=as_json),
         )
         beat.clear()
     if not as_json:
         say("Stopped. Nothing is lost: the next `bitvelocity up` goes on from here.")
+
+
+def _note(beat: Heartbeat, step: Step) -> None:
+    beat.note(step)
+    for words in step.words:
+        say(f"{words} (bitvelocity snapshot status)", err=True)
 
 
 def _trouble(error: BitVelocityError, pause: float) -> None:

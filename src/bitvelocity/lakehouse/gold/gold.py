@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,15 +101,18 @@ class Gold:
             raise LakeError("gold is not started", remedy="call start() before apply(), and again after an error")
         return self._state
 
-    def start(self, silver: Silver | None = None) -> GoldReceipt:
+    def start(
+        self, silver: Silver | None = None, *, hidden: Set[str] = frozenset(), shown: Set[str] = frozenset()
+    ) -> GoldReceipt:
         """Build the state from silver as it is on disk, and bring models that are behind it up to it.
 
-        `silver` stands in for the disk. May be called again at any time.
+        `silver` stands in for the disk. May be called again at any time. Entities that are `hidden` have no rows
+        for gold; models that read one that is `shown`, and was hidden until now, are computed anew.
         """
         self._stop()
         state = State(self._specs, self._models, memory_limit=self._memory_limit, spill=self._root / SCRATCH)
         try:
-            receipt = self._start(state, silver)
+            receipt = self._start(state, silver, hidden, shown)
         except BaseException:
             state.close()
             raise
@@ -161,20 +165,23 @@ class Gold:
             self._state.close()
             self._state = None
 
-    def _start(self, state: State, silver: Silver | None) -> GoldReceipt:
+    def _start(self, state: State, silver: Silver | None, hidden: Set[str], shown: Set[str]) -> GoldReceipt:
         clock, work = _Clock(), _Work(state)
         with self._connect() as reading:
             silver = silver or SilverOnDisk(self._root, self._specs, reading)
             positions = {entity: silver.position(entity) for entity in state.silver}
             for entity, rows in state.silver.items():
-                if (latest := silver.latest(entity, rows.schema.names)) is not None:
+                if entity in hidden:
+                    positions[entity] = -1
+                elif (latest := silver.latest(entity, rows.schema.names)) is not None:
                     rows.fill(latest)
         clock.lap("load")
         self._open_tables()
         watermark = read_watermark(self._root)
         position = max(watermark.position if watermark else max(positions.values(), default=0), 0)
+        anew = dict.fromkeys(shown, sys.maxsize)
         for model in self._models:
-            self._level(state, model, self._newest(model, positions), position=position, work=work)
+            self._level(state, model, self._newest(model, {**positions, **anew}), position=position, work=work)
         state.tidy()
         state.engine.use_threads(many=False)
         clock.lap("models")

@@ -131,23 +131,37 @@ begin
   end loop;
 end $expire$;
 
+-- name: mark_rewrite
+-- Remember until the end of the command that a table is rewritten, and why: rows get values that no row of the stream tells.
+create or replace function bv.mark_rewrite() returns event_trigger language plpgsql set search_path = pg_catalog as $mark$
+declare
+  target oid := pg_event_trigger_table_rewrite_oid();
+begin
+  perform set_config('bv.rewritten', format('%s %s:%s', current_setting('bv.rewritten', true),
+                     coalesce(pg_partition_root(target)::oid, target), pg_event_trigger_table_rewrite_reason()), true);
+end $mark$;
+
 -- name: mark_ddl
 -- Tell of a change of a table or type in its own transaction, where the stream has it in its place: columns, key, labels.
 -- No exception is caught here: that would be a subtransaction, and PostgreSQL may put its message behind the next row.
 create or replace function bv.mark_ddl() returns event_trigger language plpgsql set search_path = pg_catalog as $mark$
 declare
   done record; said jsonb;
+  rewritten text[] := regexp_split_to_array(trim(coalesce(current_setting('bv.rewritten', true), '')), ' ');
 begin
   for done in select * from pg_event_trigger_ddl_commands() where not in_extension and schema_name not in ('bv', 'pg_temp') loop
     said := null;
     if done.object_type in ('table', 'table column') then
       select jsonb_build_object('command', done.command_tag, 'schema', n.nspname, 'name', c.relname, 'oid', c.oid::bigint,
                'identity', c.relreplident,
+               'rewrite', coalesce((select bit_or(split_part(one, ':', 2)::int) from unnest(rewritten) as one
+                                     where split_part(one, ':', 1) = c.oid::text), 0),
                'key', (select jsonb_agg(a.attname order by k.n) from pg_index i
                          cross join unnest(i.indkey) with ordinality as k (number, n)
                          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
                         where i.indrelid = c.oid and i.indisprimary),
                'columns', (select jsonb_agg(jsonb_build_object('name', a.attname, 'number', a.attnum,
+                                    'oid', a.atttypid::bigint, 'modifier', a.atttypmod, 'generated', a.attgenerated <> '',
                                     'type', format_type(a.atttypid, a.atttypmod), 'nullable', not a.attnotnull,
                                     'default', pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
                              from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -166,4 +180,5 @@ begin
       perform pg_logical_emit_message(true, 'bv.ddl', said::text);
     end if;
   end loop;
+  perform set_config('bv.rewritten', '', true);
 end $mark$;

@@ -55,8 +55,8 @@ select p.puballtables, p.pubviaroot, p.pubinsert and p.pubupdate and p.pubdelete
   from pg_publication p where p.pubname = %(publication)s;
 
 -- name: markers
--- Whether the event trigger of the DDL markers is there, and whether we may make or drop it.
-select exists (select from pg_event_trigger where evtname = %(trigger)s),
+-- Which event triggers of the DDL markers are there, and whether we may make or drop them.
+select array(select evtname::text from pg_event_trigger where evtname = any (%(triggers)s)),
        (select rolsuper from pg_roles where rolname = current_user)
          or exists (select from pg_roles m where m.rolname in ('rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin')
                        and pg_has_role(current_user, m.oid, 'member'));
