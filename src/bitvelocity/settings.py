@@ -98,6 +98,8 @@ class RegistrySettings:
     """DSN of a PostgreSQL that keeps the schemas; empty: the file `.bitvelocity/registry.db`."""
     port: int = 8081
     """TCP port on 127.0.0.1; 0 takes a free one."""
+    register: bool = True
+    """Whether who writes records may register their schemas; `false`: they must be there already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,15 @@ from bitvelocity.capture.catalog import describe_source
 from bitvelocity.changes import Batch, is_table
 from bitvelocity.changes.formats import Decoder, Encoder, Options, SchemaText, in_order
 from bitvelocity.changes.formats.avro import AvroNotation
+from bitvelocity.changes.formats.jsonnotation import JsonNotation
 from bitvelocity.changes.formats.notation import Kind, Notation, Register, Registered, SchemaUse
 
 from .type_values import COLUMNS, SETUP, rows
 
 NAMES = tuple(COLUMNS)
-WAYS: dict[str, tuple[Kind, type[Notation]]] = {"avro": ("AVRO", AvroNotation)}
+WAYS: dict[str, tuple[Kind, type[Notation] | None]] = {
+    "avro": ("AVRO", AvroNotation), "json by a registry": ("JSON", JsonNotation), "json with its schema": ("JSON", None),
+}  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -50,7 +53,8 @@ def there_and_back(
     kind, notation = WAYS[way]
     ids = Ids(kind)
     register: Register = ids.register
-    encoder = Encoder(form, described, options, notation=notation(register))  # type: ignore[arg-type, call-arg]
+    made = notation(register) if notation is not None else None  # type: ignore[call-arg]
+    encoder = Encoder(form, described, options, notation=made)  # type: ignore[arg-type]
     records = in_order(encoder.encode(batches))
     decoded = Decoder(form, ids.look_up, detail=True).decode(records)
     assert decoded.refused == ()
@@ -83,7 +87,7 @@ def test_every_type_in_every_way(database: str, tmp_path: Path) -> None:
     }
     for form in ("debezium", "bitvelocity"):
         for way in WAYS:
-            options = Options(cloudevents=True, keep_exact=True, skipped_operations=())
+            options = Options(cloudevents=True, keep_exact=True, schemas_enable=True, skipped_operations=())
             found = there_and_back(form, way, batches, described, options=options)
             for relation in ("public.things", "public.whole"):
                 check(found, batches, relation)

@@ -136,7 +136,7 @@ class Decoder:
             if len(name) in (4, 16):
                 self._readers[name] = _reader_of(self._lookup(name))
             else:
-                self._readers[name] = JsonReader.embedded(name.decode())
+                self._readers[name] = JsonReader.embedded(name.decode(), self._form)
         return self._readers[name]
 
     def _key_names(self, keys: pa.Array[Any], guids: pl.Series, rows: np.ndarray) -> tuple[str, ...]:
@@ -144,9 +144,11 @@ class Decoder:
         some = keys.take(pa.array(rows)).drop_null() if len(rows) else keys
         if not len(some):
             return ()
-        for schema in self._key_schemas(some[:1], guids.gather(rows[:1])):
-            return tuple(one["field"] for one in schema.get("fields", ()))
-        return ()
+        try:
+            schemas = list(self._key_schemas(some[:1], guids.gather(rows[:1])))
+        except (BitVelocityError, LookupError, ValueError, TypeError):  # the value may be read without it
+            return ()
+        return tuple(one["field"] for one in schemas[0].get("fields", ())) if schemas else ()
 
     def _key_schemas(self, keys: pa.Array[Any], guids: pl.Series) -> Iterator[Schema]:
         for name, _ in _by_schema(keys, guids):
@@ -172,7 +174,9 @@ class Decoder:
 
 def _reader_of(schema: SchemaText) -> Reader:
     if schema.kind == "AVRO":
-        return AvroReader.of(schema.text)
+        return AvroReader.of(schema.text, schema.references.values())
+    if schema.kind == "JSON":
+        return JsonReader.registered(schema.text)
     raise ValueError(f"values whose schema is of the kind {schema.kind} cannot be read")
 
 

@@ -11,6 +11,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from .jsonschema import connect_of
+from .own import event_of
+
 Schema = Mapping[str, Any]
 _KINDS: dict[str, Any] = {
     "int8": pl.Int64, "int16": pl.Int64, "int32": pl.Int64, "int64": pl.Int64, "boolean": pl.Boolean, "string": pl.String,
@@ -43,8 +46,17 @@ class JsonReader:
     wrapped: bool = False
 
     @classmethod
-    def embedded(cls, text: str) -> JsonReader:
-        return cls(json.loads(text), wrapped=True) if text else cls({"type": "struct", "fields": []})
+    def embedded(cls, text: str, form: str) -> JsonReader:
+        """Of the schema in the values; our own event has that of its row there."""
+        if not text:
+            return cls({"type": "struct", "fields": []})
+        schema = json.loads(text)
+        is_event = form == "bitvelocity" and not str(schema.get("name", "")).endswith(".Key")
+        return cls(event_of(schema)) if is_event else cls(schema, wrapped=True)
+
+    @classmethod
+    def registered(cls, text: str) -> JsonReader:
+        return cls(connect_of(json.loads(text)))
 
     def read(self, values: pa.Array[Any], skip: int = 0) -> pl.DataFrame:
         raw = pl.Series("v", pl.from_arrow(values.cast(pa.large_binary())))
@@ -57,10 +69,32 @@ def decoded(text: pl.Series, connect: Schema, within: str = "") -> pl.DataFrame:
     if connect["type"] != "struct" or not connect.get("fields"):
         raise ValueError("the value has no schema, and so nobody knows what its fields are")
     kind = kind_of(connect)
+    if _has_maps(connect):
+        values = [json.loads(one)[within] if within else json.loads(one) for one in text.to_list()]
+        return pl.DataFrame([_listed(connect, one) for one in values], schema=dict(kind), strict=False)
     if within:
         text = text.str.json_decode(pl.Struct({within: kind})).struct.field(within)
         return text.struct.unnest()
     return text.str.json_decode(kind).struct.unnest()
+
+
+def _has_maps(schema: Schema) -> bool:
+    inner = [*schema.get("fields", ()), *([schema["items"]] if "items" in schema else ())]
+    return schema["type"] == "map" or any(map(_has_maps, inner))
+
+
+def _listed(schema: Schema, value: Any) -> Any:
+    """Maps as lists of their entries, which is what columns can hold; numbers that are read as text, as text."""
+    kind = schema["type"]
+    if value is None:
+        return None
+    if kind == "struct":
+        return {one["field"]: _listed(one, value.get(one["field"])) for one in schema["fields"]}
+    if kind == "array":
+        return [_listed(schema["items"], one) for one in value]
+    if kind == "map":
+        return [{"key": key, "value": one} for key, one in value.items()]
+    return str(value) if kind in ("float", "double") else value
 
 
 def kind_of(schema: Schema) -> Any:
@@ -70,7 +104,9 @@ def kind_of(schema: Schema) -> Any:
         return pl.Struct({one["field"]: kind_of(one) for one in schema["fields"]})
     if kind == "array":
         return pl.List(kind_of(schema["items"]))
-    return pl.String if kind == "map" else _KINDS[kind]
+    if kind == "map":
+        return pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
+    return _KINDS[kind]
 
 
 __all__ = ["JsonReader", "decoded", "kind_of", "schemas_of"]

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from .debezium import Moment
+from .headers import HeaderColumn
 from .options import Options
 from .plan import Plan, PlannedColumn
 from .records import Stamp
@@ -60,6 +61,16 @@ class Rows:
     stamp: Stamp | None
 
 
+def framing_headers(ordered: pl.DataFrame, key: Registered, value: Registered, options: Options) -> list[HeaderColumn]:
+    """What is said of the schemas of these records in their headers."""
+    found = [HeaderColumn("ce_dataschema", value.url.encode())] if value.url and options.cloudevents else []
+    for name, one, column in (("__key_schema_id", key, "key"), ("__value_schema_id", value, "value")):
+        if one.header:
+            said = pl.select(pl.when(ordered[column].is_not_null()).then(pl.lit(one.header)).alias("v"))["v"]
+            found.append(HeaderColumn(name, said))
+    return found
+
+
 class Notation(Protocol):
     """How records are written. An encoder asks it for the images first, then for the records around them."""
 
@@ -81,4 +92,4 @@ class Notation(Protocol):
         ...
 
 
-__all__ = ["Kind", "Notation", "Register", "Registered", "Rows", "SchemaUse", "unregistered"]
+__all__ = ["Kind", "Notation", "Register", "Registered", "Rows", "SchemaUse", "framing_headers", "unregistered"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from . import values
-from .connect import ConnectType, connect_type, field_schema
+from .connect import ConnectType, Schema, connect_type, dumps
 from .debezium import events, key_json
 from .described import Described
 from .options import Options
@@ -40,23 +41,26 @@ _METADATA = (
     ("operation", "string"), ("source", "string"), ("timestamp", "string"), ("transaction_id", "int64"), ("lsn", "string"),
     ("position", "string"),
 )  # fmt: skip
-_ABSENT = '{"type":"array","items":{"type":"string","optional":false},"optional":false,"field":"absent"}'
 
 
 def own_schema(plan: Plan) -> str:
     """The schema of the whole event, for notations that have one for all of it."""
-    row, before = (
-        struct_schema(plan.row_schema, name=f"{plan.name}.Value", optional=True, field=side)
-        for side in ("payload", "before")
-    )
-    told = [field_schema({"type": kind}, optional=False, name=name) for name, kind in _METADATA]
-    metadata = struct_schema(f"[{','.join((*told, _ABSENT))}]", name="bitvelocity.Metadata", field="metadata")
-    who = [
-        field_schema({"type": "string"}, optional=True, name=name)
-        for name in ("user", "correlation_id", "source")
-    ]
-    audit = struct_schema(f"[{','.join(who)}]", name="bitvelocity.Audit", field="audit")
-    return struct_schema(f"[{row},{before},{metadata},{audit}]", name=f"{plan.name}.Event")
+    return dumps(event_of(json.loads(struct_schema(plan.row_schema, name=f"{plan.name}.Value"))))
+
+
+def event_of(row: Schema) -> Schema:
+    """The schema of the event around a row's."""
+    name = str(row["name"]).removesuffix(".Value")
+    sides = [{**row, "optional": True, "field": side} for side in ("payload", "before")]
+    told = [{"type": kind, "optional": False, "field": one} for one, kind in _METADATA]
+    absent = {"type": "array", "items": {"type": "string", "optional": False}, "optional": False, "field": "absent"}
+    who = [{"type": "string", "optional": True, "field": one} for one in ("user", "correlation_id", "source")]
+    parts = (("metadata", "Metadata", [*told, absent]), ("audit", "Audit", who))
+    rest = [
+        {"type": "struct", "fields": fields, "optional": False, "name": f"bitvelocity.{title}", "field": field}
+        for field, title, fields in parts
+    ]  # fmt: skip
+    return {"type": "struct", "fields": [*sides, *rest], "optional": False, "name": f"{name}.Event"}
 
 
 def own_events(rows: pl.DataFrame, options: Options) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from ...batch import AFTER
 from ..debezium import other_key
 from ..headers import HeaderColumn
 from ..layout import Layout, Node, Schema, layout_of, parsed
-from ..notation import Register, Registered, Rows, SchemaUse, unregistered
+from ..notation import Register, Registered, Rows, SchemaUse, framing_headers, unregistered
 from ..options import Options
 from ..plan import PlannedColumn
 from ..records import RECORD_SCHEMA, records
@@ -91,20 +91,7 @@ class AvroNotation:
 
 
 def _stamped(rows: Rows, ordered: pl.DataFrame, key: Registered, value: Registered) -> list[HeaderColumn]:
-    found = list(rows.stamp(ordered)) if rows.stamp is not None else []
-    if value.url and rows.options.cloudevents:
-        found.append(HeaderColumn("ce_dataschema", value.url.encode()))
-    for name, one, column in (("__key_schema_id", key, "key"), ("__value_schema_id", value, "value")):
-        if one.header:
-            found.append(
-                HeaderColumn(
-                    name,
-                    pl.select(pl.when(ordered[column].is_not_null()).then(pl.lit(one.header)).alias("v"))[
-                        "v"
-                    ],
-                )
-            )
-    return found
+    return [*(rows.stamp(ordered) if rows.stamp else ()), *framing_headers(ordered, key, value, rows.options)]
 
 
 def _framed(frame: bytes, keys: pl.Series) -> pl.Series:

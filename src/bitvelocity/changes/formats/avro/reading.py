@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,9 @@ class AvroReader:
     """None: Polars has no type for it."""
 
     @classmethod
-    def of(cls, text: str) -> AvroReader:
-        schema = json.loads(text)
+    def of(cls, text: str, references: Iterable[str] = ()) -> AvroReader:
+        """`references` are the texts of schemas that this one names, each before those that name it."""
+        schema = _inlined(json.loads(text), [json.loads(one) for one in references])
         connect = connect_schema(schema)
         plain = _whole(schema) if isinstance(schema, dict) and schema.get("type") == "record" else None
         return cls(schema, connect, None if plain is None else _header(plain))
@@ -80,6 +81,38 @@ class AvroReader:
         if self.connect["type"] != "struct":
             found = [{"value": one} for one in found]
         return pl.DataFrame(found, infer_schema_length=None, strict=False)
+
+
+def _inlined(schema: Any, references: Sequence[Any]) -> Any:
+    """Types that stand in other schemas, put where their names are used first."""
+    for one in reversed(references):
+        schema = _put(schema, _full(one, ""), one)
+    return schema
+
+
+def _put(schema: Any, name: str, held: Any) -> Any:
+    """The schema with `held` where `name` stands for the first time."""
+    state = {"done": False}
+
+    def walk(one: Any, space: str) -> Any:
+        if isinstance(one, str):
+            full = one if "." in one or not space or one in _PLAIN else f"{space}.{one}"
+            if full != name or state["done"]:
+                return one
+            state["done"] = True
+            return {"namespace": "", **held} if "namespace" not in held else held
+        if isinstance(one, list):
+            return [walk(each, space) for each in one]
+        inner = _full(one, space).rpartition(".")[0] if "name" in one else space
+        made = dict(one)
+        for word in ("type", "items", "values"):
+            if word in made:
+                made[word] = walk(made[word], inner)
+        if "fields" in made:
+            made["fields"] = [{**each, "type": walk(each["type"], inner)} for each in made["fields"]]
+        return made
+
+    return walk(schema, "")
 
 
 def _header(schema: Any) -> bytes:

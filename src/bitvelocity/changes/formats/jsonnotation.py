@@ -1,0 +1,96 @@
+"""JSON whose schema a registry keeps: the same text as without one, behind a frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from .avro.varints import BINARY, glued
+from .debezium import encode_debezium, envelope_schema
+from .headers import HeaderColumn
+from .jsonschema import json_schema
+from .layout import Schema, parsed
+from .notation import Register, Registered, Rows, SchemaUse, framing_headers, unregistered
+from .options import Options
+from .own import encode_own, own_schema
+from .plan import PlannedColumn
+from .records import RECORD_SCHEMA
+from .rows import sources, struct
+from .unwrapped import added, encode_unwrapped, unwrapped_schema
+
+
+class JsonNotation:
+    """JSON by a schema. `register` gives what stands before each value."""
+
+    content_type = "application/json"
+
+    def __init__(self, register: Register = unregistered) -> None:
+        self._register = register
+
+    def settle(self, options: Options) -> Options:
+        return replace(options, schemas_enable=True)
+
+    def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
+        return struct(columns, frame, prefix)
+
+    def records(self, rows: Rows) -> pa.Table:
+        plan, bare = rows.plan, replace(rows.options, schemas_enable=False)
+        key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True) if plan.key else Registered()
+        value = self._registered(plan.topic, _value_schema(rows), is_key=False)
+
+        def stamp(ordered: pl.DataFrame) -> list[HeaderColumn]:
+            return [*(rows.stamp(ordered) if rows.stamp else ()), *framing_headers(ordered, key, value, rows.options)]
+
+        schema, _, table = plan.relation.partition(".")
+        frame = rows.frame.with_columns(source=sources(rows.frame, (schema, table), options=bare, database=rows.database))
+        if rows.form == "debezium":
+            made = encode_debezium(frame, plan, bare, rows.moment, stamp=stamp)
+        elif rows.form == "debezium-unwrapped":
+            made = encode_unwrapped(frame, plan, bare, rows.moment, stamp=stamp)
+        else:
+            made = encode_own(frame, plan, bare, stamp)
+        return _framed(made, key.frame, value.frame)
+
+    def _registered(self, topic: str, schema: Schema, *, is_key: bool) -> Registered:
+        return self._register(SchemaUse(topic, is_key, str(schema.get("name", "")), "JSON", json_schema(schema)))
+
+    def converted(self, table: pa.Table) -> pa.Table:
+        """Record by record: these are few."""
+        topics: list[Any] = table["topic"].to_pylist()
+        for name in ("key", "value"):
+            held = zip(topics, table[name].to_pylist(), strict=True)
+            done = [None if raw is None else self._one(topic, raw, is_key=name == "key") for topic, raw in held]
+            table = table.set_column(table.schema.get_field_index(name), RECORD_SCHEMA.field(name), pa.array(done, pa.binary()))
+        return table
+
+    def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
+        told = json.loads(raw)
+        text = json.dumps(told["payload"], ensure_ascii=False, separators=(",", ":"))
+        return self._registered(topic, told["schema"], is_key=is_key).frame + text.encode()
+
+
+def _value_schema(rows: Rows) -> Schema:
+    if rows.form == "debezium":
+        return parsed(envelope_schema(rows.plan))
+    if rows.form == "bitvelocity":
+        return parsed(own_schema(rows.plan))
+    rewrites = rows.options.delete_tombstone_handling_mode.startswith("rewrite")
+    return parsed(unwrapped_schema(rows.plan, added(rows.options.add_fields, rows.options.add_fields_prefix), rewrites=rewrites))
+
+
+def _framed(table: pa.Table, key: bytes, value: bytes) -> pa.Table:
+    for name, frame in (("key", key), ("value", value)):
+        if frame and table[name].null_count < len(table):
+            held = table[name].combine_chunks().cast(BINARY)
+            made = pa.compute.if_else(held.is_valid(), glued(pa.scalar(frame, BINARY), held), pa.scalar(None, BINARY))
+            number = table.schema.get_field_index(name)
+            table = table.set_column(number, RECORD_SCHEMA.field(name), made.cast(pa.binary()))
+    return table
+
+
+__all__ = ["JsonNotation"]

@@ -1,0 +1,105 @@
+"""Schemas of records in a registry: registered when they are first written, looked up when they are first read."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Literal
+from urllib.parse import quote
+
+from ...changes.formats import SchemaText
+from ...changes.formats.notation import Registered, SchemaUse
+from ...errors import RegistryError
+from ..registry import Caller
+
+Naming = Literal["topic", "record", "topic-record"]
+"""What a subject is called: `orders-value`, `shop.Order`, or `orders-shop.Order`."""
+
+_MAGIC, _MAGIC_GUID = b"\x00", b"\x01"
+
+
+def subject_of(use: SchemaUse, naming: Naming, context: str = "") -> str:
+    """The subject of a schema. One of another context than the registry's own has that before it."""
+    by_topic = f"{use.topic}-{'key' if use.is_key else 'value'}"
+    plain = {"topic": by_topic, "record": use.name, "topic-record": f"{use.topic}-{use.name}"}[naming]
+    return f":.{context}:{plain}" if context else plain
+
+
+class Registrar:
+    """Asks a registry for each schema once.
+
+    - `register`: without it, a schema that the registry does not have is an error, and nothing is written to it.
+    - `guids`: schemas are named in headers, by GUID, and values have no frame.
+    - `url`: where readers reach the registry, for `ce_dataschema`.
+    """
+
+    def __init__(
+        self, caller: Caller, *, naming: Naming = "topic", context: str = "", register: bool = False, guids: bool = False,
+        url: str = "",
+    ) -> None:  # fmt: skip
+        self._caller, self._naming, self._context = caller, naming, context
+        self._may_register, self._guids, self._url = register, guids, url.rstrip("/")
+        self._written: dict[tuple[str, str], Registered] = {}
+        self._read: dict[bytes, SchemaText] = {}
+
+    def register(self, use: SchemaUse) -> Registered:
+        """What names the schema in records (`changes.formats.notation.Register`)."""
+        subject = subject_of(use, self._naming, self._context)
+        place = (subject, use.text)
+        if place not in self._written:
+            self._written[place] = self._named(self._found(subject, use), use)
+        return self._written[place]
+
+    def _found(self, subject: str, use: SchemaUse) -> Any:
+        path = f"subjects/{quote(subject, safe='')}"
+        body = {"schema": use.text, "schemaType": use.kind}
+        if self._may_register:
+            found = self._caller.ask("POST", f"{path}/versions", body)
+            if not self._guids or "guid" in found:
+                return found
+        try:
+            return self._caller.ask("POST", path, body)
+        except RegistryError as error:
+            if error.code not in ("40401", "40403"):
+                raise
+            raise RegistryError(
+                f"The registry has no such schema under {subject}, and this writer may not register any.",
+                entity=use.topic, safe="Nothing was written.", code=error.code,
+                remedy="bitvelocity schema register, or let the writer do it: [registry] register = true",
+            ) from error  # fmt: skip
+
+    def _named(self, found: Any, use: SchemaUse) -> Registered:
+        number = int(found["id"])
+        url = f"{self._url}/schemas/ids/{number}" if self._url else ""
+        if self._guids:
+            if "guid" not in found:
+                raise RegistryError(
+                    "The registry gives schemas no GUIDs.", entity=use.topic, remedy="Name schemas by their ids."
+                )
+            return Registered(url=url, header=_MAGIC_GUID + uuid.UUID(str(found["guid"])).bytes)
+        # a value of Protobuf says too which message of the schema it is: the first
+        index = b"\x00" if use.kind == "PROTOBUF" else b""
+        return Registered(frame=_MAGIC + number.to_bytes(4, "big") + index, url=url)
+
+    def look_up(self, name: bytes) -> SchemaText:
+        """The schema that a record names (`changes.formats.Lookup`)."""
+        if name not in self._read:
+            if len(name) == 16:
+                found = self._caller.ask("GET", f"schemas/guids/{uuid.UUID(bytes=name)}")
+            else:
+                beside = f"?subject=:.{self._context}:" if self._context else ""
+                found = self._caller.ask("GET", f"schemas/ids/{int.from_bytes(name, 'big')}{beside}")
+            self._read[name] = SchemaText(found.get("schemaType", "AVRO"), found["schema"], self._references(found))
+        return self._read[name]
+
+    def _references(self, found: Any) -> dict[str, str]:
+        """Texts of all schemas that this one needs, each before those that need it."""
+        texts: dict[str, str] = {}
+        for one in found.get("references") or ():
+            path = f"subjects/{quote(one['subject'], safe='')}/versions/{one['version']}"
+            held = self._caller.ask("GET", path)
+            texts |= self._references(held)
+            texts[one["name"]] = held["schema"]
+        return texts
+
+
+__all__ = ["Naming", "Registrar", "subject_of"]
