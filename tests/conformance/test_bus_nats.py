@@ -186,6 +186,24 @@ def test_a_predecessor_writes_nowhere_not_even_where_nobody_has_written(bus: Nat
     assert_once(whole(bus, other, 3), range(1, 4))
 
 
+def test_a_successor_that_comes_while_a_predecessor_looks_at_a_topic(bus: NatsBus, nats_server: LocalServer) -> None:
+    """What the successor left there must not pass for the predecessor's own."""
+    topic, other = new_topic(bus), NatsBus(nats_server.address)
+    old = bus.publisher("p")
+    look, found = old._head, []
+
+    async def late(*given: Any) -> Any:
+        found.append(await asyncio.to_thread(other.publisher, "p"))
+        return await look(*given)
+
+    old._head = late  # type: ignore[method-assign, assignment]
+    with pytest.raises(FencedError):
+        old.publish({topic: placed(1, 3)})
+    assert found[0].publish({topic: placed(1, 4)}).written == 3
+    assert_once(whole(bus, topic, 3), range(1, 4))
+    other.close()
+
+
 def test_names_that_nats_cannot_have_are_refused(bus: NatsBus) -> None:
     for name in ("", "a b", "a.*", "a.>", ".a", "a.", "a..b", "$JS.API", "bv-mark.x", "\u00e9", "x" * 200, "a/b"):
         with pytest.raises(BusError, match="cannot be the name"):

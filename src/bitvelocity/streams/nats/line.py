@@ -245,11 +245,14 @@ class Line:
         return asked.answers
 
     async def _await(self, client: Client, asked: _Asked) -> None:
-        """Until it is done. We look after the connection ourselves: the client's callback does not always come."""
-        deadline = time.monotonic() + ANSWER_S
+        """Until it is done, as long as answers come. We look after the connection ourselves: the client's callback does
+        not always come."""
+        deadline, had = time.monotonic() + ANSWER_S, 0
         while not (await asyncio.wait([asked.done], timeout=LOOK_S))[0]:
             if not client.is_connected:
                 raise self._lost("the server has gone")
+            if len(asked.answers) > had:
+                deadline, had = time.monotonic() + ANSWER_S, len(asked.answers)
             if time.monotonic() > deadline:
                 raise self._lost(f"no answer within {ANSWER_S:.0f} s")
         asked.done.result()

@@ -3,7 +3,7 @@
 | name | what |
 |---|---|
 | `shop=2Eorders-0` | stream of partition 0 of the topic `shop.orders` |
-| `shop.orders.0` | subject of its records; a plain subscriber to `shop.orders.*` gets them all |
+| `shop.orders.0` | subject of its records |
 | `bv-mark.shop.orders.0.<writer>` | marks: what a batch holds, and the highest place of a publisher; in the same stream |
 | `bv-wake.shop.orders.0` | a call without content, not stored: something was written |
 | `KV_bv-groups`, `KV_bv-publishers` | key-value buckets: groups with their leases and offsets, publishers |

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ...errors import BusError, FencedError
+from ...errors import BusError, BusLostError, FencedError
 from ..bus import PLACED_SCHEMA, Partition, Place, Published
 from ..placing import above, check_order, parse_place, place_text, with_places
 from . import storing
@@ -29,22 +30,22 @@ from .storing import Batch, Layout
 TRIES = 50
 """How often a batch is tried again when others wrote to the partition in between."""
 
-
 Work = tuple[Layout, Partition, pa.Table]
 """Rows of `PLACED_SCHEMA` for one partition."""
 
 
+@dataclass(slots=True)
 class Head:
-    """What a publisher knows of a partition: the number of the last message there, and its own highest place."""
+    """What a publisher knows of a partition: the numbers of the last message there and of its own last mark (0: it has
+    none), and its highest place."""
 
-    __slots__ = ("last", "place")
-
-    def __init__(self, last: int, place: Place | None) -> None:
-        self.last, self.place = last, place
+    last: int
+    mark: int
+    place: Place | None
 
 
 class NatsPublisher:
-    """Opened by `open_publisher`."""
+    """Opened by `take_over`."""
 
     def __init__(
         self, line: Line, bucket: Bucket, name: str, generation: int,
@@ -119,19 +120,27 @@ class NatsPublisher:
         """One batch after the other: a later one cannot pass an earlier one that fails."""
         head = self._heads[partition]
         for batch in batches:
-            head.last = await self._insist(partition, batch, head.last)
+            head.last = await self._insist(partition, batch, head)
+            head.mark = head.last - len(batch.contents)
             head.place = parse_place(batch.mark[storing.PLACE])
         return partition, sum(batch.rows for batch in batches), layout.after(head.last, batches[-1].last_rows)
 
-    async def _insist(self, partition: Partition, batch: Batch, last: int) -> int:
+    async def _insist(self, partition: Partition, batch: Batch, head: Head) -> int:
+        last = head.last
         for _ in range(TRIES):
             try:
                 return await storing.write(self._line, partition, batch, writer=self._name, expected=last)
             except RefusedError as refused:
                 if refused.number not in storing.WRONG_LAST:
                     raise storing.failed(refused, partition.topic) from refused
-            last = (await storing.state(self._line, partition)).last  # somebody wrote; was it our successor?
-            self._check((await self._bucket.get(self._name))[1])
+            now = await self._head(partition, {})  # somebody wrote; was it our successor?
+            await self._check_again()
+            if now.mark != head.mark:
+                raise BusLostError(
+                    f"A predecessor's records came to partition {partition.number} late.", entity=partition.topic,
+                    safe="Nothing of this batch was written.", remedy="Open the publisher again: it finds them.",
+                )  # fmt: skip
+            last = now.last
         raise BusError(
             f"Others wrote to partition {partition.number} {TRIES} times while we tried.", entity=partition.topic,
             remedy="Give the change stream a topic of its own.",
@@ -146,7 +155,12 @@ class NatsPublisher:
             parts = [Partition(layout.topic, number) for number in range(layout.partitions)]
             for part, head in zip(parts, await every(self._head(part, places) for part in parts), strict=True):
                 self._heads[part] = head
-            self._known.add(layout.topic)
+        if new:  # a successor that came meanwhile left marks, and we must not take them for the last of our own
+            await self._check_again()
+            self._known.update(names)
+
+    async def _check_again(self) -> None:
+        self._check((await self._bucket.get(self._name))[1])
 
     def _enter(self, document: dict[str, Any], topics: list[str]) -> dict[str, str]:
         self._check(document)
@@ -158,7 +172,8 @@ class NatsPublisher:
         now = await storing.state(self._line, partition)
         marked = await storing.last_mark(self._line, partition, self._name)
         texts = [marked[1].get(storing.PLACE, "") if marked else "", places.get(stream_of(partition), "")]
-        return Head(now.last, parse_place(max(texts)) if any(texts) else None)
+        place = parse_place(max(texts)) if any(texts) else None
+        return Head(now.last, marked[0] if marked else 0, place)
 
     def _check(self, document: dict[str, Any]) -> None:
         if document.get("generation") != self._generation:
