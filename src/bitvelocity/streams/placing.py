@@ -98,6 +98,36 @@ def parse_place(text: str | bytes) -> Place:
     return Place(int(word[:16], 16), int(word[16:24], 16), int(word[24:], 16) - _STEP_BIAS)
 
 
+def placed(records: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which records have exactly one header with a place: those that a publisher wrote."""
+    texts, of = _place_headers(records)
+    good = np.asarray(pc.binary_length(texts)) == sum(_PLACE_DIGITS)
+    all_of_it, whole = (np.bincount(which, minlength=records.num_rows) for which in (of, of[good]))
+    ours: npt.NDArray[np.bool_] = (all_of_it == 1) & (whole == 1)
+    return ours
+
+
+def places_of(records: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+    """LSN, ordinal and step of each record. All must be `placed`."""
+    texts, _ = _place_headers(records)
+    digits = np.frombuffer(b"".join(texts.to_pylist()), np.uint8).reshape(-1, sum(_PLACE_DIGITS))
+    nibbles = np.where(digits >= ord("a"), digits - ord("a") + 10, digits - ord("0")).astype(np.uint8)
+    whole = nibbles[:, ::2] << 4 | nibbles[:, 1::2]
+    lsn = whole[:, :8].copy().view(">u8").ravel().astype(np.int64)
+    ordinal = whole[:, 8:12].copy().view(">u4").ravel().astype(np.int32)
+    return lsn, ordinal, (whole[:, 12].astype(np.int16) - _STEP_BIAS).astype(np.int8)
+
+
+def _place_headers(records: pa.Table) -> tuple[Any, npt.NDArray[np.int64]]:
+    """The values of all place headers, and the row of each."""
+    pairs = pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
+    lists: Any = records["headers"].combine_chunks().cast(pairs)
+    headers = pc.list_flatten(lists)
+    ours = pc.equal(pc.struct_field(headers, [0]), pa.scalar(PLACE_HEADER))
+    of = np.asarray(pc.list_parent_indices(lists).filter(ours), np.int64)
+    return pc.struct_field(headers, [1]).filter(ours), of
+
+
 def above(table: pa.Table, place: Place | None) -> pa.Table:
     """The rows of a table with `lsn`, `ordinal` and `step`, in their order, that stand above `place`."""
     if place is None or not table.num_rows:

@@ -1,0 +1,7 @@
+"""A source's change sets over a bus: `Relay` puts them in, `BusSource` takes them out as they went in."""
+
+from .boundaries import Boundary
+from .relay import Relay
+from .source import BusSource, Decode, Undecodable
+
+__all__ = ["Boundary", "BusSource", "Decode", "Relay", "Undecodable"]
