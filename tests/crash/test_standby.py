@@ -142,7 +142,7 @@ def test_reading_from_a_standby(primary: Server, open_folder: Path, tmp_path: Pa
         dsn = make_database(primary)
         standby = stack.enter_context(Standby(primary, folder_of(open_folder, "b"), {}))
         arena = stack.enter_context(
-            Arena(tmp_path, dsn, seen_as=standby.of("shop"), settings=f'primary = "{dsn}"\nheartbeat_seconds = 1')
+            Arena(tmp_path, dsn, seen_as=standby.of("shop"), settings=f'primary = "{dsn}"\nheartbeat_seconds = 1\nfeed = "copy"')
         )
         wait_until(lambda: standby.has_replayed(one(dsn, "select pg_current_wal_lsn()")))
         if primary.major < 16:
@@ -167,6 +167,7 @@ def test_reading_from_a_standby(primary: Server, open_folder: Path, tmp_path: Pa
         finding = arena.judge()
         assert finding.ok, str(finding)
         assert one(standby.of("shop"), "select count(*) from pg_replication_slots where slot_type = 'logical'") == 1
+        assert one(standby.of("shop"), "select count(*) from pg_stat_replication where application_name = 'bitvelocity capture'") == 1
         wait_until((arena.project.settings.state_folder / "pulse.json").exists)
 
 

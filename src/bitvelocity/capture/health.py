@@ -10,7 +10,7 @@ from bitvelocity.changes import parse_lsn
 
 from .connection import Connection, connect, our_errors
 from .failures import START_AGAIN, Place
-from .slot import Slot, find_slot
+from .slot import Slot, copy_name, find_slot
 
 State = Literal["ok", "warn", "bad"]
 
@@ -46,6 +46,9 @@ class SlotHealth:
     """What is noteworthy, one sentence each."""
     remedy: str | None = None
     active_pid: int | None = None
+    """The server's process for whoever reads the slot, or its copy."""
+    catching_up: bool = False
+    """A backlog is being read through COPY, out of a temporary copy of the slot."""
     wal_end: int = 0
     """Where the server's WAL ended when it was asked."""
     confirmed_flush: int = 0
@@ -88,12 +91,14 @@ def _absent(slot: str) -> SlotHealth:
 def _measure(connection: Connection, slot: Slot) -> SlotHealth:
     row = connection.execute(_WAL).fetchone()
     now, limit = (parse_lsn(row[0]), row[1]) if row else (0, -1)
+    copy = find_slot(connection, copy_name(slot.name))
     counters = connection.execute(_COUNTERS, [slot.name]).fetchone() or (0, 0, 0, 0)
     return SlotHealth(
         slot=slot.name,
         exists=True,
         state="ok",
-        active_pid=slot.active_pid,
+        active_pid=slot.active_pid or (copy.active_pid if copy else None),
+        catching_up=copy is not None,
         wal_end=now,
         confirmed_flush=slot.confirmed,
         restart=slot.restart,
@@ -145,6 +150,8 @@ def _findings(health: SlotHealth, thresholds: Thresholds) -> Iterator[_Finding]:
             f"Only {megabytes(left)} more WAL, then the server gives the slot up (max_slot_wal_keep_size).",
             "Let the reader catch up now, or raise max_slot_wal_keep_size (no restart needed).",
         )
+    if health.catching_up:
+        yield _Finding("ok", "A backlog is being read through COPY.")
     if health.active_pid is None:
         yield _Finding("warn", "Nobody reads the slot at the moment.", "Start `bitvelocity up`.")
     if health.lag_bytes >= thresholds.warn_lag:

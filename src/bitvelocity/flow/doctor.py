@@ -6,11 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+from ..capture import SlotHealth
 from ..changes import format_lsn
 from ..errors import BitVelocityError
 from ..lakehouse import mismatches, read_watermark
 from ..oltp import find_binaries
 from ..oltp.checks import Check, Wanted, bad, fine, look
+from .beat import read_beat
 from .database import Database, running_database
 from .project import Project, open_project
 from .slots import health_of_slot
@@ -89,7 +91,16 @@ def _slot(project: Project, database: Database) -> Check:
         return _failed("slot", error)
     if not health.exists and not _has_begun(project):
         return fine("slot", "none yet (the first bitvelocity up makes it)")
+    if health.catching_up and read_beat(project) is None:
+        return _orphan(health)
     return Check("slot", health.state, " ".join(health.findings) or "healthy", health.remedy)
+
+
+def _orphan(health: SlotHealth) -> Check:
+    """The copy goes with its connection: a server that is at work notices only then that we were killed."""
+    what = f"process {health.active_pid} of the server reads a backlog out of a copy of the slot, and no pipeline of this project runs"
+    remedy = f"select pg_terminate_backend({health.active_pid});" if health.active_pid else "It goes by itself in a moment."
+    return Check("slot", "warn", f"{what}: one that was killed, or another project with this slot", remedy)
 
 
 def _failed(name: str, error: BitVelocityError) -> Check:

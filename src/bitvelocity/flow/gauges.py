@@ -56,6 +56,8 @@ def _slot(found: Status) -> Iterator[Sample]:
     if not slot.exists:
         return
     yield "slot_active", "gauge", "1 while somebody reads the slot.", labels, float(slot.active_pid is not None)
+    about = "1 while a backlog is read through COPY, out of a copy of the slot."
+    yield "slot_catching_up", "gauge", about, labels, float(slot.catching_up)
     yield "slot_lag_bytes", "gauge", "WAL that was written and is not confirmed.", labels, float(slot.lag_bytes)
     yield "slot_retained_bytes", "gauge", "WAL that the source keeps for the slot.", labels, float(slot.retained_bytes)
     if slot.safe_wal_size is not None:

@@ -121,7 +121,7 @@ def test_an_encrypted_connection_is_read_through_libpq(source_db: Bench, postgre
         dsn = make_conninfo(source_db.dsn, host=host, port=port, sslmode="require")
         source_db.run(ORDERS, PUBLISH)
         source_db.fill(1, 500)
-        source = source_db.open(dsn=dsn, tuning=Tuning(settings={"logical_decoding_work_mem": "64kB"}))
+        source = source_db.open(dsn=dsn, tuning=Tuning(feed="copy", settings={"logical_decoding_work_mem": "64kB"}))
         rows = source_db.snapshot(source)
         for first in (1001, 2001):
             source_db.fill(first, first + 5)
@@ -130,6 +130,7 @@ def test_an_encrypted_connection_is_read_through_libpq(source_db: Bench, postgre
         ids = [*range(1, 501), *range(1001, 1007), *range(2001, 2007), *range(5001, 8001)]
         assert sorted(int(row["after_id"]) for row in rows) == ids  # the snapshot's rows are in no order
         assert source.stats.streamed == 1
+        assert source.stats.copied == 0, "libpq gives a COPY row by row, so the walsender does as well"
         assert source_db.one("select bool_and(ssl) from pg_stat_ssl join pg_stat_replication using (pid)")
         refusal = refused(source_db, dsn=dsn, tail=True, slot="absent")
         assert refusal.code == "SlotGone"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,6 +97,35 @@ def test_with_a_lake(make_project: MakeProject, database: str) -> None:
     lost = {check.name: check for check in diagnose(project.root)}["slot"]
     assert not lost.ok
     assert lost.remedy
+
+
+ORPHAN = """
+import sys, psycopg
+connection = psycopg.connect(sys.argv[1], autocommit=True)
+connection.execute("select pg_copy_logical_replication_slot(%s, %s, true), pg_sleep(600)", sys.argv[2:])
+"""
+
+
+def test_the_copy_of_a_slot_that_a_kill_left_behind(make_project: MakeProject, database: str) -> None:
+    """Whoever read a backlog was killed, and the server is at work and has not noticed: its process is named, and can be ended."""
+    project = make_project(database)
+    prepare(project, database)
+    assert reconcile(project, Database(database)).ok
+    slot = project.settings.capture.slot
+    deadline = time.monotonic() + 30
+    with subprocess.Popen([sys.executable, "-c", ORPHAN, database, slot, f"{slot}_copy"]) as reader:
+        while not ((found := status(project).slot) and found.catching_up):
+            assert time.monotonic() < deadline
+        reader.kill()
+    assert found.findings[-1] == "A backlog is being read through COPY."
+    checks = {check.name: check for check in diagnose(project.root) if check.state != "ok"}
+    assert "other slots" not in checks
+    assert f"process {found.active_pid} of the server reads a backlog" in checks["slot"].what
+    with connect(database, autocommit=True) as connection:
+        connection.execute(str(checks["slot"].remedy).encode())
+    while (left := status(project).slot) and left.catching_up:
+        assert time.monotonic() < deadline
+    assert {check.name: check.what for check in diagnose(project.root)}["slot"].startswith("Nobody reads the slot")
 
 
 def test_level_while_neighbours_write(make_project: MakeProject, database: str) -> None:

@@ -4,6 +4,7 @@ select current_setting('server_version') as version, current_setting('server_ver
        current_date as today, pg_is_in_recovery() as standby,
        (select count(*) from pg_replication_slots) as slots, (select count(*) from pg_stat_replication) as senders,
        exists (select from pg_replication_slots where slot_name = %(slot)s) as own_slot,
+       exists (select from pg_replication_slots where slot_name = left(%(slot)s, 58) || '_copy' and temporary) as own_copy,
        pg_encoding_to_char(d.encoding) as encoding,
        d.datcollversion as collation_made, pg_database_collation_actual_version(d.oid) as collation_now,
        inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' as local,

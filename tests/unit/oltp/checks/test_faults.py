@@ -167,6 +167,22 @@ def test_a_slot_that_was_given_up_still_takes_a_place(patient: Patient) -> None:
     assert patient.find("other slots") == []
 
 
+def test_a_slot_is_left_for_the_copy_that_reads_a_backlog(patient: Patient) -> None:
+    """While that copy is there it is what is missing elsewhere."""
+    most = patient.one("select current_setting('max_replication_slots')::int - count(*)::int from pg_replication_slots")
+    patient.run(f"select pg_create_logical_replication_slot('{patient.slot}', 'pgoutput')")
+    patient.run(f"select pg_create_physical_replication_slot('{patient.slot}_' || n) from generate_series(1, {most - 3}) n")
+    (found,) = patient.find("max_replication_slots")
+    assert "a backlog's copy of our slot needs one more" in found.what
+    patient.run(f"select pg_drop_replication_slot('{patient.slot}_1')")
+    assert patient.find("max_replication_slots") == []
+    with connect(patient.dsn, autocommit=True) as reader:
+        reader.execute("select pg_copy_logical_replication_slot(%s, %s, true)", [patient.slot, f"{patient.slot}_copy"])
+        assert patient.find("max_replication_slots") == []
+        assert not [check for check in patient.find("other slots", limits=STRICT) if "_copy" in check.what]
+    patient.run(f"select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like '{patient.slot}_%'")
+
+
 def test_timeouts_of_the_role_are_set_aside(patient: Patient) -> None:
     patient.run(f"alter role {patient.role} set statement_timeout = '9s'; alter role {patient.role} set idle_session_timeout = '8s'")
     (found,) = [check for check in patient.look(as_role=True) if check.name == "timeouts"]
