@@ -276,7 +276,8 @@ def _parsed(column: str, kind: pa.DataType) -> str:
         tokens = f"regexp_extract_all(substr({column}, 2, length({column}) - 2), {literal(_ELEMENT)})"
         parsed = _parsed(f"CASE WHEN x <> 'NULL' THEN {_unquoted('x')} END", kind.value_type)
         return f"CASE WHEN {column} LIKE '{{%' AND {column} NOT LIKE '{{{{%' THEN list_transform({tokens}, lambda x: {parsed}) END"
-    return f"TRY_CAST({column} AS {sql_type(kind)})"
+    # substr keeps DuckDB (2.0.1) from moving the cast into its reader of CSV, which does not try, but fails.
+    return f"TRY_CAST(substr({column}, 1) AS {sql_type(kind)})"
 
 
 _ELEMENT = r'"(?:[^"\\]|\\[\s\S])*"|[^,]+'

@@ -203,7 +203,7 @@ def test_ten_of_each_kind_are_named(house: House) -> None:
 
 
 def test_a_value_that_silver_cannot_hold_is_told_apart(house: House) -> None:
-    endless: Row = {**PLAIN, "at": "infinity", "note": "endless"}
+    endless: Row = {**PLAIN, "at": "infinity", "amount": "NaN", "note": "endless"}
     house.write(10, ("c", endless), ("c", NULLS))
     verdict = house.compare(11, endless, NULLS)
     assert verdict.ok
