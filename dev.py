@@ -114,8 +114,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "install": reinstall,
 }
 
-PYTEST = ["-m", "pytest", "-n", "auto", "--maxprocesses", "4"]
-"""Each worker has a PostgreSQL of its own; `-n 0` among the further words runs without workers."""
+PYTEST = ["-m", "pytest", "-n", "4", "--dist", "worksteal"]
+"""More workers than two cores, for a test waits for its server half of its time. Each worker has a PostgreSQL of its own, and
+begins with a run of neighbours, so that what a file shares is made once. `-n 0` among the further words runs without."""
 
 LINT = {
     "ruff": ["-m", "ruff", "check"],

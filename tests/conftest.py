@@ -2,7 +2,8 @@
 
 - `postgres`: the running `Server`. `database`: the DSN of an empty database on it, dropped afterwards with its slots.
 - `--pg=all` repeats the tests over every PostgreSQL on this machine, `--pg=15` takes that one; by default the newest
-  that the search finds. A test marked `every_postgres` runs over all of them in any case.
+  that the search finds. A test marked `every_postgres` runs over all of them in any case. Not repeated is what sees the
+  server through oltp and capture only, which are: the folders in `CARRIED`, and tests marked `any_postgres`.
 - `open_folder`: a temp folder that the server's account may enter (pytest's own are closed to it when we are root).
 - `bitvelocity`: the command line in a process of its own. `up`: `bitvelocity up`, ready, ended with the test.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -23,10 +23,12 @@ from typing import Any
 
 import pytest
 from psycopg import conninfo, sql
+from tests.forked import python
 
 from bitvelocity.oltp import Binaries, EmbeddedPostgres, Server, connect, find_binaries, installed
 
 TEST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "60"}
+CARRIED = tuple(f"tests/unit/{folder}/" for folder in ("cli", "contracts", "flow", "serving", "streams", "templates"))
 _numbers = itertools.count(1)
 
 
@@ -36,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_postgres: runs over every PostgreSQL on this machine")
+    config.addinivalue_line("markers", "any_postgres: the server only carries it, the newest that is tested will do")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,8 +47,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     found = _wanted(str(metafunc.config.getoption("--pg")))
     if metafunc.definition.get_closest_marker("every_postgres"):
         found = _wanted("all")
+    elif _is_carried(metafunc.definition):
+        found = found[:1]
     names = [f"pg{binaries.major}" for binaries in found]
     metafunc.parametrize("postgres", found, indirect=True, scope="session", ids=names)
+
+
+def _is_carried(test: pytest.Item) -> bool:
+    return test.nodeid.startswith(CARRIED) or test.get_closest_marker("any_postgres") is not None
 
 
 def _wanted(choice: str) -> list[Binaries]:
@@ -127,10 +136,7 @@ def bitvelocity() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bitvelocity", *words],
-            cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        return python("-m", "bitvelocity", *words, cwd=cwd, env=env)
 
     return run
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from psycopg import conninfo
+from tests.forked import python
 
 from bitvelocity.capture.snapshots import Run, read_book
 from bitvelocity.flow import (
@@ -158,8 +157,7 @@ KILLED = Path(__file__).with_name("killed.py")
 
 
 def run_killed(project: Project, left: int, what: str = "") -> int:
-    command = [sys.executable, str(KILLED), str(project.root), str(left), what]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = python(str(KILLED), str(project.root), str(left), what)
     assert done.returncode in (0, -9), done.stderr
     return done.returncode
 

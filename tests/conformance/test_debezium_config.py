@@ -149,7 +149,6 @@ def test_a_partitioned_table_comes_whole(shop: Project, over_tcp: str, run_debez
     assert told == ["bv.audit", "bv.audit", "bv.audit", "end"]
 
 
-@pytest.mark.every_postgres
 def test_flat_rows(shop: Project, over_tcp: str, run_debezium: Run) -> None:
     """--unwrap: rows with what the envelope said, deletes that can be seen, NULL that stays NULL."""
     with connect(over_tcp, autocommit=True) as connection:

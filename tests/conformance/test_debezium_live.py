@@ -23,7 +23,7 @@ from bitvelocity.capture.catalog import describe_source
 from bitvelocity.changes import parse_lsn
 from bitvelocity.changes.formats import Encoder, Format, Options, in_order
 
-pytestmark = pytest.mark.every_postgres
+pytestmark = pytest.mark.any_postgres  # types are read from every server in test_types.py, without a JVM for each
 Connection = psycopg.Connection[tuple[Any, ...]]
 Run = Callable[..., list[dict[str, Any]]]
 STATEMENTS = Path(__file__).parent / "data" / "debezium"

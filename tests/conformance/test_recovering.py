@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from tests.forked import python
 
 from bitvelocity.capture import slot_health
 from bitvelocity.capture.snapshots import Found, read_book
@@ -249,8 +248,7 @@ def test_killed_in_the_middle(shop: Project, goes_on: str) -> None:
     dice, kills = random.Random(goes_on), 0
     for what in ("book written", "bronze", "silver", "lake committed", "published", "gold", "confirmed"):
         run(shop, *(statement for statement in MISSED if "insert into things" not in statement))
-        command = [sys.executable, "-c", KILLED, str(shop.root), str(dice.randint(1, 2)), what]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = python("-c", KILLED, str(shop.root), str(dice.randint(1, 2)), what)
         assert done.returncode in (0, -9), done.stderr
         kills += done.returncode != 0
     assert kills > 2

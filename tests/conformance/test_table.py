@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from tests.forked import python
 
 from bitvelocity.lakehouse import LocalTable
 
@@ -123,8 +121,7 @@ def test_kill_nine_at_any_step_never_leaves_half_a_commit(tmp_path: Path, step: 
     path = tmp_path / "t"
     positions = []
     for _ in range(3):
-        command = [sys.executable, "-c", WRITER, str(path), step, str(dice.randint(1, 30))]
-        died = subprocess.run(command, check=False, capture_output=True, env=os.environ, text=True)
+        died = python("-c", WRITER, str(path), step, str(dice.randint(1, 30)))
         assert died.returncode == -9, died.stderr
         table = DeltaTable(path)
         position = table.transaction_version("bitvelocity")

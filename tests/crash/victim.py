@@ -5,7 +5,6 @@ Processes are forked from a server that has imported everything: a matrix starts
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -17,12 +16,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests.forked import FORKS
+
 PATIENCE = 60.0
 CARE = {"fold_rows": 1_000, "base_rows": 200, "roll_up": 6, "checkpoint_every": 3, "keep": 0.0}
 """So little that every kind of maintenance happens with little data."""
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["bitvelocity.flow.supervisor", "bitvelocity.lakehouse.gold", "tests.crash.victim"])
 
 
 @dataclass(frozen=True, slots=True)

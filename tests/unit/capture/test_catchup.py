@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from tests.forked import python
 
 from bitvelocity.capture import Tuning, WalSource
 from bitvelocity.errors import ConnectionLostError
@@ -328,9 +327,9 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_doubled(
     codes = []
     for after in (0, 2):
         words = [source_db.dsn, source_db.slot, str(source_db.spill), str(journal), step, str(after), feed]
-        codes.append(subprocess.run([sys.executable, "-c", KILLED, *words], check=False).returncode)
+        codes.append(python("-c", KILLED, *words).returncode)
         expected += backlog(source_db, 3000, 100_000 + 3000 * after)
-    codes.append(subprocess.run([sys.executable, "-c", KILLED, *words[:-2], "100000", feed], check=False).returncode)
+    codes.append(python("-c", KILLED, *words[:-2], "100000", feed).returncode)
     assert codes[0] == -signal.SIGKILL
     assert codes[-1] == 0
     lines = [line.split() for line in journal.read_text().splitlines()]

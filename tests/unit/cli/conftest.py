@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from psycopg import conninfo, sql
+from tests.conftest import drop_slots
 
 from bitvelocity.cli import main
 from bitvelocity.flow import Database, open_project, prepare, reconcile
@@ -65,7 +66,7 @@ def asked(postgres: Server) -> Iterator[Path]:
         with connect(dsn) as connection:
             connection.execute("insert into things values (1, 'spoon'), (2, 'spoon'), (3, 'fork')")
         assert reconcile(project, Database(dsn)).ok
-        admin.execute("select pg_drop_replication_slot(%s)", [project.settings.capture.slot])
+        drop_slots(postgres.dsn, name)
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
         yield project.root
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forked import python
 
 from bitvelocity.cli.app import COMMANDS
 from bitvelocity.cli.output import print_json
@@ -41,7 +41,7 @@ def test_help_of_all(bitvelocity: Run) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each(command: str) -> None:
     program = f"import sys; from bitvelocity.cli import main; main(['{command}', '--help'])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = python("-c", program)
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: bitvelocity {command} ")
     assert "--json" in done.stdout

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pickle
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from tests.forked import python
 
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.lakehouse import LakeReader, read_watermark
@@ -64,8 +63,7 @@ def test_kills_lose_and_double_nothing(tmp_path: Path, spec: EntitySpec, seed: s
     dice = random.Random(seed)
     kills = 0
     for _ in range(30):
-        command = [sys.executable, "-c", WRITER, str(tmp_path), pickle.dumps(spec).hex(), str(dice.random()), str(LAST)]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        ended = python("-c", WRITER, str(tmp_path), pickle.dumps(spec).hex(), str(dice.random()), str(LAST))
         assert ended.returncode in (0, -9), ended.stderr
         _check(tmp_path, spec)
         if ended.returncode == 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from psycopg import conninfo, sql
+from tests.conftest import drop_slots
 
 from bitvelocity.flow import Database, Project, flowing, open_project, open_reader, prepare, wait_until
 from bitvelocity.lakehouse import LakeReader
@@ -80,7 +81,7 @@ def project(postgres: Server) -> Iterator[Project]:
         admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
         made = write_project(Path(folder), conninfo.make_conninfo(postgres.dsn, dbname=name), slot=name)
         fill(made)
-        admin.execute("select pg_drop_replication_slot(%s)", [name])
+        drop_slots(postgres.dsn, name)
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
         yield made
 
