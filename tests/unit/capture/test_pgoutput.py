@@ -478,3 +478,11 @@ def test_with_many_tables_a_refusal_names_the_right_one(stream: Stream) -> None:
     with pytest.raises(CaptureError) as refused:
         stream.decode()
     assert refused.value.entity == "public.t20007"
+
+
+def test_a_transaction_of_more_rows_than_there_are_ordinals_for(stream: Stream) -> None:
+    stream.insert([b"1", b"a", None])
+    assert rows(only(stream.decode(Carry(lsn=900, ordinal=(1 << 31) - 2))))[0]["_ordinal"] == (1 << 31) - 2
+    with pytest.raises(CaptureError, match="more than 2,147,483,647 rows") as caught:
+        stream.decode(Carry(lsn=900, ordinal=(1 << 31) - 1))
+    assert (caught.value.code, caught.value.position) == ("TooManyRows", "0/384")

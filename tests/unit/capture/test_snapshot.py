@@ -47,6 +47,31 @@ def test_snapshot_and_stream_print_every_kind_of_value_alike(source_db: Bench) -
     assert read[1]["after_t"] == "tab\t nl\n cr\r bs\\ \b\f\v é 🐘"
 
 
+def test_more_rows_than_one_lsn_has_ordinals_for(source_db: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each span of rows has an LSN of its own, all below the stream's first; where they do not suffice it is an error."""
+    monkeypatch.setattr("bitvelocity.capture.snapshots.initial._SPAN", 1000)
+    monkeypatch.setattr("bitvelocity.capture.snapshots.ranges.RANGE_BYTES", 1 << 15)
+    source_db.run(ORDERS, PUBLISH + "orders")
+    source_db.fill(1, 5000)
+    source = source_db.open()
+    rows: list[tuple[int, int]] = []
+    for snapshot in source.snapshot():
+        rows += [(row["_lsn"], row["_ordinal"]) for batch in snapshot for row in batch.data.to_pylist()]
+        end = snapshot.mark.lsn
+    assert len(set(rows)) == 5000
+    assert rows == sorted(rows)
+    assert len({lsn for lsn, _ in rows}) == 5
+    assert rows[-1][0] <= end
+    source_db.fill(5001, 5001)
+    assert [row["after_id"] for row in source_db.tail(source)] == ["5001"]
+    source.close()
+    monkeypatch.setattr("bitvelocity.capture.snapshots.initial._PER_BLOCK", 0)
+    with pytest.raises(CaptureError, match=r"more than [0-9,]+ rows") as caught:
+        source_db.snapshot(source_db.open())
+    assert caught.value.code == "TooManyRows"
+    assert "Leave the largest table out" in str(caught.value.remedy)
+
+
 @pytest.mark.every_postgres
 def test_generated_columns_that_are_not_published_are_left_out(source_db: Bench) -> None:
     source_db.run("create table sums (id int primary key, g int generated always as (id * 2) stored, v text)",

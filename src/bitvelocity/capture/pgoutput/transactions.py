@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitvelocity.changes import Batch
+from bitvelocity.changes import Batch, format_lsn
+from bitvelocity.errors import CaptureError
 
 from .buffer import Offsets
 from .context import NOBODY, Context
 from .extras import Stand, transaction_batch
 from .piece import BEGIN, COMMIT, EPOCH, Index, Piece
+
+_MOST = (1 << 31) - 1
+"""Ordinals are 32 bits wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,14 @@ def find_transactions(piece: Piece, frame: Index, carry: Carry) -> Transactions:
 
 def carry_on(carry: Carry, transactions: Transactions, rows: int, context: Context) -> Carry:
     """What the next piece begins with."""
+    if (ordinal := rows - int(transactions.first[-1])) > _MOST:
+        raise _too_large(int(transactions.lsn[-1]))
     return replace(
         carry,
         lsn=int(transactions.lsn[-1]),
         committed_at=int(transactions.committed_at[-1]),
         xid=int(transactions.xid[-1]),
-        ordinal=rows - int(transactions.first[-1]),
+        ordinal=ordinal,
         context=context,
     )
 
@@ -107,3 +113,13 @@ def end_streamed(carry: Carry, end_lsn: int) -> Batch:
     of = np.zeros(1, np.int64)
     stand = Stand(of + carry.begin_lsn, of + carry.lsn, of, of + carry.xid, of + carry.committed_at)
     return transaction_batch(stand, of + end_lsn)
+
+
+def _too_large(lsn: int) -> CaptureError:
+    return CaptureError(
+        f"A transaction changed more than {_MOST:,} rows: there are no positions for more of them.",
+        position=format_lsn(lsn),
+        safe="Nothing of this transaction was taken; the source still has it.",
+        remedy="bitvelocity recover --force makes a new slot behind it, compares the tables, and brings in what they are now.",
+        code="TooManyRows",
+    )

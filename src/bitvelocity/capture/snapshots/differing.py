@@ -96,11 +96,11 @@ class DifferenceSet(SnapshotSet):
 
     def _at_its_place(self, batch: Batch) -> Batch:
         """At its place: after all that were found before."""
-        count, first = batch.data.num_rows, self._rows
-        self._rows += count
+        count = batch.data.num_rows
+        at = self._take(count)
         columns = {
-            "_lsn": pa.array(np.full(count, self.mark.lsn)),
-            "_ordinal": pa.array(np.arange(first, first + count, dtype=np.int32)),
+            "_lsn": pa.array(np.full(count, at.lsn)),
+            "_ordinal": pa.array(np.arange(at.ordinal, at.ordinal + count, dtype=np.int32)),
             "_committed_at": pa.array(np.full(count, self._at)).view(pa.timestamp("us", "UTC")),
         }
         data = batch.data

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from bitvelocity.changes import Batch, Mark
-from bitvelocity.errors import BitVelocityError
+from bitvelocity.errors import BitVelocityError, CaptureError
 
 from ..connection import Connection, Wire, our_errors
 from ..failures import Place
@@ -22,6 +22,10 @@ from .ranges import Part, Range, all_ranges
 from .tables import PublishedTable, published_tables, rewritten
 
 _NOW = "select (extract(epoch from now()) * 1000000)::bigint"
+_SPAN = 1 << 30
+"""Ordinals are 32 bits wide: after so many rows the next LSN is taken, and a batch may reach beyond it."""
+_PER_BLOCK = 291
+"""No block of 8 kB holds more rows. Below a slot's beginning no commit is as near as the LSNs that a snapshot needs."""
 _AHEAD = 2
 """Pieces that each reader may have ready."""
 
@@ -69,6 +73,7 @@ class SnapshotSet:
         self._readers, self._slot, self._place = tuple(readers), slot, place
         self._connection, self._wire = readers[0].connection, readers[0].wire
         self._rows = 0
+        self._spans = 1  # LSNs, up to the one below the stream's first, that the rows may need
         self._reached: dict[str, _Reached] = {}
         self.done = False
         """Whether all rows were yielded."""
@@ -107,6 +112,8 @@ class SnapshotSet:
             self._reached[table.qualified] = _Reached(parts)
             for what in all_ranges(parts):
                 tasks.put(_Task(table, what))
+        blocks = sum(part.blocks for reached in self._reached.values() for part in reached.parts)
+        self._spans = 1 + blocks * _PER_BLOCK // _SPAN
         crew = _Crew(self._readers, self._place, {name: reached.parts for name, reached in self._reached.items()})
         for item in crew.read(tasks):
             if isinstance(item, _Task):
@@ -120,9 +127,15 @@ class SnapshotSet:
             yield self._placed(rows)
 
     def _placed(self, rows: Printed) -> Batch:
-        at = At(self._slot.consistent_point - 1, self._rows, self._at)
-        self._rows += rows.rows
-        return rows.batch(at)
+        return rows.batch(self._take(rows.rows))
+
+    def _take(self, rows: int) -> At:
+        """The positions of the next rows."""
+        span, ordinal = divmod(self._rows, _SPAN)
+        if span >= self._spans:
+            raise _too_many(self._rows)
+        self._rows += rows
+        return At(self._slot.consistent_point - self._spans + span, ordinal, self._at)
 
 
 class _Crew:
@@ -191,6 +204,16 @@ class _Crew:
             except queue.Full:
                 continue
             return
+
+
+def _too_many(rows: int) -> CaptureError:
+    return CaptureError(
+        f"There are more than {rows:,} rows, and no positions for them.",
+        safe="Nothing was confirmed; what was there before stays.",
+        remedy="Leave the largest table out (its entity, or the publication) and start again; declared later, it joins the running "
+        "capture and is read in chunks that have positions of their own.",
+        code="TooManyRows",
+    )
 
 
 class _StoppedError(Exception):
