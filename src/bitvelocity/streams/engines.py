@@ -12,6 +12,8 @@ from .bus import Abilities
 DECLARED = {
     "embedded": "bitvelocity.streams.embedded.engine",
     "nats": "bitvelocity.streams.nats.bus",
+    "rabbitmq": "bitvelocity.streams.rabbitmq.streams",
+    "rabbitmq-queues": "bitvelocity.streams.rabbitmq.queues",
 }
 """Name of a transport, and the file whose `ABILITIES` says what it can do. Its extra has the first word of its name."""
 

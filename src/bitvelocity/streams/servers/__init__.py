@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from .kafka import KafkaServer
 from .local import MISSING, Launch, LocalServer, Ports, Recipe, Tell, free_ports, missing
 from .nats import NatsServer
+from .rabbitmq import RabbitServer
 
-SERVERS: Mapping[str, Callable[[], Recipe]] = {"kafka": KafkaServer, "nats": NatsServer}
+SERVERS: Mapping[str, Callable[[], Recipe]] = {"kafka": KafkaServer, "nats": NatsServer, "rabbitmq": RabbitServer}
 """The recipes by the names of their servers."""
 
 __all__ = [
-    "MISSING", "SERVERS", "KafkaServer", "Launch", "LocalServer", "NatsServer", "Ports", "Recipe", "Tell", "free_ports",
-    "missing",
+    "MISSING", "SERVERS", "KafkaServer", "Launch", "LocalServer", "NatsServer", "Ports", "RabbitServer", "Recipe", "Tell",
+    "free_ports", "missing",
 ]  # fmt: skip

@@ -1,0 +1,383 @@
+"""One connection of the stream protocol: questions and answers, publishers, subscriptions. One thread reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from ...errors import BusError, BusLostError
+from .address import Address
+from .frames import (
+    ANSWER,
+    OK,
+    Chunk,
+    Command,
+    Fields,
+    Seek,
+    brokers,
+    chunk,
+    frame,
+    pairs,
+    refusal,
+    text,
+    where,
+)
+
+PATIENCE = 15.0
+"""Seconds for an answer; a server that is silent for longer is taken for lost."""
+RECEIVE = 1 << 18
+
+
+class Connection:
+    """A session with one broker. When it is lost, all that waits for it is told so (`BusLostError`), at once."""
+
+    def __init__(self, address: Address, at: tuple[str, int], *, name: str = "bitvelocity") -> None:
+        self.lost: BusLostError | None = None
+        self.frame_max = 1 << 20
+        self._at = at
+        self._heartbeat = 60
+        self._sent = time.monotonic()
+        self._numbers = itertools.count(1)
+        self._writing = threading.Lock()
+        self._waiting: dict[int, Future[Fields]] = {}
+        self._tuned: Future[Fields] = Future()
+        self._publishers: dict[int, Producer] = {}
+        self._subscriptions: dict[int, Subscription] = {}
+        try:
+            self._socket = self._connect(address)
+        except OSError as error:
+            raise _lost(f"{at[0]}:{at[1]} cannot be reached: {error}") from error
+        self._thread = threading.Thread(target=self._read_on, name="bitvelocity-rabbitmq-stream", daemon=True)
+        self._thread.start()
+        try:
+            self._log_in(address, name)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, command: Command, *fields: bytes, what: str) -> Fields:
+        """The answer's fields after its code. A refusal is the error that says what could not be done."""
+        answer = self._question(command, *fields)
+        if (code := answer.take("H")) != OK:
+            raise refusal(code, what)
+        return answer
+
+    def leader(self, stream: str) -> tuple[str, int]:
+        """The broker that leads a stream."""
+        answer = self._question(Command.METADATA, struct.pack("!I", 1), text(stream))
+        found = brokers(answer)[stream]
+        if isinstance(found, int):
+            raise refusal(found, f"find the stream {stream}")
+        return found
+
+    def partitions(self, name: str) -> list[str]:
+        """The streams of a super stream in their order; none if there is no such super stream."""
+        answer = self._question(Command.PARTITIONS, text(name))
+        return list(answer.texts()) if answer.take("H") == OK else []
+
+    def sequence(self, stream: str, reference: str) -> int:
+        """The highest publishing id that the stream has of a publisher; 0 if it has none."""
+        what = f"tell the last record of the publisher {reference}"
+        answer = self.ask(Command.PUBLISHER_SEQUENCE, text(reference), text(stream), what=what)
+        return int(answer.take("Q"))
+
+    def producer(self, stream: str, reference: str = "") -> Producer:
+        """A way to publish to a stream. With a reference the server drops ids at or below the highest of that name."""
+        number = _free(self._publishers)
+        producer = self._publishers[number] = Producer(self, number)
+        try:
+            self.ask(
+                Command.DECLARE_PUBLISHER, bytes([number]), text(reference), text(stream), what=f"publish to {stream}"
+            )
+        except BaseException:
+            self._publishers.pop(number, None)
+            raise
+        return producer
+
+    def subscribe(
+        self,
+        stream: str,
+        seek: Seek,
+        value: int | None = None,
+        *,
+        credit: int,
+        news: threading.Event | None = None,
+    ) -> Subscription:
+        """Chunks of a stream, `credit` of them at first; what is there is sent before any later answer.
+
+        `news` is set whenever one arrives.
+        """
+        number = _free(self._subscriptions)
+        subscription = self._subscriptions[number] = Subscription(self, number, news)
+        spec = (text(stream), where(seek, value), struct.pack("!H", credit), pairs({}))
+        try:
+            self.ask(Command.SUBSCRIBE, bytes([number]), *spec, what=f"read {stream}")
+        except BaseException:
+            self._subscriptions.pop(number, None)
+            raise
+        return subscription
+
+    def barrier(self) -> None:
+        """Return when all that the server had to send before has come: it answers a connection's frames in order."""
+        self._question(Command.METADATA, struct.pack("!I", 0))
+
+    def unsubscribe(self, number: int) -> None:
+        self._subscriptions.pop(number, None)
+        if self.lost is None:
+            self.ask(Command.UNSUBSCRIBE, bytes([number]), what="end a subscription")
+
+    def delete_publisher(self, number: int) -> None:
+        self._publishers.pop(number, None)
+        if self.lost is None:
+            self.ask(Command.DELETE_PUBLISHER, bytes([number]), what="end a publisher")
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Whole frames. Waits while the server does not take more."""
+        if self.lost:
+            raise self.lost
+        try:
+            with self._writing:
+                self._socket.sendall(data)
+        except OSError as error:
+            self._lose(str(error))
+            raise _lost(str(error)) from error
+        self._sent = time.monotonic()
+
+    def close(self) -> None:
+        """End it; again is harmless."""
+        if self.lost is None:
+            with contextlib.suppress(BusError):
+                self._question(Command.CLOSE, struct.pack("!H", OK), text("done"), patience=2.0)
+        self._lose("it was closed")
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _question(self, command: Command, *fields: bytes, patience: float = PATIENCE) -> Fields:
+        number, answer = next(self._numbers), Future[Fields]()
+        self._waiting[number] = answer
+        try:
+            self.send(frame(command, struct.pack("!I", number), *fields))
+            return answer.result(patience)
+        except FutureTimeout:
+            self._lose(f"no answer within {patience:.0f} s")
+            raise _lost(f"no answer within {patience:.0f} s") from None
+        finally:
+            self._waiting.pop(number, None)
+
+    def _connect(self, address: Address) -> socket.socket:
+        plain = socket.create_connection(self._at, timeout=PATIENCE)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not address.tls:
+            return plain
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=self._at[0])
+
+    def _log_in(self, address: Address, name: str) -> None:
+        properties = {"product": "BitVelocity", "platform": "Python", "connection_name": name}
+        self.ask(Command.PEER_PROPERTIES, pairs(properties), what="greet us")
+        self.ask(Command.SASL_HANDSHAKE, what="tell its logins")
+        secret = f"\0{address.user}\0{address.password}".encode()
+        login = (text("PLAIN"), struct.pack("!I", len(secret)), secret)
+        self.ask(Command.SASL_AUTHENTICATE, *login, what=f"let {address.user} in")
+        tuned = self._tuned.result(PATIENCE)
+        frame_max, self._heartbeat = tuned.take("I"), tuned.take("I")
+        self.frame_max = frame_max or 1 << 24  # 0: no bound
+        self.send(frame(Command.TUNE, struct.pack("!II", frame_max, self._heartbeat)))
+        self._socket.settimeout(self._heartbeat / 2 or None)
+        self.ask(Command.OPEN, text(address.vhost), what=f"open the virtual host {address.vhost}")
+
+    def _read_on(self) -> None:
+        """Until the connection ends. A silence of two heartbeats is an end as well."""
+        try:
+            self._read_frames()
+        except Exception as error:
+            self._lose(str(error) or type(error).__name__)
+
+    def _read_frames(self) -> None:
+        buffer, silent = bytearray(), 0
+        while True:
+            try:
+                got = self._socket.recv(RECEIVE)
+            except TimeoutError:
+                silent += 1
+                if silent > 4:
+                    raise ConnectionError("the server is silent") from None
+                self._beat()
+                continue
+            if not got:
+                raise ConnectionError("the server ended the connection")
+            silent = 0
+            buffer += got
+            buffer = self._frames_in(buffer)
+            self._beat()
+
+    def _frames_in(self, buffer: bytearray) -> bytearray:
+        """Hand on the whole frames; what is left of the buffer."""
+        at = 0
+        while len(buffer) - at >= 4:
+            (size,) = struct.unpack_from("!I", buffer, at)
+            if len(buffer) - at - 4 < size:
+                break
+            self._arrived(bytes(memoryview(buffer)[at + 4 : at + 4 + size]))
+            at += 4 + size
+        return buffer[at:] if at else buffer
+
+    def _arrived(self, data: bytes) -> None:
+        fields = Fields(data)
+        command = fields.take("H")
+        fields.take("H")
+        if command & ANSWER or command == Command.PARTITIONS:  # 3.10 answers this one without the bit
+            if command != Command.CREDIT | ANSWER and (waiting := self._waiting.get(fields.take("I"))):
+                waiting.set_result(fields)
+        elif (handler := self._handlers.get(command)) is not None:
+            handler(self, fields)
+
+    def _confirmed(self, fields: Fields) -> None:
+        if producer := self._publishers.get(fields.take("B")):
+            producer.confirmed(int(fields.take("I")))
+
+    def _refused(self, fields: Fields) -> None:
+        producer = self._publishers.get(fields.take("B"))
+        count, _, code = fields.take("I"), fields.take("Q"), fields.take("H")
+        if producer:
+            producer.failed(refusal(code, f"take {count} records"))
+
+    def _delivered(self, fields: Fields) -> None:
+        if subscription := self._subscriptions.get(fields.take("B")):
+            subscription.arrived(chunk(fields))
+
+    def _stream_moved(self, _: Fields) -> None:
+        """A stream has lost its leader, or is gone: publishers and subscriptions of it are dead. All begin anew."""
+        self._lose("a stream has moved to another broker, or was deleted")
+
+    def _closing(self, fields: Fields) -> None:
+        fields.take("I")
+        fields.take("H")
+        self._lose(f"the server closed the connection: {fields.text()}")
+
+    def _tune(self, fields: Fields) -> None:
+        self._tuned.set_result(fields)
+
+    def _beat(self) -> None:
+        if self._heartbeat and time.monotonic() - self._sent > self._heartbeat / 2:
+            self.send(frame(Command.HEARTBEAT))
+
+    def _lose(self, why: str) -> None:
+        if self.lost is None:
+            self.lost = _lost(why)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+        for waiting in [*self._waiting.values(), self._tuned]:
+            if not waiting.done():
+                with contextlib.suppress(Exception):  # it may have been answered just now
+                    waiting.set_exception(self.lost)
+        for producer in list(self._publishers.values()):
+            producer.failed(self.lost)
+        for subscription in list(self._subscriptions.values()):
+            subscription.arrived(None)
+
+    _handlers: Mapping[int, Callable[[Connection, Fields], None]] = {
+        Command.CONFIRM: _confirmed, Command.PUBLISH_ERROR: _refused, Command.DELIVER: _delivered,
+        Command.METADATA_UPDATE: _stream_moved, Command.CLOSE: _closing, Command.TUNE: _tune,
+    }  # fmt: skip
+
+
+class Producer:
+    """Publishes frames to one stream, and counts what the server has confirmed."""
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self.connection = connection
+        self.number = number
+        self._changed = threading.Condition()
+        self._open = 0
+        self._error: BusError | None = None
+
+    def send(self, data: bytes, records: int, *, window: int) -> None:
+        """One frame, once fewer than `window` records are unconfirmed."""
+        self._until(window)
+        with self._changed:
+            self._open += records
+        self.connection.send(data)
+
+    def wait(self) -> None:
+        """Return when all is confirmed."""
+        self._until(1)
+
+    def confirmed(self, count: int) -> None:
+        with self._changed:
+            self._open -= count
+            self._changed.notify_all()
+
+    def failed(self, error: BusError) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        self.connection.delete_publisher(self.number)
+
+    def _until(self, window: int) -> None:
+        with self._changed:
+            while self._open >= window and self._error is None:
+                if not self._changed.wait(4 * PATIENCE):
+                    self._error = _lost(f"no confirmation within {4 * PATIENCE:.0f} s")
+            if self._error is not None:
+                raise self._error
+
+
+class Subscription:
+    """Chunks as they arrive; each that is taken allows the server one more, if `credit` is told."""
+
+    def __init__(self, connection: Connection, number: int, news: threading.Event | None) -> None:
+        self.connection = connection
+        self.number = number
+        self._news = news
+        self._chunks: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+
+    def arrived(self, found: Chunk | None) -> None:
+        self._chunks.put(found)
+        if self._news is not None:
+            self._news.set()
+
+    def take(self, timeout: float) -> Chunk | None:
+        """The next chunk; None if none comes in time."""
+        try:
+            found = self._chunks.get(timeout=timeout) if timeout > 0 else self._chunks.get_nowait()
+        except queue.Empty:
+            return None
+        if found is None:
+            self._chunks.put(None)  # for whoever asks again
+            raise self.connection.lost or _lost("it was closed")
+        return found
+
+    def credit(self, chunks: int = 1) -> None:
+        self.connection.send(frame(Command.CREDIT, bytes([self.number]), struct.pack("!H", chunks)))
+
+    def close(self) -> None:
+        self.connection.unsubscribe(self.number)
+
+
+def _free(taken: Mapping[int, object]) -> int:
+    """A number that is not used; a connection has 256."""
+    number = next((number for number in range(256) if number not in taken), None)
+    if number is None:
+        raise BusError("A connection to RabbitMQ has 256 publishers or subscriptions.", remedy="Open another bus.")
+    return number
+
+
+def _lost(why: str) -> BusLostError:
+    return BusLostError(
+        f"The connection to RabbitMQ's streams was lost: {why}.",
+        safe="What was confirmed is kept; what was under way may have happened or not.",
+        remedy="It comes back by itself with the server. Does it run, with the stream plugin (rabbitmq-plugins enable rabbitmq_stream)?",
+    )

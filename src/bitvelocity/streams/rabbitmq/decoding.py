@@ -1,0 +1,258 @@
+"""Chunks of a stream as records, by column: our own messages at once, those of other clients one by one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..bus import RECORD_SCHEMA
+from .amqp10 import Foreign, read_message
+from .encoding import AGAIN, DATA, KEY, NAMED, NULL, PLAIN, STAMPED, Binary
+from .frames import Chunk
+
+FENCE = "bv-fence"
+"""Header of a record by which a publisher shuts its predecessor out; it is no record of the topic."""
+CODECS: dict[int, Any] = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
+PAD = bytes(32)
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Parts of one buffer: where each begins and ends, and whether it is there at all."""
+
+    start: Ints
+    end: Ints
+    valid: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """All headers of all records: `counts` of each record, and the names and values one after another."""
+
+    counts: Ints
+    names: Slices
+    values: Slices
+
+
+def decode(chunk: Chunk) -> pa.Table:
+    """A chunk's records: `offset`, then the columns of `RECORD_SCHEMA`. Fences are left out."""
+    data, start, end = _entries(chunk)
+    raw = np.frombuffer(data + PAD, np.uint8)
+    table, ours = _ours(raw, start, end, chunk.time)
+    if not ours.all():
+        table = _with_foreign(table, [data[s:e] for s, e in zip(start[~ours], end[~ours], strict=True)], ours, chunk)
+    offsets = pa.array(np.arange(chunk.offset, chunk.offset + len(start)), pa.int64())
+    return _without_fences(table.add_column(0, "offset", offsets))
+
+
+def _entries(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
+    """Where each message lies. Each length tells where the next one is, so they are walked through one by one."""
+    data, lengths = bytes(chunk.data), struct.Struct("!I").unpack_from
+    starts, ends, at = [], [], 0
+    for _ in range(chunk.entries):
+        (length,) = lengths(data, at)
+        if length & 0x8000_0000:
+            return _batched(chunk)
+        starts.append(at + 4)
+        at += 4 + length
+        ends.append(at)
+    return data, np.array(starts, np.int64), np.array(ends, np.int64)
+
+
+def _batched(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
+    """Entries that hold several messages, perhaps compressed, as other clients may write them."""
+    data, at, found = bytes(chunk.data), 0, []
+    for _ in range(chunk.entries):
+        (length,) = struct.unpack_from("!I", data, at)
+        if not length & 0x8000_0000:
+            found.append(data[at : at + 4 + length])
+            at += 4 + length
+            continue
+        codec, (whole, packed) = (data[at] & 0x70) >> 4, struct.unpack_from("!II", data, at + 3)
+        part = data[at + 11 : at + 11 + packed]
+        found.append(pa.Codec(CODECS[codec]).decompress(part, whole, asbytes=True) if codec else part)
+        at += 11 + packed
+    content = b"".join(found)
+    return _entries(Chunk(chunk.offset, chunk.time, chunk.records, chunk.records, memoryview(content)))
+
+
+def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, time: int) -> tuple[pa.Table, Bools]:
+    """The records that have our layout, and which those are."""
+    stamped, plain = _has(raw, start, STAMPED), _has(raw, start, PLAIN)
+    named = start + np.where(stamped, len(STAMPED) + 8, len(PLAIN))
+    body = named + 8 + _u32(raw, named + 4)
+    data, null = _has(raw, body, DATA), _has(raw, body, NULL)
+    ours = (stamped | plain) & _has(raw, named, NAMED)
+    ours &= (data & (body + 8 + _u32(raw, body + 4) == end)) | (null & (body + 4 == end))
+    headers, good = _headers(raw, named[ours], body[ours])
+    ours[np.flatnonzero(ours)[~good]] = False
+    rows = np.flatnonzero(ours)
+    keys, headers = _key_apart(raw, headers)
+    value = Slices(body[rows] + 8, end[rows], data[rows])
+    millis = np.where(stamped[rows], _i64(raw, start[rows] + len(STAMPED)), time)
+    columns = [_binary(raw, keys), _binary(raw, value), _maps(raw, headers), _stamps(millis)]
+    return pa.table(columns, schema=RECORD_SCHEMA), ours
+
+
+def _headers(raw: npt.NDArray[np.uint8], named: Ints, body: Ints) -> tuple[Headers, Bools]:
+    """Walk through the maps of all records side by side; which records could be read so."""
+    counts = _u32(raw, named + 8) // 2
+    good = counts <= 255
+    at, steps = named + 12, []
+    for step in range(int(counts[good].max(initial=0))):
+        rows = np.flatnonzero(good & (counts > step))
+        name, value, known = _item(raw, at[rows])
+        known &= value.end <= body[rows]
+        good[rows[~known]] = False
+        at[rows] = value.end
+        steps.append((rows, name, value))
+    good &= at == body
+    return _side_by_side(steps, np.where(good, counts, 0), good), good
+
+
+def _item(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Slices, Bools]:
+    """One name and its value in each of some maps, and whether they are of kinds that we write."""
+    name, kind = _sized(raw, at)
+    known = (kind == 0xA1) | (kind == 0xB1)
+    value, kind = _sized(raw, name.end)
+    null = kind == 0x40
+    known &= null | np.isin(kind, (0xA0, 0xA1, 0xB0, 0xB1))
+    nothing = name.end + 1
+    start, end = np.where(null, nothing, value.start), np.where(null, nothing, value.end)
+    return name, Slices(start, end, ~null), known
+
+
+def _sized(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Ints]:
+    """Text or bytes with a length of one or of four bytes before them, and the constructor that tells which."""
+    kind = raw[_inside(raw, at)].astype(np.int64)
+    small = kind < 0xB0
+    start = at + np.where(small, 2, 5)
+    length = np.where(small, raw[_inside(raw, at + 1)], _u32(raw, at + 1))
+    return Slices(start, start + length, np.ones(len(at), np.bool_)), kind
+
+
+def _side_by_side(steps: Sequence[tuple[Ints, Slices, Slices]], counts: Ints, good: Bools) -> Headers:
+    """Headers in order of their records, from those in order of their places."""
+    if not steps:
+        nothing = Slices(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+        return Headers(counts[good], nothing, nothing)
+    record = np.concatenate([rows for rows, _, _ in steps])
+    order = np.argsort(record, kind="stable")
+    order = order[good[record[order]]]
+    names, values = (_gathered([step[at] for step in steps], order) for at in (1, 2))
+    return Headers(counts[good], names, values)
+
+
+def _gathered(parts: Sequence[Any], order: Ints) -> Slices:
+    start, end, valid = (
+        np.concatenate([getattr(part, field) for part in parts])[order] for field in ("start", "end", "valid")
+    )
+    return Slices(start, end, valid)
+
+
+def _key_apart(raw: npt.NDArray[np.uint8], headers: Headers) -> tuple[Slices, Headers]:
+    """The key, which is a record's first header with that name, and the other headers."""
+    names = headers.names
+    first = np.cumsum(headers.counts) - headers.counts
+    some = headers.counts > 0
+    at = first[some]
+    is_key = (names.end[at] - names.start[at] == len(KEY)) & _has(raw, names.start[at], KEY.encode())
+    found = np.zeros(len(headers.counts), np.bool_)
+    found[some] = is_key
+    start, end = (np.zeros(len(found), np.int64) for _ in range(2))
+    start[found], end[found] = headers.values.start[first[found]], headers.values.end[first[found]]
+    rest = np.ones(len(names.start), np.bool_)
+    rest[first[found]] = False
+    return Slices(start, end, found), Headers(
+        headers.counts - found, *(_gathered([part], np.flatnonzero(rest)) for part in (names, headers.values))
+    )
+
+
+def _maps(raw: npt.NDArray[np.uint8], headers: Headers) -> Binary:
+    names = _text(_binary(raw, headers.names))
+    if len(names) and pc.any(pc.starts_with(names, AGAIN)).as_py():
+        names = pc.replace_substring_regex(names, f"^{AGAIN}[0-9]+:", "")
+    ends: Any = pa.array(np.concatenate([[0], np.cumsum(headers.counts)]), pa.int32())
+    return pa.MapArray.from_arrays(ends, names, _binary(raw, headers.values))
+
+
+def _text(raw: Binary) -> Binary:
+    try:
+        names = raw.cast(pa.string())
+        names.validate(full=True)
+    except pa.ArrowInvalid:  # a foreign client's; it must not stop us
+        return pa.array([name.decode("utf-8", "replace") for name in raw.to_pylist()], pa.string())
+    return names
+
+
+def _binary(raw: npt.NDArray[np.uint8], parts: Slices) -> Binary:
+    """The bytes of each part. As values and the gaps between them they are one array; the gaps are then left out."""
+    ends = np.empty(2 * len(parts.start) + 1, np.int64)
+    ends[0:-1:2], ends[1::2], ends[-1] = parts.start, parts.end, len(raw)
+    buffers: list[Any] = [None, pa.py_buffer(ends.data), pa.py_buffer(raw.data)]
+    whole = pa.Array.from_buffers(pa.large_binary(), 2 * len(parts.start), buffers)
+    rows = pa.array(np.arange(0, 2 * len(parts.start), 2), pa.int64(), mask=~parts.valid)
+    return whole.take(rows).cast(pa.binary())
+
+
+def _stamps(millis: Ints) -> Binary:
+    return pa.array(millis * 1000, pa.int64()).cast(pa.timestamp("us", "UTC"))
+
+
+def _with_foreign(ours: pa.Table, messages: Sequence[bytes], mask: Bools, chunk: Chunk) -> pa.Table:
+    """Our records and those of others, in the order in which they were."""
+    found: list[Foreign] = [read_message(message, chunk.time) for message in messages]
+    others = pa.table(
+        [[getattr(record, name) for record in found] for name in ("key", "value", "headers")]
+        + [_stamps(np.array([record.millis for record in found], np.int64))],
+        schema=RECORD_SCHEMA,
+    )
+    place = np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)])
+    return pa.concat_tables([ours, others]).take(np.argsort(place))
+
+
+def _without_fences(table: pa.Table) -> pa.Table:
+    headers: Any = table["headers"].combine_chunks()
+    fence = pc.equal(headers.keys, pa.scalar(FENCE))
+    if not len(fence) or not pc.any(fence).as_py():
+        return table
+    record = np.repeat(np.arange(len(headers)), np.diff(np.asarray(headers.offsets)))
+    kept = np.ones(table.num_rows, np.bool_)
+    kept[record[np.asarray(fence)]] = False
+    return table.filter(pa.array(kept))
+
+
+def _inside(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
+    return np.clip(at, 0, len(raw) - 1)
+
+
+def _has(raw: npt.NDArray[np.uint8], at: Ints, word: bytes) -> Bools:
+    """The word stands there."""
+    same = np.ones(len(at), np.bool_)
+    for step, byte in enumerate(word):
+        same &= raw[_inside(raw, at + step)] == byte
+    return same
+
+
+def _u32(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
+    value = np.zeros(len(at), np.int64)
+    for byte in range(4):
+        value = (value << 8) | raw[_inside(raw, at + byte)]
+    return value
+
+
+def _i64(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
+    value = np.zeros(len(at), np.int64)
+    for byte in range(8):
+        value = (value << 8) | raw[_inside(raw, at + byte)]
+    return value
