@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..capture import Tuning, WalSource, check_history, feed_named, identify
-from ..capture.snapshots import WATERMARK, DifferenceSet, Found, Readable, Readings, read_book
+from ..capture import WalSource, check_history, identify
+from ..capture.snapshots import DifferenceSet, Found, read_book
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
-from ..lakehouse import MARKER, Care, GoldReceipt, Lake, Watermark, publish
+from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
+from .capturing import open_readings, open_source
 from .first import FirstSnapshot
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
@@ -78,7 +79,7 @@ class Pipeline:
         )
         self._followers = Followers(project, followers_of(project) if sinks is None else sinks)
         self._last = self._lake.watermark
-        self._readings = self._open_readings()
+        self._readings = open_readings(project, self._lake, self._last, at=at)
         self._healing = Healing(project, self._lake, self._readings)
         self._gold = GoldFollower(project, hidden=self._unseen(), care=care, at=within(at, "gold"))
         self._published_at = 0.0
@@ -122,39 +123,18 @@ class Pipeline:
         goes_on = self._last is None and self._first.begun
         known = (self._last is not None or goes_on or settings.snapshot == "never") and not self._readings.recovering
         try:
-            self._open = self._open_source(dsn, has_position=known)
+            self._open = open_source(self._project, dsn, self._last, has_position=known, at=self._at)
         except CaptureError as error:
             if not goes_on or error.code not in LOST:
                 raise
             self._first.give_up()
-            self._open = self._open_source(dsn, has_position=False)
+            self._open = open_source(self._project, dsn, self._last, has_position=False, at=self._at)
         identity = identify(dsn)
         aside = settings.primary if identity.standby else ""
         self._readings.connect(aside or dsn, slot=settings.slot, publication=settings.publication, aside=bool(aside))
         self._followers.connect(dsn)
         check_history(identity, self.furthest, self._readings.source)
         self._readings.tell_source(identity)
-
-    def _open_source(self, dsn: str, *, has_position: bool) -> WalSource:
-        settings = self._project.settings.capture
-        return WalSource(
-            dsn,
-            slot=settings.slot,
-            publication=settings.publication,
-            spill=self._project.lake / ".spill",
-            has_position=has_position,
-            start_lsn=max(self._last.position, 0) if self._last else 0,
-            messages=(WATERMARK, MARKER),
-            tuning=Tuning(
-                feed=feed_named(settings.feed),
-                behind=settings.backlog_mb << 20,
-                failover=settings.failover or None,
-                primary=settings.primary,
-                silence=settings.silence_seconds,
-                readers=settings.snapshot_readers,
-                at=within(self._at, "capture"),
-            ),
-        )
 
     def _disconnect(self) -> None:
         if self._open is not None:
@@ -355,20 +335,6 @@ class Pipeline:
 
     def _idle_long_enough(self) -> bool:
         return time.monotonic() - self._published_at > IDLE_PUBLISH_SECONDS
-
-    def _open_readings(self) -> Readings:
-        """What is read beside the stream. An entity that the lake did not know joins it."""
-        lake, settings, last = self._lake, self._project.settings, self._last
-        tables = {spec.name: Readable(spec.qualified, spec.key) for spec in self._project.specs}
-        readings = Readings(
-            self._project.lake, tables, unknown=lake.unknown, sync=settings.lake.sync, at=within(self._at, "snapshots")
-        )
-        if last is not None and settings.capture.snapshot != "never":
-            known = {run.entity for run in readings.runs if run.kind == "joins"}
-            for spec in self._project.specs:
-                if f"bronze/{spec.name}" not in last.tables and spec.name not in known:
-                    readings.ask(spec.name, "joins")
-        return readings
 
     def _linger(self, began: float, rows: int) -> None:
         """Let changes gather while the stream is level, so that each commit carries more of them."""
