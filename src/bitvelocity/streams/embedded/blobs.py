@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import ipc
@@ -37,6 +38,12 @@ class Piece:
     data: bytes
 
 
+def shaped(records: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema, in its order and types. A cast of nothing to cast still takes its time."""
+    columns = records.select(schema.names)
+    return columns if columns.schema.equals(schema) else columns.cast(schema)
+
+
 def pieces_of(partition: int, records: pa.Table, *, archived: bool = False) -> Iterator[Piece]:
     """Rows of one partition, cut to pieces and compressed."""
     begin = 0
@@ -58,12 +65,20 @@ def _encode(records: pa.Table, *, archived: bool) -> bytes:
     """One record batch message. The schema is known, and left out: it would be the larger half of a small batch."""
     (batch,) = records.combine_chunks().to_batches()
     sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, records.schema, options=_OPTIONS[archived]) as writer:
+    with ipc.new_stream(sink, records.schema, options=_options(records, archived=archived)) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue()[_HEADS[records.schema.names[0]] : -_TAIL])
 
 
-_OPTIONS = {False: ipc.IpcWriteOptions(compression="lz4"), True: ipc.IpcWriteOptions(compression="zstd")}
+# Arrow's threads would do a buffer each: for pieces of this size, handing them over costs more than the work.
+_AS_IT_IS, _LZ4, _ZSTD = (ipc.IpcWriteOptions(compression=name, use_threads=False) for name in (None, "lz4", "zstd"))
+_SMALL_BYTES = 4 << 10
+
+
+def _options(records: pa.Table, *, archived: bool) -> ipc.IpcWriteOptions:
+    return _ZSTD if archived else _AS_IT_IS if records.nbytes < _SMALL_BYTES else _LZ4
+
+
 _TAIL = 8
 """The mark of a stream's end."""
 
@@ -71,7 +86,7 @@ _TAIL = 8
 def _measured(schema: pa.Schema) -> int:
     """How many bytes a stream's schema takes."""
     sink = pa.BufferOutputStream()
-    ipc.new_stream(sink, schema, options=_OPTIONS[False]).close()
+    ipc.new_stream(sink, schema, options=_LZ4).close()
     return int(sink.tell()) - _TAIL
 
 
@@ -92,7 +107,7 @@ def decode(data: bytes, partition: Partition, base: int, *, compacted: bool) -> 
     schema = OFFSET_SCHEMA if compacted else RECORD_SCHEMA
     batch = ipc.read_record_batch(ipc.read_message(data), schema)
     rows = batch.num_rows
-    offsets: pa.Array[Any] = batch.column("offset") if compacted else pa.array(range(base, base + rows), pa.int64())
+    offsets: pa.Array[Any] = batch.column("offset") if compacted else pa.array(np.arange(base, base + rows))
     numbers = pa.repeat(pa.scalar(partition.number, pa.int32()), rows)
     columns = [batch.column(name) for name in RECORD_SCHEMA.names]
     return pa.Table.from_arrays([numbers, offsets, *columns], schema=FETCHED_SCHEMA)

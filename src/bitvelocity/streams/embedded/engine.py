@@ -22,7 +22,7 @@ from .member import EmbeddedMember
 from .publisher import EmbeddedPublisher
 from .sqlite import told
 from .steps import At, nothing
-from .topicfile import Older, TopicFile
+from .topicfile import Older, TopicFile, make_topic
 from .upkeep import keep
 
 ABILITIES = Abilities(compaction=True)
@@ -59,7 +59,7 @@ class EmbeddedBus:
         file = self._file(topic.name)
         if not file.exists():
             with told(topic.name):
-                TopicFile.make(file, topic)
+                make_topic(file, topic)
         found = self.topic(topic.name)
         if found.partitions != topic.partitions:
             raise BusError(

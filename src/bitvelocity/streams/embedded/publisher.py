@@ -11,6 +11,7 @@ from bitvelocity.errors import BusError, FencedError
 from bitvelocity.streams.bus import PLACED_SCHEMA, Partition, Place, Published
 from bitvelocity.streams.placing import above, check_order, with_places
 
+from .blobs import shaped
 from .groupfile import GroupFile
 from .steps import Step
 from .topicfile import TopicFile, Written
@@ -53,16 +54,16 @@ class EmbeddedPublisher:
 
     def _write(self, topic: TopicFile, table: pa.Table) -> tuple[int, dict[int, int]]:
         places = dict(self.places(topic.name))
-        fresh: list[pa.Table] = []
-        for number, part in topic.by_partition(table.cast(PLACED_SCHEMA)):
+        fresh: list[tuple[int, pa.Table]] = []
+        for number, part in topic.by_partition(shaped(table, PLACED_SCHEMA)):
             rest = above(part, places.get(number))
             if rest.num_rows:
                 places[number] = Place(*(rest[name][-1].as_py() for name in ("lsn", "ordinal", "step")))
-                fresh.append(rest)
+                fresh.append((number, with_places(rest)))
         if not fresh:
             self._check_epoch()
             return 0, {}
-        pieces = [piece for part in fresh for piece in topic.cut(with_places(part))]
+        pieces = topic.pieces(fresh)
         self._home.at(Step.CUT)
         with topic.database.writing() as connection:
             self._check_epoch()
@@ -71,7 +72,7 @@ class EmbeddedPublisher:
         self._home.at(Step.COMMITTED)
         self._places[topic.name] = places
         look_after(topic, sum(len(piece.data) for piece in pieces))
-        return sum(part.num_rows for part in fresh), ends
+        return sum(part.num_rows for _, part in fresh), ends
 
     def places(self, topic: str) -> Mapping[int, Place]:
         """Asked under the writer's lock once: a predecessor that was about to write has written, or cannot any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from bitvelocity.errors import BusError, OffsetGoneError
 from bitvelocity.streams.bus import FETCHED_SCHEMA, RECORD_SCHEMA, Partition, Place, Span, Topic
 from bitvelocity.streams.placing import partition_of
 
-from .blobs import Piece, decode, pieces_of, sealed, too_large
+from .blobs import Piece, decode, pieces_of, sealed, shaped, too_large
 from .sqlite import Database, make
 
 Older = Callable[[Partition, int, int], pa.Table | None]
@@ -83,16 +83,6 @@ class TopicFile:
         self.kept_at, self.unkept = time.monotonic(), 0  # upkeep's: when it last looked, and bytes since
         self.partitions = self.wanted().partitions
 
-    @staticmethod
-    def make(file: Path, topic: Topic) -> None:
-        row = (topic.name, topic.partitions, *_kept(topic))
-        heads: list[tuple[object, ...]] = [(number,) for number in range(topic.partitions)]
-        rows: dict[str, list[tuple[object, ...]]] = {
-            "insert into topic values (?, ?, ?, ?, ?)": [row],
-            "insert into head values (?, 0, 0)": heads,
-        }
-        make(file, SCRIPT, rows)
-
     def wanted(self) -> Topic:
         """How it was last wanted."""
         with self.database.reading() as connection:
@@ -138,11 +128,11 @@ class TopicFile:
 
     def cut(self, records: pa.Table) -> list[Piece]:
         """Rows of `RECORD_SCHEMA` as pieces, by partition, each in its order."""
-        pieces = [
-            piece
-            for number, part in self.by_partition(records)
-            for piece in pieces_of(number, part.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA))
-        ]
+        return self.pieces(self.by_partition(shaped(records, RECORD_SCHEMA)))
+
+    def pieces(self, parts: Iterable[tuple[int, pa.Table]]) -> list[Piece]:
+        """Records of partitions, cut to what is stored in one row."""
+        pieces = [piece for number, part in parts for piece in pieces_of(number, part)]
         if any(map(too_large, pieces)):
             raise BusError("A record is larger than 900 MB.", entity=self.name, safe="Nothing of this call was written.")
         return pieces
@@ -227,6 +217,17 @@ class TopicFile:
                 if now >= deadline:
                     return False
                 time.sleep(min(_SLEEP_S[now - began > 1], deadline - now))
+
+
+def make_topic(file: Path, topic: Topic) -> None:
+    """Make the file of a topic, unless it is there."""
+    row = (topic.name, topic.partitions, *_kept(topic))
+    heads: list[tuple[object, ...]] = [(number,) for number in range(topic.partitions)]
+    rows: dict[str, list[tuple[object, ...]]] = {
+        "insert into topic values (?, ?, ?, ?, ?)": [row],
+        "insert into head values (?, 0, 0)": heads,
+    }
+    make(file, SCRIPT, rows)
 
 
 def listed(connection: sqlite3.Connection, partition: Partition, offset: int) -> list[Listed]:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from bitvelocity.errors import BusError
 from bitvelocity.streams.bus import Partition, Topic
 
-from .blobs import OFFSET_SCHEMA, PIECE_RECORDS, pieces_of
+from .blobs import OFFSET_SCHEMA, PIECE_RECORDS, pieces_of, shaped
 from .sqlite import locked, told
 from .topicfile import Listed, TopicFile, insert, listed, opened
 
@@ -133,7 +133,7 @@ def _rewrite(
     kept = table.filter(_stays(table, last, ended_us=ended_us, end=end))
     if kept.num_rows == table.num_rows and len(pieces) == 1:
         return
-    new = list(pieces_of(partition.number, kept.select(OFFSET_SCHEMA.names).cast(OFFSET_SCHEMA), archived=True))
+    new = list(pieces_of(partition.number, shaped(kept, OFFSET_SCHEMA), archived=True))
     bounds = np.cumsum([piece.records for piece in new])[:-1]
     bases = [pieces[0].base, *(int(kept["offset"][int(row)].as_py()) for row in bounds), pieces[-1].next]
     ids = [(piece.id,) for piece in pieces]
