@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import click
 
@@ -56,21 +56,35 @@ def settings_page() -> str:
     """Every section of bitvelocity.toml, with defaults."""
     blocks = [MADE, "# Settings", inspect.getdoc(settings) or ""]
     for name, kind in get_type_hints(settings.Settings).items():
-        if isinstance(kind, type) and is_dataclass(kind):
-            blocks += [f"## [{name}]", inspect.cleandoc(own_doc(kind)), settings_table(kind)]
+        blocks += section(name, kind)
     return page(blocks)
+
+
+def section(name: str, kind: Any) -> list[str]:
+    """A section, and those within it."""
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return []
+    inner = [block for part, of in get_type_hints(kind).items() for block in section(f"{name}.{part}", of)]
+    return [f"## [{name}]", inspect.cleandoc(own_doc(kind)), settings_table(kind), *inner]
 
 
 def settings_table(kind: Any) -> str:
     notes, hints = attribute_docs(kind), get_type_hints(kind)
     rows = [
-        f"| `{item.name}` | {hints[item.name].__name__} | {default(item)} | {notes.get(item.name, '')} |"
+        f"| `{item.name}` | {word(hints[item.name])} | {default(item)} | {notes.get(item.name, '')} |"
         for item in fields(kind)
+        if not is_dataclass(hints[item.name])
     ]
     return "\n".join(["| setting | type | default | |", "|---|---|---|---|", *rows])
 
 
+def word(hint: Any) -> str:
+    return "table" if get_origin(hint) else str(hint.__name__)
+
+
 def default(item: Field[Any]) -> str:
+    if item.default_factory is not MISSING:
+        return f"`{json.dumps(item.default_factory())}`"
     return "(required)" if item.default is MISSING else f"`{json.dumps(item.default)}`"
 
 

@@ -13,13 +13,16 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from .errors import SettingsError
 
 FILE_NAME = "bitvelocity.toml"
 SNAPSHOTS = ("initial", "never")
 FEEDS = ("auto", "walsender", "copy")
+TRANSPORTS = ("kafka", "nats", "rabbitmq")
+"""Servers that have topics."""
+BUSES = ("embedded", *TRANSPORTS, "rabbitmq-queues")
 SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
@@ -103,6 +106,54 @@ class RegistrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedBusSettings:
+    """Topics in files of this machine."""
+
+    path: str = ".bitvelocity/streams"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """An empty `bootstrap` means: the server that `bitvelocity up --with kafka` runs."""
+
+    bootstrap: str = ""
+    """Brokers to begin with, such as `kafka-1:9092,kafka-2:9092`."""
+    patience_seconds: int = 30
+    """A call that gets no answer for so long fails; what heals by itself is tried again."""
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Settings of Kafka's C client (librdkafka) by their names, such as those of SASL and TLS: a table of its own. Its
+    secrets are taken from the environment: `sasl.password = "${KAFKA_PASSWORD}"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsSettings:
+    """An empty `url` means: the server that `bitvelocity up --with nats` runs."""
+
+    url: str = field(default="", repr=False)
+    """Servers to begin with, such as `nats://nats-1:4222`; user and password go in, from the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitmqSettings:
+    """An empty `url` means: the server that `bitvelocity up --with rabbitmq` runs."""
+
+    url: str = field(default="", repr=False)
+    """A server, such as `amqp://shop:${RABBITMQ_PASSWORD}@rabbit:5672`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsSettings:
+    """Topics: which transport has them, and where it is."""
+
+    bus: str = "embedded"
+    """`embedded`: files of this machine. `kafka`, `nats`, `rabbitmq` (its streams), `rabbitmq-queues`: a server."""
+    embedded: EmbeddedBusSettings = field(default_factory=EmbeddedBusSettings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    nats: NatsSettings = field(default_factory=NatsSettings)
+    rabbitmq: RabbitmqSettings = field(default_factory=RabbitmqSettings)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole of `bitvelocity.toml`. `root` is the folder that it lies in."""
 
@@ -112,6 +163,7 @@ class Settings:
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     lake: LakeSettings = field(default_factory=LakeSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    streams: StreamsSettings = field(default_factory=StreamsSettings)
 
     @property
     def entities_file(self) -> Path:
@@ -179,6 +231,9 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] snapshot_readers": (capture.snapshot_readers, range(1, 65).__contains__, "Give a number from 1 to 64."),
         "[registry] port": (settings.registry.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),
         "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
+        "[streams] bus": (settings.streams.bus, BUSES.__contains__, f"Write one of: {', '.join(BUSES)}."),
+        "[streams.embedded] path": (settings.streams.embedded.path, bool, "Name a folder of its own: .bitvelocity/streams"),
+        "[streams.kafka] patience_seconds": (settings.streams.kafka.patience_seconds, range(1, 3601).__contains__, "Give seconds, from 1 to 3600."),
     }  # fmt: skip
     for path, (value, fits, remedy) in checks.items():
         if not fits(value):
@@ -205,8 +260,31 @@ def _section(kind: Any, raw: Any, *, path: str, file: Path, environment: Mapping
     for name, value in raw.items():
         if name not in known:
             raise _unknown(file, f"{path} {name}", name, known)
-        values[name] = _value(hints[name], _expand(value, f"{path} {name}", environment), f"{path} {name}", file)
+        inner = f"{path[:-1]}.{name}]"
+        if is_dataclass(hints[name]):
+            values[name] = _section(hints[name], value, path=inner, file=file, environment=environment)
+        elif get_origin(hints[name]) is Mapping:
+            values[name] = _texts(value, path=inner, file=file, environment=environment)
+        else:
+            values[name] = _value(hints[name], _expand(value, f"{path} {name}", environment), f"{path} {name}", file)
     return kind(**values)
+
+
+def _texts(raw: Any, *, path: str, file: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """A table of free names. TOML reads a name with dots as tables within tables: they are put together again."""
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{file}: {path} must be a table.", remedy=f"Write it as a section: {path}")
+    found: dict[str, str] = {}
+    for name, value in raw.items():
+        if isinstance(value, dict):
+            inner = _texts(value, path=path, file=file, environment=environment)
+            found.update({f"{name}.{rest}": text for rest, text in inner.items()})
+        elif isinstance(value, str | int | float):
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            found[name] = _expand(text, f"{path} {name}", environment)
+        else:
+            raise SettingsError(f"{file}: {path} {name} must be a text, a number or a truth.", remedy="Write it as a text.")
+    return found
 
 
 def _value(kind: type, value: Any, path: str, file: Path) -> Any:

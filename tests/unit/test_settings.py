@@ -49,6 +49,28 @@ def test_values_from_the_environment(tmp_path: Path) -> None:
     assert settings.capture.slot == "x_y"
 
 
+def test_the_transport_of_topics_and_the_settings_of_its_client(tmp_path: Path) -> None:
+    """Names with dots are put together again; what is secret comes from the environment, and is not printed."""
+    text = """
+[streams]
+bus = "kafka"
+[streams.kafka]
+bootstrap = "kafka:9093"
+[streams.kafka.client]
+security.protocol = "SASL_SSL"
+"sasl.password" = "${THE_PASSWORD}"
+enable.ssl.certificate.verification = false
+socket.timeout.ms = 5000
+"""
+    streams = load(tmp_path, text, THE_PASSWORD="of-the-test").streams
+    assert (streams.bus, streams.kafka.bootstrap, streams.nats.url) == ("kafka", "kafka:9093", "")
+    assert streams.kafka.client == {
+        "security.protocol": "SASL_SSL", "sasl.password": "of-the-test", "socket.timeout.ms": "5000",
+        "enable.ssl.certificate.verification": "false",
+    }  # fmt: skip
+    assert "of-the-test" not in repr(streams)
+
+
 def test_the_dsn_of_the_environment_wins(tmp_path: Path) -> None:
     settings = load(tmp_path, '[database]\ndsn = "host=file"\nport = 5\n[lake]\nsync = false', BITVELOCITY_DSN="host=env")
     assert settings.database.dsn == "host=env"
@@ -74,6 +96,11 @@ def test_the_dsn_of_the_environment_spares_the_variable(tmp_path: Path) -> None:
         ("[capture]\nsnapshot = 'always'", "snapshot is 'always'", "initial, never"),
         ("[database]\ndsn = '${NOT_THERE}'", "NOT_THERE, which is not set", "export NOT_THERE"),
         ("[database", "bitvelocity.toml", "TOML"),
+        ("[streams]\nbus = 'kafak'", "bus is 'kafak'", "embedded, kafka, nats, rabbitmq"),
+        ("[streams.kafak]", r"\[streams\] kafak is not a setting", "Did you mean 'kafka'"),
+        ("[streams.kafka]\nbotstrap = 'x'", r"\[streams.kafka\] botstrap is not", "Did you mean 'bootstrap'"),
+        ("[streams.kafka]\nclient = 'x'", r"\[streams.kafka.client\] must be a table", "streams.kafka.client"),
+        ("[streams.kafka.client]\na.b = [1]", r"\[streams.kafka.client\] b must be a text", "as a text"),
     ],
 )
 def test_mistakes(tmp_path: Path, text: str, what: str, remedy: str) -> None:

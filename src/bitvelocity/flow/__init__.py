@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adopt import adopt_database
     from .beat import Heartbeat, read_beat
+    from .buses import local_servers, open_bus
     from .database import Database, running_database, source_database
     from .doctor import diagnose
     from .gauges import prometheus
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Telling",
     "Verdict", "adopt_database", "audit_trail", "change_records", "debezium_config", "diagnose", "flowing",
-    "open_project", "open_reader", "open_registry", "order_reading", "prepare", "prometheus", "prove",
-    "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver", "running_database", "serve_registry",
-    "show_readings", "source_database", "status", "supervise", "wait_until",
+    "local_servers", "open_bus", "open_project", "open_reader", "open_registry", "order_reading", "prepare",
+    "prometheus", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver",
+    "running_database", "serve_registry", "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
 
 _HOMES = {
     "adopt": ("adopt_database",),
     "beat": ("Heartbeat", "read_beat"),
+    "buses": ("local_servers", "open_bus"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
     "gauges": ("prometheus",),

@@ -11,6 +11,7 @@ from .bus import Abilities
 
 DECLARED = {
     "embedded": "bitvelocity.streams.embedded.engine",
+    "kafka": "bitvelocity.streams.kafka.bus",
     "nats": "bitvelocity.streams.nats.bus",
     "rabbitmq": "bitvelocity.streams.rabbitmq.streams",
     "rabbitmq-queues": "bitvelocity.streams.rabbitmq.queues",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from tests.forked import python
 
 from bitvelocity.cli.app import COMMANDS
 from bitvelocity.cli.output import print_json
+from bitvelocity.errors import SettingsError
+from bitvelocity.flow import open_bus
 from bitvelocity.oltp import connect
+from bitvelocity.settings import load_settings
+from bitvelocity.streams import Topic
+from bitvelocity.streams.nats import NatsBus
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Up = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
@@ -76,9 +82,10 @@ def test_from_plan_to_proof(
     assert ask_json("apply", cwd=folder)["applied"] is True
     assert "Nothing to do" in bitvelocity("apply", cwd=folder).stdout
 
-    process, served = up(folder)
+    process, served = up(folder, "--with", "nats")
     assert served["ready"] is True
     assert served["gold"] == "counted"
+    the_server_beside_it_answers(folder, served["nats"])
     with connect(database, autocommit=True) as connection:
         connection.execute("insert into things values (1, 'spoon'), (2, 'spoon'), (3, null)")
         connection.execute("update things set name = 'fork' where id = 2")
@@ -92,6 +99,22 @@ def test_from_plan_to_proof(
     process.terminate()
     assert process.wait() == 0
     assert bitvelocity("reconcile", cwd=folder).stdout.splitlines()[-1].startswith("Reconcile OK at ")
+    assert not (folder / ".bitvelocity" / "nats" / "pid").exists(), "the server ends with up"
+
+
+def the_server_beside_it_answers(folder: Path, address: str) -> None:
+    """`up --with nats`: where it says that it listens, and where the project finds it by itself."""
+    with closing(NatsBus(address)) as bus:
+        bus.ensure(Topic(name="greetings"))
+    with closing(open_bus(load_settings(folder), "nats")) as bus:
+        assert bus.topics() == {"greetings": 1}
+
+
+def test_a_transport_that_was_never_started_is_told(make_project: MakeProject) -> None:
+    settings = load_settings(make_project("host=nowhere"))
+    with pytest.raises(SettingsError, match="bootstrap names no server") as caught:
+        open_bus(settings, "kafka")
+    assert "up --with kafka" in str(caught.value.remedy)
 
 
 def what_is_asked_is_answered(folder: Path, ask_json: Callable[..., Any], bitvelocity: Run) -> None:

