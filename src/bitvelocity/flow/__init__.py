@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .buses import local_servers, open_bus
     from .database import Database, running_database, source_database
     from .doctor import diagnose
+    from .gate import Reason, Wished, check_entities, register_entities
     from .gauges import prometheus
     from .ordering import Readings, order_reading, show_readings
     from .outgrow import DebeziumWish, debezium_config
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .recovering import recover
     from .renewal import rebuild_silver, renew_silver
     from .run import Pipeline, Step
-    from .schemas import open_registry, serve_registry
+    from .schemas import open_registry, reasons_of, serve_registry
     from .standing import Status, status
     from .supervisor import supervise
     from .telling import Telling, change_records
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Status", "Step", "Telling",
-    "Verdict", "adopt_database", "audit_trail", "change_records", "debezium_config", "diagnose", "flowing",
-    "local_servers", "open_bus", "open_project", "open_reader", "open_registry", "order_reading", "prepare",
-    "prometheus", "prove", "read_beat", "rebuild_silver", "reconcile", "recover", "renew_silver",
-    "running_database", "serve_registry", "show_readings", "source_database", "status", "supervise", "wait_until",
+    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Reason", "Status", "Step",
+    "Telling", "Verdict", "Wished", "adopt_database", "audit_trail", "change_records", "check_entities",
+    "debezium_config", "diagnose", "flowing", "local_servers", "open_bus", "open_project", "open_reader",
+    "open_registry", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_of",
+    "rebuild_silver", "reconcile", "recover", "register_entities", "renew_silver", "running_database",
+    "serve_registry", "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
     "buses": ("local_servers", "open_bus"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
+    "gate": ("Reason", "Wished", "check_entities", "register_entities"),
     "gauges": ("prometheus",),
     "ordering": ("Readings", "order_reading", "show_readings"),
     "outgrow": ("DebeziumWish", "debezium_config"),
@@ -54,7 +57,7 @@ _HOMES = {
     "recovering": ("recover",),
     "renewal": ("rebuild_silver", "renew_silver"),
     "run": ("Pipeline", "Step"),
-    "schemas": ("open_registry", "serve_registry"),
+    "schemas": ("open_registry", "reasons_of", "serve_registry"),
     "standing": ("Status", "status"),
     "supervisor": ("supervise",),
     "telling": ("Telling", "change_records"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from ..settings import Settings
 from ..streams.registry import (
@@ -56,6 +58,23 @@ def serve_registry(
         serve(store, at, ready)
     finally:
         store.close()
+
+
+def reasons_of(messages: list[str]) -> list[dict[str, Any]]:
+    """Reasons with the version that they are about, which the messages tell after them; other registries' texts as they are."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        try:
+            told = json.loads(message)
+        except ValueError:
+            told = {"errorType": "INCOMPATIBLE", "description": message}
+        if "errorType" in told:
+            path = told.get("additionalInfo", "/")
+            found.append({"version": None, "kind": told["errorType"], "path": path, "what": told.get("description", "")})
+        elif "oldSchemaVersion" in told:
+            for one in found:
+                one["version"] = one["version"] or told["oldSchemaVersion"]
+    return found
 
 
 def _store(settings: Settings) -> Store:

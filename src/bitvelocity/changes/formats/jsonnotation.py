@@ -11,17 +11,17 @@ import polars as pl
 import pyarrow as pa
 
 from .avro.varints import BINARY, glued
-from .debezium import encode_debezium, envelope_schema
+from .debezium import encode_debezium
 from .headers import HeaderColumn
 from .jsonschema import json_schema
-from .layout import Schema, parsed
+from .layout import Schema, parsed, value_schema
 from .notation import Register, Registered, Rows, SchemaUse, framing_headers, unregistered
 from .options import Options
-from .own import encode_own, own_schema
+from .own import encode_own
 from .plan import PlannedColumn
 from .records import RECORD_SCHEMA
 from .rows import sources, struct
-from .unwrapped import added, encode_unwrapped, unwrapped_schema
+from .unwrapped import encode_unwrapped
 
 
 class JsonNotation:
@@ -41,7 +41,7 @@ class JsonNotation:
     def records(self, rows: Rows) -> pa.Table:
         plan, bare = rows.plan, replace(rows.options, schemas_enable=False)
         key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True) if plan.key else Registered()
-        value = self._registered(plan.topic, _value_schema(rows), is_key=False)
+        value = self._registered(plan.topic, value_schema(rows.form, plan, rows.options), is_key=False)
 
         def stamp(ordered: pl.DataFrame) -> list[HeaderColumn]:
             return [*(rows.stamp(ordered) if rows.stamp else ()), *framing_headers(ordered, key, value, rows.options)]
@@ -72,15 +72,6 @@ class JsonNotation:
         told = json.loads(raw)
         text = json.dumps(told["payload"], ensure_ascii=False, separators=(",", ":"))
         return self._registered(topic, told["schema"], is_key=is_key).frame + text.encode()
-
-
-def _value_schema(rows: Rows) -> Schema:
-    if rows.form == "debezium":
-        return parsed(envelope_schema(rows.plan))
-    if rows.form == "bitvelocity":
-        return parsed(own_schema(rows.plan))
-    rewrites = rows.options.delete_tombstone_handling_mode.startswith("rewrite")
-    return parsed(unwrapped_schema(rows.plan, added(rows.options.add_fields, rows.options.add_fields_prefix), rewrites=rewrites))
 
 
 def _framed(table: pa.Table, key: bytes, value: bytes) -> pa.Table:

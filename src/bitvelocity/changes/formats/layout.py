@@ -12,7 +12,9 @@ import polars as pl
 
 from .debezium import envelope_schema, events
 from .notation import Rows
+from .options import Options
 from .own import own_events, own_schema
+from .plan import Plan
 from .rows import sources
 from .unwrapped import added, unwrapped_events, unwrapped_schema
 
@@ -41,6 +43,16 @@ def parsed(schema: str) -> Schema:
     return found
 
 
+def value_schema(form: str, plan: Plan, options: Options) -> Schema:
+    """The schema of the values of a format."""
+    if form == "debezium":
+        return parsed(envelope_schema(plan))
+    if form == "bitvelocity":
+        return parsed(own_schema(plan))
+    rewrites = options.delete_tombstone_handling_mode.startswith("rewrite")
+    return parsed(unwrapped_schema(plan, added(options.add_fields, options.add_fields_prefix), rewrites=rewrites))
+
+
 def layout_of(rows: Rows) -> Layout:
     """The records of one batch in any of the three formats."""
     return {"debezium": _debezium, "debezium-unwrapped": _unwrapped, "bitvelocity": _own}[rows.form](rows)
@@ -52,7 +64,7 @@ def _debezium(rows: Rows) -> Layout:
         found["before"], found["after"], _source(found, rows), _transaction(found), found["kind"],
         ns // 1_000_000, ns // 1000, ns,
     ]  # fmt: skip
-    return Layout(found, parsed(envelope_schema(rows.plan)), nodes)
+    return Layout(found, value_schema(rows.form, rows.plan, rows.options), nodes)
 
 
 def _source(found: pl.DataFrame, rows: Rows) -> list[Node]:
@@ -99,7 +111,7 @@ def _unwrapped(rows: Rows) -> Layout:
             if is_number
             else text.str.strip_chars('"').str.replace_all('\\"', '"', literal=True)
         )
-    return Layout(found, parsed(unwrapped_schema(rows.plan, fields, rewrites=rewrites)), nodes, flat=True)
+    return Layout(found, value_schema(rows.form, rows.plan, options), nodes, flat=True)
 
 
 def _own(rows: Rows) -> Layout:
@@ -109,7 +121,7 @@ def _own(rows: Rows) -> Layout:
         found["absent"].cast(pl.String).fill_null("[]"),
     ]  # fmt: skip
     who: list[Node] = [found[name].cast(pl.String) for name in ("user", "correlation", "said")]
-    return Layout(found, parsed(own_schema(rows.plan)), [found["payload"], found["was"], metadata, who])
+    return Layout(found, value_schema(rows.form, rows.plan, rows.options), [found["payload"], found["was"], metadata, who])
 
 
-__all__ = ["Layout", "Node", "Schema", "layout_of", "parsed"]
+__all__ = ["Layout", "Node", "Schema", "layout_of", "parsed", "value_schema"]

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,26 +15,32 @@ from urllib.parse import quote
 import click
 
 from ...errors import SettingsError
-from ...flow import open_registry, serve_registry
+from ...flow import Wished, check_entities, open_registry, reasons_of, register_entities, serve_registry
 from ...settings import load_settings
 from ..output import json_option, print_json, project_option, say
 
 if TYPE_CHECKING:
     from ...streams.registry import Caller
 
+FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
 TYPES = {".avsc": "AVRO", ".json": "JSON", ".proto": "PROTOBUF"}
 
 registry_option = click.option("--registry", "url", default="", metavar="URL", help="Another registry than the project's.")
 
 
 def schema_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What a schema in a file needs beside its text."""
+    """What a schema in a file needs beside its text; and, without a file, which records of the entities are meant."""
     for option in (
+        click.option("--topic-prefix", "prefix", default="bv", show_default=True, help="Of the entities' topics."),
+        click.option("--notation", "way", type=click.Choice(["avro", "json"]), default="avro", show_default=True,
+                     help="How records of the entities are written."),
+        click.option("--format", "form", type=click.Choice(FORMATS), default="debezium", show_default=True,
+                     help="What records of the entities say."),
         click.option("--reference", "references", multiple=True, metavar="NAME=SUBJECT:VERSION", help="A schema that it uses."),
         click.option("--type", "kind", type=click.Choice(list(TYPES.values()), case_sensitive=False), default=None,
                      help="Else by the file's name: .avsc, .json, .proto."),
-        click.option("--subject", "-s", required=True, help="Such as orders-value."),
-        click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False)),
+        click.option("--subject", "-s", default="", help="Of the schema in the file, such as orders-value."),
+        click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False)),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -88,9 +95,12 @@ def list_schemas(deleted: bool, url: str, folder: Path, as_json: bool) -> None:
 @registry_option
 @project_option
 @json_option
-def register(file: Path, subject: str, kind: str | None, references: tuple[str, ...], **words: Any) -> None:
-    """Register the schema in a file; the same schema again gives the same version."""
-    body = _body(file, kind, references)
+def register(file: Path | None, subject: str, kind: str | None, references: tuple[str, ...], **words: Any) -> None:
+    """Register the schema in FILE, or without one those of all entities; the same schema again gives the same version."""
+    if file is None:
+        _register_entities(words)
+        return
+    body = _body(file, kind, references, subject)
     with _registry(words["folder"], words["url"]) as registry:
         done = registry.ask("POST", f"subjects/{quote(subject, safe='')}/versions?normalize=true", body)
         found = registry.ask("POST", f"subjects/{quote(subject, safe='')}?normalize=true", body)
@@ -100,17 +110,32 @@ def register(file: Path, subject: str, kind: str | None, references: tuple[str, 
         say(f"{subject}: version {found['version']}, id {done['id']}")
 
 
+def _register_entities(words: dict[str, Any]) -> None:
+    settings = load_settings(words["folder"])
+    with open_registry(settings, words["url"]) as registry:
+        done = register_entities(settings, registry, Wished(words["form"], words["way"], words["prefix"]))
+    if words["as_json"]:
+        print_json({"schemas": [{"subject": subject, "id": int(number)} for subject, number in done]})
+        return
+    for subject, number in done:
+        say(f"{subject}: id {number}")
+
+
 @command.command()
 @schema_options
 @registry_option
 @project_option
 @json_option
-def check(file: Path, subject: str, kind: str | None, references: tuple[str, ...], **words: Any) -> int:
-    """Whether the schema in a file could be registered: all reasons at once, and exit code 1, if not."""
+def check(file: Path | None, subject: str, kind: str | None, references: tuple[str, ...], **words: Any) -> int:
+    """Whether the schema in FILE could be registered; without one, whether the entities as they are declared now fit
+    everything: the topics' schemas, the tables of the lake, the models. All reasons at once, and exit code 1, if not.
+    """
+    if file is None:
+        return _check_entities(words)
     path = f"compatibility/subjects/{quote(subject, safe='')}/versions?verbose=true&normalize=true"
     with _registry(words["folder"], words["url"]) as registry:
-        answer = registry.ask("POST", path, _body(file, kind, references))
-    reasons = _reasons(answer.get("messages", []))
+        answer = registry.ask("POST", path, _body(file, kind, references, subject))
+    reasons = reasons_of(answer.get("messages", []))
     if words["as_json"]:
         print_json({"subject": subject, "compatible": answer["is_compatible"], "reasons": reasons})
     elif answer["is_compatible"]:
@@ -120,6 +145,20 @@ def check(file: Path, subject: str, kind: str | None, references: tuple[str, ...
         for one in reasons:
             say(f"  version {one['version']}  {one['kind']} at {one['path']}: {one['what']}")
     return 0 if answer["is_compatible"] else 1
+
+
+def _check_entities(words: dict[str, Any]) -> int:
+    settings = load_settings(words["folder"])
+    with open_registry(settings, words["url"]) as registry:
+        reasons = check_entities(settings, registry, Wished(words["form"], words["way"], words["prefix"]))
+    if words["as_json"]:
+        print_json({"compatible": not reasons, "reasons": [asdict(one) for one in reasons]})
+        return 1 if reasons else 0
+    for one in reasons:
+        say(f"{one.where} {one.at}: {one.what}", fg="red")
+    if not reasons:
+        say("The entities fit their topics, tables and models.")
+    return 1 if reasons else 0
 
 
 @command.command()
@@ -188,7 +227,9 @@ def _registry(folder: Path, url: str) -> Iterator[Caller]:
         yield registry
 
 
-def _body(file: Path, kind: str | None, references: tuple[str, ...]) -> dict[str, Any]:
+def _body(file: Path, kind: str | None, references: tuple[str, ...], subject: str) -> dict[str, Any]:
+    if not subject:
+        raise click.UsageError("The schema in a file needs its subject: -s orders-value.")
     chosen = (kind or TYPES.get(file.suffix, "AVRO")).upper()
     return {"schema": file.read_text(encoding="utf-8"), "schemaType": chosen, "references": list(map(_reference, references))}
 
@@ -199,23 +240,6 @@ def _reference(text: str) -> dict[str, Any]:
     if not (name and subject and version.isdecimal()):
         raise click.UsageError(f"--reference takes NAME=SUBJECT:VERSION, and got {text!r}.")
     return {"name": name, "subject": subject, "version": int(version)}
-
-
-def _reasons(messages: list[str]) -> list[dict[str, Any]]:
-    """Reasons with the version that they are about, which the messages tell after them; other registries' texts as they are."""
-    found: list[dict[str, Any]] = []
-    for message in messages:
-        try:
-            told = json.loads(message)
-        except ValueError:
-            told = {"errorType": "INCOMPATIBLE", "description": message}
-        if "errorType" in told:
-            path = told.get("additionalInfo", "/")
-            found.append({"version": None, "kind": told["errorType"], "path": path, "what": told.get("description", "")})
-        elif "oldSchemaVersion" in told:
-            for one in found:
-                one["version"] = one["version"] or told["oldSchemaVersion"]
-    return found
 
 
 def _laid_out(text: str) -> list[str]:
