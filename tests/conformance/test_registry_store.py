@@ -65,6 +65,7 @@ def ask(store: Store, method: str, path: str, body: Any = None) -> Any:
     return answer.value
 
 
+@pytest.mark.every_postgres
 def test_a_commit_is_seen_by_others_and_kept(open_store: Open) -> None:
     one, other = open_store(), open_store()
     ask(one, "POST", "subjects/s/versions", {"schema": '"string"'})
@@ -98,6 +99,7 @@ def test_a_reader_sees_one_moment(open_store: Open) -> None:
         assert rows.subjects(run) == [(Subject(".", "s"), True)]
 
 
+@pytest.mark.every_postgres
 def test_threads_of_one_process_number_without_gaps(open_store: Open) -> None:
     store = open_store()
     start = Barrier(8)

@@ -26,7 +26,7 @@ from bitvelocity.changes.formats import (
     in_order,
 )
 from bitvelocity.errors import RegistryError
-from bitvelocity.streams.registry import HttpCaller
+from bitvelocity.streams.registry import HttpCaller, export_registry, import_registry
 from bitvelocity.streams.wire import Naming, Registrar, notation
 
 from .registry_server import Served, running
@@ -145,3 +145,15 @@ def test_a_writer_that_may_not_register_uses_what_is_there(served: Served) -> No
     assert "bitvelocity schema register" in str(error.value)
     written(Registrar(HttpCaller(served.url), register=True), "avro")
     assert written(Registrar(HttpCaller(served.url)), "avro").num_rows == 1
+
+
+def test_a_registry_moves_over_http_and_records_stay_readable(served: Served, tmp_path: Path) -> None:
+    """Ids are the same in the other registry: topics need not be written anew."""
+    HttpCaller(served.url).ask("POST", "subjects/before/versions", {"schema": '"int"'})
+    table = written(Registrar(HttpCaller(served.url), register=True), "avro")
+    with running(tmp_path / "other.db") as other:
+        import_registry(HttpCaller(other.url), export_registry(HttpCaller(served.url)))
+        there = Registrar(HttpCaller(other.url))
+        (made,) = Decoder("debezium", there.look_up).decode(table).batches
+        assert made.data["after_note"][0].as_py() == "é"
+        assert written(there, "avro")["key"].to_pylist() == table["key"].to_pylist()
