@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from bitvelocity.capture import slot_health
-from bitvelocity.errors import ConnectionLostError
-from bitvelocity.flow import Pipeline, Project, open_project, prepare
+from bitvelocity.errors import ConnectionLostError, DatabaseError
+from bitvelocity.flow import Pipeline, Project, open_project, prepare, status
 from bitvelocity.flow import followers as followers_module
-from bitvelocity.oltp import audit, connect
+from bitvelocity.oltp import adopt, audit, connect
 
 Up = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
 PLAIN = """
@@ -142,6 +142,56 @@ def test_a_new_trail_begins_with_the_lake(database: str, open_folder: Path, monk
     assert_told_once(database)
     users = "select count(distinct operation_user) from counters_audit where correlation_id is not null"
     assert number(database, users) == 4
+
+
+def test_from_one_way_to_the_other_and_back_while_it_is_written_to(database: str, open_folder: Path) -> None:
+    """What was committed before a trigger took over is brought in by the next `up`, and nothing twice."""
+    def told_all(pipeline: Pipeline) -> None:
+        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
+
+    project = project_in(open_folder, database, TRAILED)
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        fill(database)
+        count_up(database, 6)
+        told_all(pipeline)
+    with writing(database):
+        count_up(database, 3)
+        project = project_in(open_folder, database, TRAILED.replace("cdc", "sync"))
+        count_up(database, 3)
+        assert number(database, TOLD) < number(database, COUNTED), "what the trail had not followed"
+        assert [spec.name for spec in adopt(database).specs if spec.name.startswith("counter")] == ["counters"]
+        with pytest.raises(DatabaseError, match="given to a trigger"):
+            project_in(open_folder, database, TRAILED)
+    project = project_in(open_folder, database, TRAILED.replace("cdc", "sync"))
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        told_all(pipeline)
+        run_until(pipeline, database, lambda: number(database, "select count(*) from bv.trail_position") == 0)
+        count_up(database, 3)
+    with writing(database):
+        project = project_in(open_folder, database, TRAILED)
+        count_up(database, 3)
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        told_all(pipeline)
+        assert status(project).notes == ()
+        (trail,) = status(project).trails
+        assert (trail.entity, trail.behind, trail.since) == ("counters", 0, None)
+    count_up(database, 1)
+    with Pipeline(project, sinks=()) as pipeline:  # the lake goes on without the trail
+        pipeline.connect(database)
+        pipeline.start()
+        run_until(pipeline, database, lambda: status(project).trails[0].behind > 0)
+        assert status(project).trails[0].since is not None
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        told_all(pipeline)
+    assert number(database, TOLD) == number(database, ONCE) == number(database, COUNTED)
 
 
 def test_a_trail_in_trouble_stops_nothing_else(

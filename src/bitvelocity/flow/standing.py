@@ -19,6 +19,7 @@ from .project import Project
 from .pulse import read_pulse
 from .reading import open_reader
 from .slots import health_of_slot
+from .trails import TrailStand, trail_stands
 
 LEVEL_PATIENCE = 2.0
 """Seconds that a running pipeline has to come level with the moment in which it was asked."""
@@ -45,6 +46,8 @@ class Status:
     notes: tuple[str, ...]
     heartbeat_seconds: float | None = None
     """How long the last heartbeat took from the source to the lake; None without heartbeats."""
+    trails: tuple[TrailStand, ...] = ()
+    """The audit trails that change capture keeps."""
     level: bool = False
     """All that the source had committed when it was asked is in the lake."""
 
@@ -66,6 +69,7 @@ class Status:
             "heartbeat_seconds": self.heartbeat_seconds,
             "freshness_seconds": self.freshness_seconds,
             "tables": [asdict(table) for table in self.tables],
+            "trails": [trail.as_dict() for trail in self.trails],
             "models": [asdict(kept) for kept in self.kept],
             "notes": self.notes,
         }
@@ -85,7 +89,21 @@ def status(project: Project) -> Status:
     else:
         tables = _tables(project)
         notes += [*_texts(project), *_altered(project)]
-    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), level and mark is not None)
+    trails = _trails(project, notes)
+    return Status(
+        beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level and mark is not None
+    )
+
+
+def _trails(project: Project, notes: list[str]) -> tuple[TrailStand, ...]:
+    database = running_database(project)
+    if database is None:
+        return ()
+    try:
+        return trail_stands(project, database.dsn)
+    except BitVelocityError as error:
+        notes.append(error.what)
+        return ()
 
 
 def _texts(project: Project) -> list[str]:

@@ -15,11 +15,11 @@ from .partitions import ensure_partitions, expire_partitions
 from .plan import Plan, plan
 from .process import Server
 from .steps import Refused, Step
-from .trail_query import Told, TrailQuery, read_trail
+from .trail_query import Told, TrailQuery, read_trail, trail_positions
 from .trail_sink import TrailSink
 
 __all__ = [
     "Adoption", "AppliedReport", "AsyncAuditConnection", "Audit", "AuditConnection", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
     "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "audit_asgi", "beat_once", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
-    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail",
+    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail", "trail_positions",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from ..contracts.spec import EntitySpec
+from ..contracts.trail import SUFFIX, TAKEN
 from ..errors import DatabaseError
 from .catalog import Catalog, FoundTable, read_catalog, to_spec, user_schemas
 from .connect import connect
@@ -59,6 +60,9 @@ def adopt(dsn: str, *, schemas: Sequence[str] | None = None) -> Adoption:
     for table in catalog.tables.values():
         if table.root is not None:
             continue  # a partition comes with its root
+        if _is_trail(table, catalog):
+            problems.append(Problem(table.qualified, "It is an audit trail that we keep: its rows tell of another table's.", "None."))
+            continue
         found = list(_table_problems(table, catalog, readable))
         problems += found
         if not found:
@@ -112,6 +116,12 @@ def lake_names(tables: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
             name, n = f"{wanted}_{n}", n + 1
         names[key] = name
     return names
+
+
+def _is_trail(table: FoundTable, catalog: Catalog) -> bool:
+    """Made by `audit_trail`: it has our columns, and the table that it tells of is there."""
+    told = table.qualified.removesuffix(SUFFIX)
+    return told != table.qualified and told in catalog.tables and {column.name for column in table.columns} >= TAKEN
 
 
 READABLE = "select oid from unnest(%s::oid[]) as t (oid) where has_table_privilege(oid, 'select')"

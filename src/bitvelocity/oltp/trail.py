@@ -61,10 +61,10 @@ def position_steps(
     connection: psycopg.Connection[Any], specs: Sequence[EntitySpec], *, tables: Set[str], functions: Set[str]
 ) -> Iterator[Step | Refused]:
     """After the tables: where the trails kept by change capture stand, and what no longer has a use."""
-    followed = _followed(connection) if POSITIONS in tables else set()
+    followed = _followed(connection) if POSITIONS in tables else {}
     if POSITIONS not in tables and any(spec.audit_trail == "cdc" for spec in specs):
         yield Step(
-            sql=f"create table bv.{POSITIONS} (relation text primary key, lsn pg_lsn not null)",
+            sql=f"create table bv.{POSITIONS} (relation text primary key, lsn pg_lsn not null, until pg_lsn)",
             reason="How far each audit trail has followed the changes; written with its rows.",
         )
     for spec in specs:
@@ -80,12 +80,17 @@ def position_steps(
             )
 
 
-def _followed(connection: psycopg.Connection[Any]) -> set[str]:
-    return {name for (name,) in connection.execute("select relation from bv.trail_position")}
+def _followed(connection: psycopg.Connection[Any]) -> dict[str, bool]:
+    """Trails that change capture keeps, and whether it is only to finish what was before a trigger took over."""
+    query = "select relation, to_jsonb(p) ->> 'until' is not null from bv.trail_position as p"
+    return dict(connection.execute(query).fetchall())
 
 
-def _position(spec: EntitySpec, followed: Set[str]) -> Iterator[Step]:
-    """In the transaction that takes the triggers away or makes them, so that no change is written by both."""
+def _position(spec: EntitySpec, followed: Mapping[str, bool]) -> Iterator[Step | Refused]:
+    """In the transaction that takes the triggers away or makes them, so that no change is written by both.
+
+    Making a trigger waits for all who have written to the table: what they did has a commit below the end of the WAL then.
+    """
     name, trail = literal(spec.qualified), trail_of(spec)
     if spec.audit_trail == "cdc" and spec.qualified not in followed:
         begun = f"exists (select from {qualified(trail.schema, trail.table)})"
@@ -94,10 +99,18 @@ def _position(spec: EntitySpec, followed: Set[str]) -> Iterator[Step]:
             reason="Its trail follows the changes: all that the lake has, or from here on when a trigger kept it before.",
             entity=spec.name,
         )
-    elif spec.audit_trail == "sync" and spec.qualified in followed:
+    elif spec.audit_trail == "cdc" and followed[spec.qualified]:
+        yield Refused(
+            reason=f"The trail of {spec.qualified} was given to a trigger, and what was before that is not all in it yet.",
+            remedy='Let bitvelocity up be level with audit_trail="sync" first; bitvelocity status says when.',
+            entity=spec.name,
+            blocks=True,
+        )
+    elif spec.audit_trail == "sync" and followed.get(spec.qualified) is False:
         yield Step(
-            sql=f"delete from bv.{POSITIONS} where relation = {name}",
-            reason="A trigger keeps the trail from here on; changes that it had not followed yet are in the lake only.",
+            sql=f"alter table bv.{POSITIONS} add column if not exists until pg_lsn; "
+            f"update bv.{POSITIONS} set until = pg_current_wal_insert_lsn() where relation = {name}",
+            reason="A trigger keeps the trail from here on; up brings in what it had not followed before.",
             entity=spec.name,
         )
 

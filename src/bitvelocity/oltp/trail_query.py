@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from ..changes import parse_lsn
 from ..contracts.spec import EntitySpec
 from ..contracts.trail import trail_of
 from ..errors import QueryError
@@ -86,6 +87,20 @@ def read_trail(dsn: str, spec: EntitySpec, query: TrailQuery) -> list[Told]:
         Told(row[0], dict(zip(spec.key, row[1 : width + 1], strict=True)), *row[width + 1 : -2], *map(_values, row[-2:]))
         for row in reversed(rows)
     ]
+
+
+def trail_positions(dsn: str, specs: Sequence[EntitySpec]) -> dict[str, int]:
+    """Entity -> commit LSN up to which change capture has written its trail; those that a trigger keeps are not named."""
+    names = {spec.qualified: spec.name for spec in specs if spec.audit_trail is not None}
+    with connect(dsn) as connection:
+        connection.read_only = True
+        try:
+            rows = connection.execute("select relation, lsn::text from bv.trail_position where relation = any(%s)", [list(names)]).fetchall()
+        except errors.UndefinedTable:
+            return {}
+        except psycopg.Error as error:
+            raise explained(error, doing="Asking how far the audit trails are") from error
+    return {names[relation]: parse_lsn(lsn) for relation, lsn in rows}
 
 
 def _values(printed: str | None) -> Mapping[str, Any] | None:

@@ -31,6 +31,7 @@ HEAD = ("_lsn", "_ordinal", "_op", "_committed_at", "_operation_user", "_correla
 HEAD_SQL = "lsn bigint, ordinal int, op text, at timestamptz, who text, correlation text, origin text, absent jsonb"
 TOLD = pa.array(["c", "u", "d", "t"])
 """Operations that are somebody's doing; a row of a snapshot is nobody's."""
+END = 2**63 - 1
 CSV = csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
 
@@ -55,15 +56,15 @@ class _Trail:
         ]
         return f"create temporary table {self.stage} ({', '.join([HEAD_SQL, *images])}) on commit delete rows"
 
-    def rows(self, batch: Batch, position: int) -> pa.Table:
-        """What of a batch belongs into the trail, in the columns of the stage."""
+    def rows(self, batch: Batch, position: int, until: int) -> pa.Table:
+        """What of a batch belongs into the trail, in the columns of the stage: above `position`, up to `until`."""
         data, have = batch.data, set(batch.data.column_names)
         none: pa.Array[Any] = pa.nulls(data.num_rows, pa.string())
         names = [*HEAD, *(side + name for side in (AFTER, BEFORE) for name in self.columns)]
         columns = [_plain(data[name]) if name in have else none for name in names]
         rows = pa.table(columns, names=[str(n) for n in range(len(names))])
-        wanted = pc.and_(pc.is_in(rows["2"], TOLD), pc.greater(rows["0"], pa.scalar(position)))
-        return rows.filter(wanted)
+        placed = pc.and_(pc.greater(rows["0"], pa.scalar(position)), pc.less_equal(rows["0"], pa.scalar(until)))
+        return rows.filter(pc.and_(pc.is_in(rows["2"], TOLD), placed))
 
 
 class TrailSink:
@@ -71,20 +72,27 @@ class TrailSink:
 
     A position is kept for each table, and moves in the transaction that writes the rows. The transaction sees that
     nobody else has moved it, so that two of us, or a predecessor whose last words are still on their way, cannot write
-    a change twice.
+    a change twice. Where a trigger took a trail over, this one brings in what was committed before that (`until`), and no
+    more.
     """
 
     name = "audit trail"
 
     def __init__(self, specs: Sequence[EntitySpec]) -> None:
-        self.specs = tuple(spec for spec in specs if spec.audit_trail == "cdc")
-        self._trails = {spec.qualified: _Trail.of(spec, n) for n, spec in enumerate(self.specs)}
+        self._declared = {spec.qualified: spec for spec in specs if spec.audit_trail is not None}
+        self._trails = {name: _Trail.of(spec, n) for n, (name, spec) in enumerate(self._declared.items())}
         self._connection: psycopg.Connection[Any] | None = None
         self._positions: dict[str, int] = {}
+        self._until: dict[str, int] = {}
         self._staged: dict[str, int] = {}
         self._made: set[str] = set()
         self._months: set[tuple[str, str]] = set()
         self._plain: set[str] = set()
+
+    @property
+    def specs(self) -> tuple[EntitySpec, ...]:
+        """Whose trails it keeps, and whose it has not been seen to be done with."""
+        return tuple(trail.spec for trail in self._trails.values())
 
     def connect(self, dsn: str) -> None:
         """Write to this database from now on; what was staged is forgotten."""
@@ -105,7 +113,7 @@ class TrailSink:
         trail = self._trails.get(batch.relation)
         if trail is None:
             return
-        rows = trail.rows(batch, self._positions[batch.relation])
+        rows = trail.rows(batch, self._positions[batch.relation], self._until.get(batch.relation, END))
         if rows.num_rows:
             self._guarded(lambda: self._copy(trail, rows), trail)
             self._staged[batch.relation] = self._staged.get(batch.relation, 0) + rows.num_rows
@@ -122,12 +130,12 @@ class TrailSink:
         began = time.perf_counter()
         if self._staged:
             self._guarded(lambda: self._write(mark))
-        taken, self._staged = {self._trails[name].spec.name: n for name, n in self._staged.items()}, {}
+        taken, self._staged = {self._declared[name].name: n for name, n in self._staged.items()}, {}
         return Receipt(sink=self.name, lsn=mark.lsn, rows_in=taken, seconds={"commit": time.perf_counter() - began})
 
     def level(self, lsn: int) -> None:
         """There is nothing below `lsn` that the trails lack: say so in the database."""
-        if self.position() < lsn:
+        if self._trails and self.position() < lsn:
             self._guarded(lambda: self._move(lsn))
 
     def rollback(self) -> None:
@@ -187,20 +195,38 @@ class TrailSink:
         connection = self._open_connection
         if not lock:
             connection.rollback()
-        query = f"select relation, lsn::text from bv.{POSITIONS} where relation = any(%s) order by 1" + " for update" * lock
-        rows = connection.execute(query, [list(self._trails)]).fetchall()  # type: ignore[call-overload,unused-ignore]
-        found = {name: parse_lsn(lsn) or -1 for name, lsn in rows}
+        if not lock:
+            self._trails = {name: _Trail.of(spec, n) for n, (name, spec) in enumerate(self._declared.items())}
+        found, until = self._ask_positions(lock=lock)
+        done = {name for name in self._trails.keys() - found.keys() if self._declared[name].audit_trail == "sync"}
+        self._trails = {name: trail for name, trail in self._trails.items() if name not in done or lock}
         if missing := self._trails.keys() - found.keys():
             raise DatabaseError(
                 f"There is no audit trail of {', '.join(sorted(missing))} in the database.",
                 safe="The lake has every change.", remedy="bitvelocity apply", code="TrailMissing",
             )  # fmt: skip
-        if lock and found != self._positions:
+        if lock and (found, until) != (self._positions, self._until):
             raise DatabaseError(
                 "Somebody else writes the audit trail.", safe="Nothing was written twice.",
                 remedy="Let one pipeline follow these tables; this one tries again.", code="TrailMoved",
             )  # fmt: skip
-        self._positions = found
+        self._positions, self._until = found, until
+
+    def _ask_positions(self, *, lock: bool) -> tuple[dict[str, int], dict[str, int]]:
+        """How far each trail is, and up to where it is ours. Of earlier versions the table has no `until`."""
+        query = (
+            f"select relation, lsn::text, to_jsonb(p) ->> 'until' from bv.{POSITIONS} as p where relation = any(%s) order by 1"
+            + " for update" * lock
+        )
+        try:
+            rows = self._open_connection.execute(query, [list(self._trails)]).fetchall()  # type: ignore[call-overload,unused-ignore]
+        except errors.UndefinedTable:
+            if any(spec.audit_trail == "cdc" for spec in self._declared.values()):
+                raise
+            self._open_connection.rollback()
+            rows = []
+        until = {name: parse_lsn(last) for name, _, last in rows if last is not None}
+        return {name: parse_lsn(lsn) or -1 for name, lsn, _ in rows}, until
 
     def _copy(self, trail: _Trail, rows: pa.Table) -> None:
         cursor = self._open_connection.cursor()
@@ -237,7 +263,12 @@ class TrailSink:
     def _move(self, lsn: int) -> None:
         query = f"update bv.{POSITIONS} set lsn = greatest(lsn, %s::pg_lsn) where relation = any(%s)"
         self._open_connection.execute(query, [format_lsn(lsn), list(self._trails)])  # type: ignore[call-overload,unused-ignore]
+        done = [name for name, last in self._until.items() if lsn >= last]
+        if done:
+            self._open_connection.execute(f"delete from bv.{POSITIONS} where relation = any(%s)", [done])  # type: ignore[call-overload,unused-ignore]
         self._open_connection.commit()
+        for name in done:
+            del self._trails[name], self._positions[name], self._until[name]
         self._positions = {name: max(position, lsn) for name, position in self._positions.items()}
 
     def _ensure_months(self, trail: _Trail) -> None:

@@ -1,9 +1,10 @@
-"""How much lies in each table of the lake."""
+"""How much lies in each table of the lake, and above a position of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlglot.expressions as exp
 
@@ -26,3 +27,14 @@ def table_sizes(reader: Reader, tables: Iterable[tuple[str, str]]) -> list[Table
         query = exp.select("count(*) as n").from_(exp.table_(name, db=layer, quoted=True))
         sizes.append(TableSize(layer, name, ask(reader, query.sql("duckdb")).as_dicts()[0]["n"]))
     return sizes
+
+
+def told_above(reader: Reader, entity: str, position: int) -> tuple[int, datetime | None]:
+    """How many changes (reads are none) bronze has above a position, and when the first of them was committed."""
+    query = (
+        exp.select("count(*) as n", "min(_committed_at) as since")
+        .from_(exp.table_(entity, db="bronze", quoted=True))
+        .where(exp.column("_lsn") > position, exp.column("operation_type").neq("SNAPSHOT"))
+    )
+    row = ask(reader, query.sql("duckdb")).as_dicts()[0]
+    return row["n"], row["since"]

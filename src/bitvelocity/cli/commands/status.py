@@ -39,6 +39,10 @@ def _show(found: Status) -> None:
         say(f"lake      at {format_lsn(found.watermark.position)}, {_age(found)}")
     for table in found.tables:
         say(f"  {table.layer:<7} {table.name:<24} {table.rows:>14,} rows")
+    for trail in found.trails:
+        since = f", the first since {trail.since:%Y-%m-%d %H:%M:%S}" if trail.since else ""
+        stands = f"{trail.behind:,} changes behind{since}" if trail.behind else "level"
+        say(f"trail     {trail.entity}: at {format_lsn(trail.position)}, {stands}")
     for kept in found.kept:
         say(f"model     {kept.model}: {kept.reason}")
     for note in found.notes:
