@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..capture import WalSource, passing_source
 from ..capture.catalog import describe_source
 from ..changes import ChangeSet
-from ..changes.formats import Described, Encoder, Format, Options
+from ..changes.formats import Described, Encoder, Format, Moment, Options, heartbeat
 from ..errors import SettingsError
 from ..oltp import connect
 from .database import Database
@@ -50,16 +50,37 @@ def change_records(project: Project, database: Database, wish: Telling) -> Gener
     with passing_source(database.dsn, publication, messages=messages, from_now=wish.from_now) as source:
         end = _end(database.dsn)
         encoder = Encoder(wish.form, describe(), options, describe=describe)
-        for change_set in _sets(source, None if wish.follow else end):
-            yield from encoder.encode_in_order(change_set)
-            source.confirm(change_set.mark.resume)
+        pulse = _Pulse(options, wish.form)
+        for change_set in _sets(source, None if wish.follow else end, pulse.every):
+            if change_set is not None:
+                yield from encoder.encode_in_order(change_set)
+                source.confirm(change_set.mark.resume)
+            yield from pulse.beat()
 
 
-def _sets(source: WalSource, end: int | None) -> Iterator[ChangeSet]:
+class _Pulse:
+    """Heartbeats of Debezium's form, as often as `heartbeat.interval.ms` says; 0: none, and ours has none."""
+
+    def __init__(self, options: Options, form: Format) -> None:
+        self._options = options
+        self.every = options.heartbeat_interval_ms / 1000 if form != "bitvelocity" else 0.0
+        self._next = time.monotonic() + self.every
+
+    def beat(self) -> Iterator[pa.Table]:
+        """One, when it is time. Like Debezium's timer it begins with the last one, not with the second."""
+        if self.every and time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.every
+            yield heartbeat(self._options, Moment(time.time_ns()))
+
+
+def _sets(source: WalSource, end: int | None, every: float) -> Iterator[ChangeSet | None]:
+    """Change sets; None when some time has passed."""
     yield from source.snapshot()
     began = time.monotonic()
     while end is None or source.seen < end:
-        yield from source.tail(_PAUSE if time.monotonic() - began > 1 else 0.02)
+        pause = _PAUSE if time.monotonic() - began > 1 else 0.02
+        yield from source.tail(min(pause, every) if every else pause)
+        yield None
 
 
 def _end(dsn: str) -> int:

@@ -74,7 +74,14 @@ def test_what_commits_from_now_on(shop: Path, database: str) -> None:
     assert slots(database) == []
 
 
+def test_heartbeats_come_though_nothing_does(bitvelocity: Run, shop: Path) -> None:
+    found = lines(bitvelocity("changes", "--from", "now", "--limit", "2", "-o", "heartbeat.interval.ms=50", "-o", "topic.prefix=s", cwd=shop))
+    assert [(r["topic"], r["key"]) for r in found] == [("__debezium-heartbeat.s", {"serverName": "s"})] * 2
+    assert found[0]["value"]["ts_ms"] < found[1]["value"]["ts_ms"]
+
+
 def test_what_is_wrong_is_said(bitvelocity: Run, shop: Path) -> None:
+    assert "It is a number" in bitvelocity("changes", "-o", "heartbeat.interval.ms=often", cwd=shop).stderr
     wrong = bitvelocity("changes", "-o", "decimal.handling.mode=exact", cwd=shop)
     assert wrong.returncode == 1
     assert "precise, double, string" in wrong.stderr

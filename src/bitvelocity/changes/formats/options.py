@@ -32,7 +32,8 @@ Mask: TypeAlias = tuple[Literal["chars", "hash", "truncate"], str, int, str]
 class Options:
     """How changes become records. `Options.of` reads them by their dotted names; a wrong one is an error.
 
-    `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, infinite dates and
+    `drop.fields.*` are taken as Debezium takes them and drop nothing: what is to be dropped stands in a header of the
+    record, which another transform would have to set, and here there is none. `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, infinite dates and
     timestamps overflow, the id of a transaction differs between its events, and a tombstone of the unwrapped form, in the
     mode `tombstone`, is the text `null`, which a compacted topic keeps. `cloudevents` and `keep_exact` add headers (see
     `stamps`): what an event is, and all that a batch needs to be made of it again.
@@ -42,6 +43,7 @@ class Options:
     topic_delimiter: str = "."
     topic_transaction: str = "transaction"
     topic_heartbeat_prefix: str = "__debezium-heartbeat"
+    heartbeat_interval_ms: int = 0
     schemas_enable: bool = False
     decimal_handling_mode: str = "precise"
     time_precision_mode: str = "adaptive"
@@ -66,6 +68,9 @@ class Options:
     add_fields_prefix: str = "__"
     add_headers: tuple[str, ...] = ()
     add_headers_prefix: str = "__"
+    drop_fields_header_name: str = ""
+    drop_fields_from_key: bool = False
+    drop_fields_keep_schema_compatible: bool = True
     version: str = "3.6.3.Final"
     strict_debezium: bool = False
     cloudevents: bool = False
@@ -131,6 +136,12 @@ def _bool(name: str, text: str) -> bool:
     return text.strip().lower() == "true"
 
 
+def _number(name: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text.strip()):
+        raise _wrong(name, f"{name} cannot be {text!r}.", "It is a number, 0 or more.")
+    return int(text)
+
+
 def _words(name: str, text: str) -> tuple[str, ...]:
     """A list by commas; where it holds regular expressions, each must be one."""
     words = tuple(word.strip() for word in text.split(",") if word.strip())
@@ -188,6 +199,8 @@ def _reader(name: str, default: object) -> _Reader:
         return _SPECIAL[name]
     if name in CHOICES:
         return _choice
+    if isinstance(default, int) and not isinstance(default, bool):
+        return _number
     return _bool if isinstance(default, bool) else _words if isinstance(default, tuple) else _text
 
 
