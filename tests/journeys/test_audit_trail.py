@@ -144,18 +144,24 @@ def test_a_new_trail_begins_with_the_lake(database: str, open_folder: Path, monk
     assert number(database, users) == 4
 
 
+@contextmanager
+def started(project: Project, dsn: str) -> Iterator[Pipeline]:
+    with Pipeline(project) as pipeline:
+        pipeline.connect(dsn)
+        pipeline.start()
+        yield pipeline
+
+
+def told_all(pipeline: Pipeline, dsn: str) -> None:
+    run_until(pipeline, dsn, lambda: number(dsn, TOLD) >= number(dsn, COUNTED))
+
+
 def test_from_one_way_to_the_other_and_back_while_it_is_written_to(database: str, open_folder: Path) -> None:
     """What was committed before a trigger took over is brought in by the next `up`, and nothing twice."""
-    def told_all(pipeline: Pipeline) -> None:
-        run_until(pipeline, database, lambda: number(database, TOLD) >= number(database, COUNTED))
-
-    project = project_in(open_folder, database, TRAILED)
-    with Pipeline(project) as pipeline:
-        pipeline.connect(database)
-        pipeline.start()
+    with started(project_in(open_folder, database, TRAILED), database) as pipeline:
         fill(database)
         count_up(database, 6)
-        told_all(pipeline)
+        told_all(pipeline, database)
     with writing(database):
         count_up(database, 3)
         project = project_in(open_folder, database, TRAILED.replace("cdc", "sync"))
@@ -165,33 +171,28 @@ def test_from_one_way_to_the_other_and_back_while_it_is_written_to(database: str
         with pytest.raises(DatabaseError, match="given to a trigger"):
             project_in(open_folder, database, TRAILED)
     project = project_in(open_folder, database, TRAILED.replace("cdc", "sync"))
-    with Pipeline(project) as pipeline:
-        pipeline.connect(database)
-        pipeline.start()
-        told_all(pipeline)
+    with started(project, database) as pipeline:
+        told_all(pipeline, database)
         run_until(pipeline, database, lambda: number(database, "select count(*) from bv.trail_position") == 0)
         count_up(database, 3)
     with writing(database):
         project = project_in(open_folder, database, TRAILED)
         count_up(database, 3)
-    with Pipeline(project) as pipeline:
-        pipeline.connect(database)
-        pipeline.start()
-        told_all(pipeline)
-        assert status(project).notes == ()
+    with started(project, database) as pipeline:
+        told_all(pipeline, database)
         (trail,) = status(project).trails
         assert (trail.entity, trail.behind, trail.since) == ("counters", 0, None)
-    count_up(database, 1)
+    assert number(database, TOLD) == number(database, ONCE) == number(database, COUNTED)
+
+
+def test_status_tells_how_far_a_trail_is(database: str, open_folder: Path) -> None:
+    project = project_in(open_folder, database, TRAILED)
     with Pipeline(project, sinks=()) as pipeline:  # the lake goes on without the trail
         pipeline.connect(database)
         pipeline.start()
-        run_until(pipeline, database, lambda: status(project).trails[0].behind > 0)
+        fill(database)
+        run_until(pipeline, database, lambda: status(project).trails[0].behind == ROWS)
         assert status(project).trails[0].since is not None
-    with Pipeline(project) as pipeline:
-        pipeline.connect(database)
-        pipeline.start()
-        told_all(pipeline)
-    assert number(database, TOLD) == number(database, ONCE) == number(database, COUNTED)
 
 
 def test_a_trail_in_trouble_stops_nothing_else(
