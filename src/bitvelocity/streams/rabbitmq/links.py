@@ -14,6 +14,7 @@ from .address import Address
 from .connection import Connection, Producer
 from .encoding import Binary, big_endian, join, lengths
 from .frames import Chunk, Command, Seek
+from .topics import no_topic
 
 WINDOW = 20_000
 """Records of a stream that may be unconfirmed; the server itself allows 50 000 of a connection."""
@@ -29,6 +30,7 @@ class Links:
     address: Address
     _open: dict[tuple[str, int], Connection] = field(default_factory=dict)
     _leaders: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def any(self) -> Connection:
@@ -45,6 +47,15 @@ class Links:
                 return self._at(leader)
             except BusLostError:
                 return self.any()
+
+    def count(self, topic: str) -> int:
+        """The partitions of a topic; an error if there is no such topic."""
+        if topic not in self._counts:
+            there = self.any().partitions(topic)
+            if not there:
+                raise no_topic(topic)
+            self._counts[topic] = len(there)
+        return self._counts[topic]
 
     def close(self) -> None:
         with self._lock:

@@ -37,7 +37,7 @@ from .decoding import FENCE, decode
 from .encoding import encode
 from .group import control_records
 from .links import Links, chunks, publish
-from .topics import declare_stream, no_topic
+from .topics import declare_stream
 
 EPOCH = 1 << 40
 ATTEMPTS = 50
@@ -62,7 +62,6 @@ class StreamPublisher:
         self._control = f"bv-publisher-{name}"
         self._links = Links(address)
         self._outlets: dict[Partition, Outlet] = {}
-        self._counts: dict[str, int] = {}
         self._spoilt = False
         try:
             declare_stream(amqp, self._control, ARGUMENTS)
@@ -73,7 +72,7 @@ class StreamPublisher:
 
     def publish(self, batches: Mapping[str, pa.Table]) -> Published:
         self._refuse_spoilt()
-        counts = {topic: self._count(topic) for topic in batches}
+        counts = {topic: self._links.count(topic) for topic in batches}
         for topic, table in batches.items():
             check_order(topic, table)
         self._check_epoch()
@@ -92,7 +91,7 @@ class StreamPublisher:
 
     def places(self, topic: str) -> Mapping[int, Place]:
         self._check_epoch()
-        parts = [Partition(topic, number) for number in range(self._count(topic))]
+        parts = [Partition(topic, number) for number in range(self._links.count(topic))]
         found = {part.number: self._outlet(part).place for part in parts}
         return {number: place for number, place in found.items() if place is not None}
 
@@ -136,14 +135,6 @@ class StreamPublisher:
             place = max(filter(None, (last_place(self._links, part), told and Place(*told))), default=None)
             self._outlets[part] = Outlet(producer, self._epoch * EPOCH + 1, place)
         return self._outlets[part]
-
-    def _count(self, topic: str) -> int:
-        if topic not in self._counts:
-            there = self._links.any().partitions(topic)
-            if not there:
-                raise no_topic(topic)
-            self._counts[topic] = len(there)
-        return self._counts[topic]
 
     def _win(self) -> tuple[int, dict[str, Any]]:
         """An epoch that is ours alone, and the streams, with places, that the one before it left in good order."""

@@ -26,7 +26,7 @@ from .group import committed_marks
 from .links import Links, publish
 from .member import StreamMember
 from .publisher import StreamPublisher
-from .topics import add_entry, entries, entry_of, make_super_stream, no_topic, partitions_differ, same_topic
+from .topics import add_entry, entries, entry_of, make_super_stream, partitions_differ, same_topic
 
 ABILITIES = Abilities(timestamps="ms")
 CURSORS = 32
@@ -48,7 +48,6 @@ class RabbitStreams:
         self._lock = threading.Lock()
         self._appending = threading.Lock()
         self._amqp: Amqp | None = None
-        self._counts: dict[str, int] = {}
         self._producers: dict[str, Producer] = {}
         self._cursors: dict[tuple[Partition, int], Cursor] = {}
 
@@ -85,7 +84,7 @@ class RabbitStreams:
         return {name: entry.partitions for name, entry in held.items()}
 
     def append(self, topic: str, records: pa.Table) -> Published:
-        parts = _by_partition(topic, records, self._count(topic))
+        parts = _by_partition(topic, records, self._links.count(topic))
         with self._appending:
             try:
                 producers = {part: self._producer(stream_of(part)) for part in parts}
@@ -102,7 +101,7 @@ class RabbitStreams:
     def read(
         self, partition: Partition, offset: int, *, limit: int = 10_000, timeout: float = 1.0
     ) -> pa.Table:
-        self._count(partition.topic)
+        self._links.count(partition.topic)
         with self._lock:
             cursor = self._cursors.pop((partition, offset), None)
         if cursor is None or not cursor.alive:
@@ -117,7 +116,7 @@ class RabbitStreams:
         return table
 
     def spans(self, topic: str) -> Mapping[int, Span]:
-        count = self._count(topic)
+        count = self._links.count(topic)
         return {number: span(self._links, stream_of(Partition(topic, number))) for number in range(count)}
 
     def seek_time(self, topic: str, at: datetime) -> Mapping[int, int]:
@@ -132,7 +131,7 @@ class RabbitStreams:
         }
 
     def committed(self, group: str, topic: str) -> Mapping[int, int]:
-        parts = [Partition(topic, number) for number in range(self._count(topic))]
+        parts = [Partition(topic, number) for number in range(self._links.count(topic))]
         held = committed_marks(self._links, group, parts)
         return {part.number: mark.offset for part, mark in held.items() if mark.offset >= 0}
 
@@ -140,7 +139,7 @@ class RabbitStreams:
         return patiently(lambda: StreamPublisher(self._address, self._control(), name))
 
     def member(self, group: str, topics: Sequence[str], *, start: Start | None = None) -> Member:
-        parts = [Partition(topic, number) for topic in topics for number in range(self._count(topic))]
+        parts = [Partition(topic, number) for topic in topics for number in range(self._links.count(topic))]
         return patiently(lambda: StreamMember(self._address, group, parts, start=start))
 
     def close(self) -> None:
@@ -155,14 +154,6 @@ class RabbitStreams:
             if self._amqp is None or self._amqp.lost:
                 self._amqp = Amqp(self._address)
             return self._amqp
-
-    def _count(self, topic: str) -> int:
-        if topic not in self._counts:
-            there = self._links.any().partitions(topic)
-            if not there:
-                raise no_topic(topic)
-            self._counts[topic] = len(there)
-        return self._counts[topic]
 
     def _producer(self, stream: str) -> Producer:
         known = self._producers.get(stream)
