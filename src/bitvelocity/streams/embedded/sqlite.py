@@ -12,6 +12,7 @@ from threading import Lock
 from uuid import uuid4
 
 from bitvelocity.errors import BusError, BusLostError
+from bitvelocity.files import sync_path
 
 PATIENCE_S = 30.0
 """How long a writer waits for others: much longer than any of them takes."""
@@ -108,13 +109,13 @@ def make(file: Path, script: str, rows: dict[str, list[tuple[object, ...]]]) -> 
             connection.executescript(script)
             for statement, values in rows.items():
                 connection.executemany(statement, values)
-        _sync(new)
+        sync_path(new)
         with suppress(FileExistsError):
             os.link(new, file)
     finally:
         for left in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
             left.unlink(missing_ok=True)
-    _sync(file.parent)
+    sync_path(file.parent)
 
 
 def locked(handle: int) -> bool:
@@ -124,14 +125,6 @@ def locked(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
