@@ -4,7 +4,8 @@
 
 Records have about 500 bytes of which half do not compress, a key, and three headers. A write returns when it is on the
 disk. CPU is of this process (a server's own is not in it). Latency: from just before `append` of one record to just
-after the `poll` that brought it, in another process. "plain" of `embedded` is SQLite, a row per record, a transaction per batch.
+after the `poll` that brought it, in another process. "plain" of `embedded` is SQLite, a row per record, a transaction per batch;
+of `kafka` its stock client.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +66,14 @@ def nats_server(folder: Path) -> Iterator[str]:
         yield server.address
 
 
+@contextmanager
+def kafka_server(folder: Path) -> Iterator[str]:
+    from bitvelocity.streams.servers import KafkaServer, LocalServer
+
+    with LocalServer(KafkaServer(), folder, tell=print) as server:
+        yield server.address
+
+
 def embedded(address: str) -> Bus:
     from bitvelocity.streams.embedded import EmbeddedBus
 
@@ -75,6 +84,45 @@ def nats(address: str) -> Bus:
     from bitvelocity.streams.nats import NatsBus
 
     return NatsBus(address)
+
+
+def kafka(address: str) -> Bus:
+    from bitvelocity.streams.kafka import KafkaBus
+
+    return KafkaBus(address)
+
+
+def stock_kafka(address: str, table: pa.Table, seconds: float) -> tuple[Rate, Rate]:
+    """Kafka's client as its documentation has it: idempotent, a report for each record; consumed 1000 at a time."""
+    import confluent_kafka as client
+
+    topic, rows, refused = f"plain{table.num_rows}", _plain_rows(table), list[object]()
+    with closing(kafka(address)) as bus:
+        bus.ensure(Topic(name=topic))
+    producer = client.Producer({"bootstrap.servers": address, "enable.idempotence": True, "compression.type": "lz4"})
+
+    def write() -> None:
+        for row in rows:
+            producer.produce(
+                topic, row["value"], row["key"], 0, headers=row["headers"],
+                on_delivery=lambda error, _: refused.append(error) if error else None,
+            )  # fmt: skip
+        producer.flush()
+
+    def read() -> int:
+        consumer = client.Consumer({"bootstrap.servers": address, "group.id": "plain", "enable.partition.eof": True})
+        consumer.assign([client.TopicPartition(topic, 0, 0)])
+        got, ended = 0, False
+        while not ended:
+            messages = consumer.consume(1000, 0.5)
+            ended = any(one.error() for one in messages)  # its way to tell of the end
+            got += len([(one.key(), one.value(), one.headers(), one.offset(), one.timestamp()) for one in messages])
+        consumer.close()
+        return got - 1
+
+    rates = repeated(write, table.num_rows, seconds), timed(read)
+    assert not refused, refused[0]
+    return rates
 
 
 def row_per_record(address: str, table: pa.Table, seconds: float) -> tuple[Rate, Rate]:
@@ -109,6 +157,7 @@ def _parts(cursor: sqlite3.Cursor) -> Iterator[list[Any]]:
 
 ENGINES: Mapping[str, Engine] = {
     "embedded": Engine(folder_only, embedded, row_per_record),
+    "kafka": Engine(kafka_server, kafka, stock_kafka),
     "nats": Engine(nats_server, nats),  # its plain client: bus_nats
 }
 

@@ -16,6 +16,8 @@ from .columns import Message, incoming
 from .reading import Fetcher, lost, mishap
 from .topics import Topics
 
+_UNKNOWN_PROTOCOL = KafkaError(KafkaError.UNSUPPORTED_VERSION).str().partition(": ")[2]
+"""What the client says of a broker that does not have the group protocol; the code is that of any fatal error."""
 Ticket = Callable[[], int]
 """Draws a number that is higher than all that anybody has drawn before."""
 STALE_S = 5.0
@@ -146,7 +148,7 @@ class KafkaMember:
     def _judge(self, message: Message, *, whole: bool) -> None:
         error = message.error()
         assert error is not None
-        if error.code() in (KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE):
+        if _UNKNOWN_PROTOCOL in error.str():
             self._fetcher.close()
             self._fetcher = self._join("classic")
         elif error.code() == KafkaError._MAX_POLL_EXCEEDED:
