@@ -1,4 +1,4 @@
-"""Avro schemas of Connect's, letter for letter as Confluent's AvroConverter registers them."""
+"""Avro schemas of Connect's, by the rules of Confluent's AvroConverter: names, unions, defaults, properties and their order."""
 
 from __future__ import annotations
 
