@@ -1,11 +1,11 @@
 """`bitvelocity up` and PostgreSQL killed with SIGKILL while a shop writes; at the end every change is there once.
 
-    python bench/kills.py [--kills 20] [--postgres 5] [--lines 20000] [--seed 7]
+    python bench/kills.py [--kills 20] [--postgres 5] [--lines 20000] [--seed 7] [--bus embedded]
 
 Two applications write all the while: the replay of orders, and a stock room that COPYs, rolls back to savepoints, moves
 keys, TRUNCATEs, and fills transactions so large that the server streams them before they commit. The moments of the
 kills are drawn from the seed. Judge is the server itself: a second replication slot, read when all is over, says how
-many row changes were ever committed.
+many row changes were ever committed. With `--bus` all changes go to topics first, and the lake reads those.
 """
 
 from __future__ import annotations
@@ -97,10 +97,11 @@ def main() -> None:
     parser.add_argument("--postgres", type=int, default=5, help="kills of PostgreSQL")
     parser.add_argument("--lines", type=int, default=20_000, help="order lines to replay")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--bus", default="", choices=("", "embedded"), help="let changes go over this transport")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with scratch() as folder:
-        outcome = run(folder, options.kills, options.postgres, lines=options.lines, seed=options.seed)
+        outcome = run(folder, options.kills, options.postgres, lines=options.lines, seed=options.seed, bus=options.bus)
     if options.json:
         print(json.dumps(asdict(outcome) | {"ok": outcome.ok}))
     else:
@@ -142,14 +143,14 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int) -> Outcome:
+def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: str = "") -> Outcome:
     """The whole story: prepare, write and kill, come to rest, judge."""
     began = time.monotonic()
     dice = random.Random(seed)
     victims = ["up"] * (kills - kills // 4) + ["up, starting"] * (kills // 4) + ["postgres"] * postgres
     dice.shuffle(victims)
     outcome = Outcome()
-    project = make_project(folder / "shop")
+    project = make_project(folder / "shop", bus)
     with Up(project) as up:
         server = up.server()
         with connect(server.dsn, autocommit=True) as connection:
@@ -166,9 +167,12 @@ def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int) -> Ou
     return outcome
 
 
-def make_project(root: Path) -> Path:
+def make_project(root: Path, bus: str) -> Path:
     """The shop and its stock room, on a server that streams transactions from 64 kB on."""
     copy_project("commerce", root)
+    if bus:
+        with (root / "bitvelocity.toml").open("a", encoding="utf-8") as settings:
+            settings.write(f'\n[streams]\nroute = "bus"\nbus = "{bus}"\npartitions = 2\n')
     with (root / "entities.py").open("a", encoding="utf-8") as entities:
         entities.write(STOCK)
     project = open_project(root)

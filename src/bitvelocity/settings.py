@@ -23,6 +23,8 @@ FEEDS = ("auto", "walsender", "copy")
 TRANSPORTS = ("kafka", "nats", "rabbitmq")
 """Servers that have topics."""
 BUSES = ("embedded", *TRANSPORTS, "rabbitmq-queues")
+ROUTES, WIRES = ("direct", "bus"), ("avro", "json")
+PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
@@ -147,6 +149,19 @@ class StreamsSettings:
 
     bus: str = "embedded"
     """`embedded`: files of this machine. `kafka`, `nats`, `rabbitmq` (its streams), `rabbitmq-queues`: a server."""
+    route: str = "direct"
+    """`direct`: changes go from the source to the lake. `bus`: they go to topics first, and the lake reads those. It may be
+    changed between two runs: nothing is lost or doubled."""
+    prefix: str = "bv"
+    """What the names of the topics begin with, such as `shop` in `shop.public.orders`; one project has it alone."""
+    wire: str = "avro"
+    """How records are written: `avro`, with their schemas in the registry, or `json`."""
+    partitions: int = 1
+    """Of topics that are made; a topic that is there keeps its number."""
+    replicas: int = 1
+    """Copies of topics that are made, where the transport has several servers."""
+    retention_hours: int = 168
+    """How long topics keep records; 0 keeps all. The lake has them for good."""
     embedded: EmbeddedBusSettings = field(default_factory=EmbeddedBusSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     nats: NatsSettings = field(default_factory=NatsSettings)
@@ -231,6 +246,12 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[capture] snapshot_readers": (capture.snapshot_readers, range(1, 65).__contains__, "Give a number from 1 to 64."),
         "[registry] port": (settings.registry.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),
         "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
+        "[streams] route": (settings.streams.route, ROUTES.__contains__, f"Write one of: {', '.join(ROUTES)}."),
+        "[streams] wire": (settings.streams.wire, WIRES.__contains__, f"Write one of: {', '.join(WIRES)}."),
+        "[streams] prefix": (settings.streams.prefix, PREFIX.fullmatch, "Use letters, digits, _ and -."),
+        "[streams] partitions": (settings.streams.partitions, range(1, 10_001).__contains__, "Give a number from 1 to 10000."),
+        "[streams] replicas": (settings.streams.replicas, range(1, 33).__contains__, "Give a number from 1 to 32."),
+        "[streams] retention_hours": (settings.streams.retention_hours, range(1_000_000).__contains__, "Give hours, or 0."),
         "[streams] bus": (settings.streams.bus, BUSES.__contains__, f"Write one of: {', '.join(BUSES)}."),
         "[streams.embedded] path": (settings.streams.embedded.path, bool, "Name a folder of its own: .bitvelocity/streams"),
         "[streams.kafka] patience_seconds": (settings.streams.kafka.patience_seconds, range(1, 3601).__contains__, "Give seconds, from 1 to 3600."),

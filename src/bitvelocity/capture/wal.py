@@ -237,6 +237,11 @@ class WalSource:
         return Reader(connection, self._lines.wire(connection))
 
     @property
+    def streamed(self) -> int:
+        """Large transactions that came ahead of their commit."""
+        return self.stats.streamed
+
+    @property
     def stats(self) -> SourceStats:
         """What was done so far."""
         traffic, totals = self._feeds.traffic, self._totals

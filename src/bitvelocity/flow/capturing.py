@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from ..capture import Tuning, WalSource, feed_named
 from ..capture.snapshots import WATERMARK, Readable, Readings
-from ..changes import Passing, within
+from ..changes import Passing, pass_by, within
 from ..lakehouse import MARKER, Lake, Watermark
 from .project import Project
 
 
-def open_source(project: Project, dsn: str, last: Watermark | None, *, has_position: bool, at: Passing) -> WalSource:
-    """The stream as the settings want it, from where the lake stands."""
+def open_wal(
+    project: Project, dsn: str, *, has_position: bool, start_lsn: int, detail: bool = False, at: Passing = pass_by
+) -> WalSource:
+    """The stream of the project's slot, tuned as its settings say. `detail`: with all that records for others tell."""
     settings = project.settings.capture
     return WalSource(
         dsn,
@@ -18,7 +20,7 @@ def open_source(project: Project, dsn: str, last: Watermark | None, *, has_posit
         publication=settings.publication,
         spill=project.lake / ".spill",
         has_position=has_position,
-        start_lsn=max(last.position, 0) if last else 0,
+        start_lsn=start_lsn,
         messages=(WATERMARK, MARKER),
         tuning=Tuning(
             feed=feed_named(settings.feed),
@@ -26,8 +28,9 @@ def open_source(project: Project, dsn: str, last: Watermark | None, *, has_posit
             failover=settings.failover or None,
             primary=settings.primary,
             silence=settings.silence_seconds,
-            readers=settings.snapshot_readers,
+            readers=1 if detail else settings.snapshot_readers,  # what records say of a snapshot's order is right so
             at=within(at, "capture"),
+            detail=detail,
         ),
     )
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..capture import WalSource, check_history, identify
+from ..capture import check_history, identify
 from ..capture.snapshots import DifferenceSet, Found, read_book
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
-from .capturing import open_readings, open_source
+from .capturing import open_readings
 from .first import FirstSnapshot
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
 from .healing import Healing
+from .origins import Origin, open_origin
 from .project import Project
 
 IDLE_PUBLISH_SECONDS = 1.0
@@ -85,10 +86,10 @@ class Pipeline:
         self._published_at = 0.0
         self._hidden: frozenset[str] = frozenset()
         self._first = FirstSnapshot(self._lake, self._readings)
-        self._open: WalSource | None = None
+        self._open: Origin | None = None
 
     @property
-    def _source(self) -> WalSource:
+    def _source(self) -> Origin:
         if self._open is None:
             raise CaptureError("The pipeline is not connected.", remedy="Call connect(dsn) first.")
         return self._open
@@ -114,7 +115,7 @@ class Pipeline:
     @property
     def streamed(self) -> int:
         """Large transactions that came ahead of their commit since the last connection."""
-        return self._source.stats.streamed
+        return self._source.streamed
 
     def connect(self, dsn: str) -> None:
         """Read from `dsn`, for the first time or again: what was staged is forgotten and will come again."""
@@ -123,18 +124,28 @@ class Pipeline:
         goes_on = self._last is None and self._first.begun
         known = (self._last is not None or goes_on or settings.snapshot == "never") and not self._readings.recovering
         try:
-            self._open = open_source(self._project, dsn, self._last, has_position=known, at=self._at)
+            self._open = self._open_source(dsn, has_position=known)
         except CaptureError as error:
             if not goes_on or error.code not in LOST:
                 raise
             self._first.give_up()
-            self._open = open_source(self._project, dsn, self._last, has_position=False, at=self._at)
+            self._open = self._open_source(dsn, has_position=False)
         identity = identify(dsn)
         aside = settings.primary if identity.standby else ""
         self._readings.connect(aside or dsn, slot=settings.slot, publication=settings.publication, aside=bool(aside))
         self._followers.connect(dsn)
         check_history(identity, self.furthest, self._readings.source)
         self._readings.tell_source(identity)
+
+    def _open_source(self, dsn: str, *, has_position: bool) -> Origin:
+        return open_origin(
+            self._project,
+            dsn,
+            has_position=has_position,
+            position=self._last.position if self._last else -1,
+            recovering=self._readings.recovering,
+            at=self._at,
+        )
 
     def _disconnect(self) -> None:
         if self._open is not None:

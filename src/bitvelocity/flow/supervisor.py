@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..changes import Passing, pass_by
 from ..errors import BitVelocityError
 from ..lakehouse import Care
+from .carrying import Carrier
 from .database import Database
 from .golden import RETRY_SECONDS
 from .project import Project
@@ -39,21 +41,54 @@ def supervise(
     A lost connection (or an embedded server that died, which is started again) is retried with growing pauses;
     the lake stays open, so nothing is read again that is already durable.
     """
-    with Pipeline(project, listener, care=care, at=at) as pipeline:
-        trouble = trouble or (lambda *_: None)
-        runner = _Runner(pipeline, database, stop, trouble)
+    trouble = trouble or (lambda *_: None)
+    with Pipeline(project, listener, care=care, at=at) as pipeline, _carrying(project, database, trouble, at) as check:
+        runner = _Runner(pipeline.connect, database, stop, trouble)
         tender, pulse = Tender(project, trouble), Pulse(project, trouble)
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)
         told: BitVelocityError | None = None
         while not stop.is_set():
+            check()
             runner.do(lambda: pipeline.step(POLL_SECONDS))
             told = _tell(pipeline.trouble, told, trouble)
             pulse.note(pipeline.seen)
             pulse.beat(runner.dsn)
             tender.tend(project.settings.capture.primary or runner.dsn)
         pipeline.finish()
+
+
+@contextmanager
+def _carrying(project: Project, database: Database, trouble: Trouble, at: Passing) -> Iterator[Callable[[], None]]:
+    """While changes go over a bus, a thread carries them there. The check raises what ended it."""
+    if project.settings.streams.route != "bus":
+        yield lambda: None
+        return
+    stop, failures = threading.Event(), list[BaseException]()
+    carrier = Carrier(project, at=at)
+
+    def work() -> None:
+        try:
+            runner = _Runner(carrier.connect, database, stop, trouble)
+            while not stop.is_set():
+                runner.do(lambda: carrier.step(POLL_SECONDS))
+        except BaseException as error:  # raised by the check, in the thread of who waits
+            failures.append(error)
+        finally:
+            carrier.close()
+
+    def check() -> None:
+        if failures:
+            raise failures[0]
+
+    thread = threading.Thread(target=work, name="carrier", daemon=True)
+    thread.start()
+    try:
+        yield check
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _tell(
@@ -68,8 +103,10 @@ def _tell(
 class _Runner:
     """Does a piece of work until it succeeds, with a new connection after each failure that heals."""
 
-    def __init__(self, pipeline: Pipeline, database: Database, stop: threading.Event, trouble: Trouble) -> None:
-        self._pipeline, self._database, self._stop, self._trouble = pipeline, database, stop, trouble
+    def __init__(
+        self, connect: Callable[[str], None], database: Database, stop: threading.Event, trouble: Trouble
+    ) -> None:
+        self._connect_to, self._database, self._stop, self._trouble = connect, database, stop, trouble
         self._connected = False
 
     @property
@@ -95,5 +132,5 @@ class _Runner:
     def _connect(self) -> None:
         if not self._connected:
             self._database = self._database.revive()
-            self._pipeline.connect(self._database.dsn)
+            self._connect_to(self._database.dsn)
             self._connected = True

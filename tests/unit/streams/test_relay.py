@@ -129,7 +129,7 @@ def bus(tmp_path: Path) -> Iterator[EmbeddedBus]:
 
 def relay(bus: Bus, partitions: int = 1, *, at: Callable[[str], None] = lambda _: None, start: int = -1) -> Relay:
     return Relay(
-        bus, encode, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=partitions), start=start, at=at
+        bus, encode, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=1 if name == BOUNDARIES else partitions), start=start, at=at
     )
 
 
@@ -276,7 +276,7 @@ def test_a_record_that_is_missing_is_found_by_the_count(bus: EmbeddedBus, partit
         for records in encode(batches):
             yield records.slice(1)
 
-    with Relay(bus, forgetful, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=partitions), start=0) as going:
+    with Relay(bus, forgetful, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=1 if name == BOUNDARIES else partitions), start=0) as going:
         going.step(Memory(SETS[:6]), 0.0)
     lake = Lake()
     lake.marks.append(Mark(0, 0))

@@ -39,8 +39,8 @@ class Relay:
       is written before the source has repeated all that the predecessor published: it would name records above it.
     - Order: the source's, in each partition.
 
-    Topics are made by `topic(name)` when their first record comes. `start`: the LSN at which the stream begins where
-    there is no boundary yet; -1 where it begins with a snapshot.
+    Topics are made by `topic(name)` when their first record comes; that of the boundaries has one partition. `start`: the
+    LSN at which the stream begins, if that is above the last boundary; -1: there is none, or a snapshot comes first.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Relay:
     ) -> None:
         self._bus, self._encode, self._topic, self._at = bus, encode, topic, at
         self._boundaries = boundaries
-        bus.ensure(Topic(name=boundaries))
+        bus.ensure(topic(boundaries))
         self._publisher = bus.publisher(name)
         prefix = boundaries.rpartition(".")[0] + "."
         self._known = {each: count for each, count in bus.topics().items() if each.startswith(prefix)}
@@ -66,7 +66,7 @@ class Relay:
         self._told = dict(last[1]) if last else {}
         self.last: Boundary | None = last[0] if last else None
         """The newest boundary on the bus."""
-        self._after = self.last.lsn if self.last else start
+        self._after = max(start, self.last.lsn if self.last else -1)
         self._horizon = max((self._highest(each) for each in self._known), default=-1)
         self._waiting: list[dict[str, Any]] = []
         self._rows = self._transactions = self._since_whole = 0

@@ -1,0 +1,180 @@
+"""The way over a bus: who puts the source's changes on it, and who takes them off for the lake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from ..capture import WalSource
+from ..capture.catalog import describe_source
+from ..changes import Batch, ChangeSet, Passing, Twin, pass_by, within
+from ..changes.formats import Decoder, Encoder, Options
+from ..files import replace_file
+from ..lakehouse import read_watermark
+from ..streams import Topic
+from ..streams.relay import BusSource, Relay, Undecodable
+from ..streams.wire import Registrar, notation
+from .buses import open_bus
+from .capturing import open_wal
+from .project import Project
+from .schemas import open_registry
+from .wires import registrar
+
+BOUNDARIES = "boundaries"
+NOTES, ROUTE = ".bus-notes.json", ".route.json"
+
+
+def boundaries_topic(project: Project) -> str:
+    """Where the source's commit boundaries stand."""
+    return f"{project.settings.streams.prefix}.{BOUNDARIES}"
+
+
+class Carrier:
+    """Puts the source's changes on the project's bus. One runs at a time; an older one is fenced by the bus."""
+
+    def __init__(self, project: Project, *, at: Passing = pass_by) -> None:
+        self._project, self._at = project, at
+        self._open = ExitStack()
+        self._relay: Relay | None = None
+        self._source: WalSource | None = None
+        self._begun = False
+
+    def connect(self, dsn: str) -> None:
+        """Open the bus and the source, for the first time or again."""
+        self.close()
+        project = self._project
+        bus = open_bus(project.settings)
+        self._open.callback(bus.close)
+        wires = registrar(project.settings, self._open.enter_context(open_registry(project.settings)))
+        mark = read_watermark(project.lake)
+        start = mark.position if mark else -1
+        self._relay = self._open.enter_context(
+            Relay(
+                bus,
+                _encoder(project, dsn, wires).encode,
+                name=f"{project.settings.streams.prefix}-{project.settings.capture.slot}",
+                boundaries=boundaries_topic(project),
+                topic=lambda name: _topic(project, name),
+                start=start,
+                at=within(self._at, "relay"),
+            )
+        )
+        position = max(start, self._relay.last.lsn if self._relay.last else -1)
+        never = project.settings.capture.snapshot == "never"
+        self._source = open_wal(
+            project, dsn, has_position=position >= 0 or never, start_lsn=max(position, 0), detail=True, at=self._at
+        )
+        self._open.callback(self._source.close)
+        self._begun = False
+
+    def step(self, timeout: float) -> int:
+        """Publish what committed since the last step; the tables as they stand, if nothing was published yet."""
+        assert self._relay is not None
+        assert self._source is not None
+        if not self._begun:
+            self._relay.begin(self._source)
+            self._begun = True
+        return self._relay.step(self._source, timeout)
+
+    def close(self) -> None:
+        self._open.close()
+        self._relay = self._source = None
+
+
+class BusOrigin:
+    """What the lake reads when changes come over a bus."""
+
+    def __init__(self, project: Project, *, position: int, at: Passing = pass_by) -> None:
+        self._open = ExitStack()
+        self._route = project.lake / ROUTE
+        with ExitStack() as stack:
+            bus = open_bus(project.settings)
+            stack.callback(bus.close)
+            wires = registrar(project.settings, stack.enter_context(open_registry(project.settings)))
+            self._source = BusSource(
+                bus,
+                _decoder(wires),
+                boundaries=boundaries_topic(project),
+                position=position,
+                notes=project.lake / NOTES,
+                at=within(at, "bus"),
+            )
+            self._open = stack.pop_all()
+        told = {"bus": project.settings.streams.bus, "boundaries": boundaries_topic(project)}
+        replace_file(self._route, json.dumps(told), sync=True)
+
+    @property
+    def streamed(self) -> int:
+        return 0
+
+    @property
+    def seen(self) -> int:
+        return self._source.seen
+
+    def snapshot(self, twin: Twin | None = None) -> Iterator[ChangeSet]:
+        return self._source.snapshot(twin)
+
+    def tail(self, timeout: float) -> Iterator[ChangeSet]:
+        return self._source.tail(timeout)
+
+    def confirm(self, lsn: int) -> None:
+        self._source.confirm(lsn)
+
+    @property
+    def level(self) -> bool:
+        """All that was published is taken."""
+        return self._source.level
+
+    def forget(self) -> None:
+        """The lake is fed by the source itself from now on."""
+        self._route.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def came_over_a_bus(lake: Path) -> bool:
+    """The lake was fed over a bus last: what is on it must be taken before the source may be asked."""
+    return (lake / ROUTE).exists()
+
+
+def _topic(project: Project, name: str) -> Topic:
+    streams = project.settings.streams
+    alone = name == boundaries_topic(project)
+    return Topic(
+        name=name,
+        partitions=1 if alone else streams.partitions,
+        retention=timedelta(hours=streams.retention_hours) if streams.retention_hours else None,
+        replicas=streams.replicas,
+    )
+
+
+def _encoder(project: Project, dsn: str, wires: Registrar) -> Encoder:
+    streams = project.settings.streams
+    options = Options(topic_prefix=streams.prefix, skipped_operations=(), cloudevents=True, keep_exact=True)
+    return Encoder(
+        "debezium",
+        describe_source(dsn),
+        options,
+        describe=lambda: describe_source(dsn),
+        notation=notation(streams.wire, wires.register),
+    )
+
+
+def _decoder(wires: Registrar) -> Callable[[str, pa.Table], tuple[Sequence[Batch], Undecodable | None]]:
+    decoder = Decoder("debezium", wires.look_up)
+
+    def decode(topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
+        found = decoder.decode(records, topic)
+        if not found.refused:
+            return found.batches, None
+        rows = [one.row for one in found.refused]
+        reasons, codes = ([getattr(one, name) for one in found.refused] for name in ("reason", "code"))
+        return found.batches, Undecodable(topic, records.take(rows), tuple(reasons), tuple(codes))
+
+    return decode
