@@ -6,11 +6,12 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.shop import meanwhile
 
 from bitvelocity.capture import slot_health
 from bitvelocity.errors import ConnectionLostError, DatabaseError
@@ -51,23 +52,15 @@ def count_up(dsn: str, times: int) -> None:
                 connection.execute("update counters set n = n + 1 where mod(id, 3) = %s", [time % 3])
 
 
-@contextmanager
-def writing(dsn: str) -> Iterator[None]:
+def writing(dsn: str) -> AbstractContextManager[None]:
     """Somebody counts up all the while."""
-    stop = threading.Event()
 
-    def work() -> None:
+    def work(stop: threading.Event) -> None:
         while not stop.is_set():
             count_up(dsn, 3)
             stop.wait(0.02)  # an application, not a flood: `up` must get its share of a small machine
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return meanwhile(work)
 
 
 def number(dsn: str, query: str) -> int:
