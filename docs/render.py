@@ -56,7 +56,8 @@ def settings_page() -> str:
     """Every section of bitvelocity.toml, with defaults."""
     blocks = [MADE, "# Settings", inspect.getdoc(settings) or ""]
     for name, kind in get_type_hints(settings.Settings).items():
-        blocks += section(name, kind)
+        blocks += section(f"[{name}]", kind)
+    blocks += section("[[routes]]", settings.RouteSettings)
     return page(blocks)
 
 
@@ -64,8 +65,8 @@ def section(name: str, kind: Any) -> list[str]:
     """A section, and those within it."""
     if not (isinstance(kind, type) and is_dataclass(kind)):
         return []
-    inner = [block for part, of in get_type_hints(kind).items() for block in section(f"{name}.{part}", of)]
-    return [f"## [{name}]", inspect.cleandoc(own_doc(kind)), settings_table(kind), *inner]
+    inner = [block for part, of in get_type_hints(kind).items() for block in section(f"{name[:-1]}.{part}]", of)]
+    return [f"## {name}", inspect.cleandoc(own_doc(kind)), settings_table(kind), *inner]
 
 
 def settings_table(kind: Any) -> str:
@@ -79,7 +80,7 @@ def settings_table(kind: Any) -> str:
 
 
 def word(hint: Any) -> str:
-    return "table" if get_origin(hint) else str(hint.__name__)
+    return {None: getattr(hint, "__name__", ""), tuple: "list"}.get(get_origin(hint), "table")
 
 
 def default(item: Field[Any]) -> str:

@@ -25,6 +25,9 @@ TRANSPORTS = ("kafka", "nats", "rabbitmq")
 BUSES = ("embedded", *TRANSPORTS, "rabbitmq-queues")
 ROUTES, WIRES = ("direct", "bus"), ("avro", "json")
 PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ROUTE_FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
+ROUTE_WIRES = ("avro", "json", "json-schema")
+ROUTE_NAME = re.compile(r"[a-z0-9_-]{1,63}")
 SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 
@@ -162,10 +165,51 @@ class StreamsSettings:
     """Copies of topics that are made, where the transport has several servers."""
     retention_hours: int = 168
     """How long topics keep records; 0 keeps all. The lake has them for good."""
+    run: tuple[str, ...] = ()
+    """Servers that `up` starts beside itself, as `up --with` does: `["kafka"]`."""
     embedded: EmbeddedBusSettings = field(default_factory=EmbeddedBusSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     nats: NatsSettings = field(default_factory=NatsSettings)
     rabbitmq: RabbitmqSettings = field(default_factory=RabbitmqSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """Changes that go to topics beside the lake; as many `[[routes]]` as are wanted, each with a name of its own."""
+
+    name: str = ""
+    """Under which it keeps how far it is: another name begins anew."""
+    entities: tuple[str, ...] = ("*",)
+    """Which entities, by their names; `"*"`: all."""
+    bus: str = ""
+    """The transport, if it is not that of [streams]."""
+    format: str = "debezium"
+    """`debezium`, `debezium-unwrapped` or `bitvelocity`."""
+    wire: str = "avro"
+    """`avro` and `json-schema` have their schemas in the registry; `json` is plain."""
+    prefix: str = ""
+    """Topics are called `<prefix>.<schema>.<table>`; empty: the project's name."""
+    topic: str = ""
+    """One topic of this name for all entities instead."""
+    subjects: str = "topic"
+    """What schemas are called in the registry: by `topic`, `record` or `topic-record`."""
+    partitions: int = 1
+    """Of topics that are made; a topic that is there keeps its number."""
+    replicas: int = 1
+    """Copies of topics that are made, where the transport has several servers."""
+    retention_hours: int = 168
+    """How long topics keep records; 0 keeps all. The lake has them for good."""
+    compacted: bool = False
+    """Topics keep the last record of each key, and a deletion ends it: a table's state, for as long as it lives."""
+    operations: tuple[str, ...] = ("c", "u", "d", "r")
+    """Which changes: inserts `c`, updates `u`, deletes `d`, truncates `t`, rows as they stood when they were read `r`."""
+    start: str = "bronze"
+    """A new route begins with all that `bronze` has, or with what commits from `now` on."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the format by Debezium's names, such as `time.precision.mode = "connect"`: a table, `[routes.options]`."""
+    order: str = "key"
+    """`key`: changes of a row stay in their order, each once. `none`: work that may be handed out in any order, and again
+    after a crash (RabbitMQ's queues)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +223,7 @@ class Settings:
     lake: LakeSettings = field(default_factory=LakeSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     streams: StreamsSettings = field(default_factory=StreamsSettings)
+    routes: tuple[RouteSettings, ...] = ()
 
     @property
     def entities_file(self) -> Path:
@@ -253,23 +298,54 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[streams] replicas": (settings.streams.replicas, range(1, 33).__contains__, "Give a number from 1 to 32."),
         "[streams] retention_hours": (settings.streams.retention_hours, range(1_000_000).__contains__, "Give hours, or 0."),
         "[streams] bus": (settings.streams.bus, BUSES.__contains__, f"Write one of: {', '.join(BUSES)}."),
+        "[streams] run": (settings.streams.run, lambda names: set(names) <= set(TRANSPORTS), f"Name some of: {', '.join(TRANSPORTS)}."),
         "[streams.embedded] path": (settings.streams.embedded.path, bool, "Name a folder of its own: .bitvelocity/streams"),
         "[streams.kafka] patience_seconds": (settings.streams.kafka.patience_seconds, range(1, 3601).__contains__, "Give seconds, from 1 to 3600."),
     }  # fmt: skip
+    for route in settings.routes:
+        checks |= _route_checks(route)
+    names = [route.name for route in settings.routes]
+    checks["[[routes]] name"] = (names, lambda found: len(set(found)) == len(found), "Give each route a name of its own.")
     for path, (value, fits, remedy) in checks.items():
         if not fits(value):
             raise SettingsError(f"{file}: {path} is {value!r}.", remedy=remedy)
 
 
+def _route_checks(route: RouteSettings) -> dict[str, tuple[Any, Callable[[Any], object], str]]:
+    where = f"[[routes]] {route.name}"
+    words = {
+        "bus": ("", *BUSES), "format": ROUTE_FORMATS, "wire": ROUTE_WIRES, "subjects": ("topic", "record", "topic-record"),
+        "start": ("bronze", "now"), "order": ("key", "none"),
+    }  # fmt: skip
+    numbers = {"partitions": range(1, 10_001), "replicas": range(1, 100), "retention_hours": range(1_000_000)}
+    return {
+        "[[routes]] name": (route.name, ROUTE_NAME.fullmatch, "Give each a name of small letters, digits, - and _."),
+        f"{where} entities": (route.entities, bool, 'Name entities, or write "*".'),
+        f"{where} operations": (route.operations, lambda of: of and set(of) <= set("cudtr"), "Name some of: c, u, d, t, r."),
+        **{
+            f"{where} {name}": (getattr(route, name), known.__contains__, f"Write one of: {', '.join(filter(None, known))}.")
+            for name, known in words.items()
+        },
+        **{
+            f"{where} {name}": (getattr(route, name), known.__contains__, f"From {known.start} to {known.stop - 1}.")
+            for name, known in numbers.items()
+        },
+    }
+
+
 def _sections(raw: dict[str, Any], file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     kinds = {name: kind for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)}
     for name in raw:
-        if name not in kinds:
-            raise _unknown(file, f"[{name}]", name, list(kinds))
+        if name not in kinds and name != "routes":
+            raise _unknown(file, f"[{name}]", name, [*kinds, "routes"])
+    routes = raw.get("routes", [])
+    if not isinstance(routes, list):
+        raise SettingsError(f"{file}: routes must be a list of tables.", remedy="Write each as a section: [[routes]]")
+    told = [_section(RouteSettings, one, path="[[routes]]", file=file, environment=environment) for one in routes]
     return {
         name: _section(kind, raw.get(name, {}), path=f"[{name}]", file=file, environment=environment)
         for name, kind in kinds.items()
-    }
+    } | {"routes": tuple(told)}
 
 
 def _section(kind: Any, raw: Any, *, path: str, file: Path, environment: Mapping[str, str]) -> Any:
@@ -286,6 +362,8 @@ def _section(kind: Any, raw: Any, *, path: str, file: Path, environment: Mapping
             values[name] = _section(hints[name], value, path=inner, file=file, environment=environment)
         elif get_origin(hints[name]) is Mapping:
             values[name] = _texts(value, path=inner, file=file, environment=environment)
+        elif get_origin(hints[name]) is tuple:
+            values[name] = _list(value, f"{path} {name}", file, environment)
         else:
             values[name] = _value(hints[name], _expand(value, f"{path} {name}", environment), f"{path} {name}", file)
     return kind(**values)
@@ -306,6 +384,12 @@ def _texts(raw: Any, *, path: str, file: Path, environment: Mapping[str, str]) -
         else:
             raise SettingsError(f"{file}: {path} {name} must be a text, a number or a truth.", remedy="Write it as a text.")
     return found
+
+
+def _list(value: Any, path: str, file: Path, environment: Mapping[str, str]) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise SettingsError(f"{file}: {path}: expected a list, got {type(value).__name__}.", remedy='Write ["...", "..."].')
+    return tuple(_value(str, _expand(one, path, environment), path, file) for one in value)
 
 
 def _value(kind: type, value: Any, path: str, file: Path) -> Any:

@@ -11,6 +11,7 @@ from ..contracts import EntitySpec
 from ..errors import BitVelocityError
 from ..lakehouse import LakeReader, Watermark, replay
 from ..oltp import TrailSink
+from .outlets import outlets_of
 from .project import Project
 
 RETRY_SECONDS = 30.0
@@ -35,6 +36,11 @@ class Follower(Sink, Protocol):
         """What it wants to see."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """It is fed from bronze until a lake's first snapshot is published."""
+        ...
+
     def connect(self, dsn: str) -> None:
         """The source, and with it perhaps the target, is here now."""
         ...
@@ -45,9 +51,9 @@ class Follower(Sink, Protocol):
 
 
 def followers_of(project: Project) -> list[Follower]:
-    """Those that the project's entities ask for."""
+    """Those that the project's entities and routes ask for."""
     trail = TrailSink(project.specs)
-    return [trail] if trail.specs else []
+    return [*([trail] if trail.specs else []), *outlets_of(project)]
 
 
 class Followers:
@@ -152,7 +158,7 @@ class _Followed:
             return
         self.error = None
         if published is None:
-            self._level = True
+            self._level = not self._sink.waits
         else:
             self._try(lambda: self._read_on(published))
 

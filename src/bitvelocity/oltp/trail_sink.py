@@ -77,6 +77,7 @@ class TrailSink:
     """
 
     name = "audit trail"
+    waits = False
 
     def __init__(self, specs: Sequence[EntitySpec]) -> None:
         self._declared = {spec.qualified: spec for spec in specs if spec.audit_trail is not None}

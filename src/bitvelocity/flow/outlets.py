@@ -1,0 +1,241 @@
+"""Changes to topics beside the lake: a route is one more sink, fed with it, or from bronze."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..capture.catalog import describe_source
+from ..changes import Batch, Mark, Receipt
+from ..changes.formats import Encoder, Format
+from ..changes.formats.records import in_order
+from ..contracts import EntitySpec
+from ..errors import BitVelocityError, BusError
+from ..files import replace_file
+from ..lakehouse import read_watermark
+from ..streams import RECORD_SCHEMA, Bus, Publisher
+from ..streams.wire import Naming, notation
+from .aside import Aside
+from .buses import open_bus
+from .project import Project
+from .routes import Route, routes_of
+from .schemas import open_registry
+from .wires import registrar
+
+PATIENCE_S = 10.0
+"""So long the pipeline waits for a bus, then it goes on without it."""
+PROBE_S = 0.5
+"""So long it waits for one that was away."""
+ROWS = 25_000
+"""So many are written at once; where tables share a topic, all of a change set, since their order is by place."""
+
+
+def outlets_of(project: Project) -> list[Outlet]:
+    """One for each route of the project."""
+    return [Outlet(project, route) for route in routes_of(project.settings, project.specs)]
+
+
+class Outlet:
+    """Writes changes to the topics of a route.
+
+    - Once: the publisher drops places that a topic has. A queue knows none: after a crash work may come again, with the same
+      `ce_id`.
+    - Position: one for each table, in `.bitvelocity/routes/<name>.json`. It follows what is written; what lies between comes
+      again from bronze, and is dropped.
+    - Away: the bus is asked in a thread of its own. One that does not answer is an error that a later attempt mends.
+    - A first snapshot comes out of bronze once it is published: one that begins anew after a crash is not told twice.
+    """
+
+    waits = True
+
+    def __init__(self, project: Project, route: Route) -> None:
+        self.name = f"route {route.asked.name}"
+        self._project, self._route = project, route
+        self._file = project.settings.state_folder / "routes" / f"{route.asked.name}.json"
+        self._aside = Aside(self.name)
+        self._link: _Link | None = None
+        self._failed = False
+        self._positions: dict[str, int] = {}
+        self._staged: list[Batch] = []
+        self._rows = 0
+        self._taken: dict[str, int] = {}
+
+    @property
+    def specs(self) -> Sequence[EntitySpec]:
+        return self._route.specs
+
+    def connect(self, dsn: str) -> None:
+        """The transport is asked for when the first change comes."""
+        self._forget()
+        self._do(lambda: self._open(dsn))
+
+    def position(self) -> int:
+        """Commit LSN up to which every topic of the route is complete."""
+        if not self._positions:
+            self._positions = self._known()
+        return min(self._positions.values(), default=-1)
+
+    def stage(self, batch: Batch) -> None:
+        """Take what the topics lack."""
+        rows = self._wanted(batch)
+        if rows.data.num_rows:
+            self._staged.append(rows)
+            self._rows += rows.data.num_rows
+        if self._rows >= ROWS and not self._route.asked.topic:
+            self._write()
+
+    def commit(self, mark: Mark) -> Receipt:
+        """All that was staged is on the bus; then the position moves."""
+        began = time.perf_counter()
+        self._write()
+        self._move(mark.lsn)
+        taken, self._taken = self._taken, {}
+        return Receipt(sink=self.name, lsn=mark.lsn, rows_in=taken, seconds={"commit": time.perf_counter() - began})
+
+    def level(self, lsn: int) -> None:
+        if self.position() < lsn:
+            self._move(lsn)
+
+    def rollback(self) -> None:
+        """Forget what is staged."""
+        self._forget()
+
+    def close(self) -> None:
+        self._forget()
+        self._aside.close(self._shut, PROBE_S)
+
+    def _forget(self) -> None:
+        self._staged, self._rows, self._taken = [], 0, {}
+
+    def _wanted(self, batch: Batch) -> Batch:
+        data, ops = batch.data, self._route.asked.operations
+        first = int(np.searchsorted(data["_lsn"].to_numpy(), self._positions.get(batch.relation, -1), side="right"))
+        data = data.slice(first)
+        if set(pc.unique(_plain(data)["_op"]).to_pylist()) <= set(ops):
+            return replace(batch, data=data)
+        data = _plain(data)
+        return replace(batch, data=data.filter(pc.is_in(data["_op"], pa.array(ops, pa.string()))))
+
+    def _write(self) -> None:
+        staged, self._staged, self._rows = self._staged, [], 0
+        if staged:
+            self._do(lambda: self._publish(staged))
+            for batch in staged:
+                self._taken[batch.relation] = self._taken.get(batch.relation, 0) + batch.data.num_rows
+
+    def _do(self, work: Callable[[], object]) -> None:
+        """In the thread of the bus. Whatever goes wrong there ends the connection, and stops this route only."""
+        try:
+            in_time = not self._aside.busy and self._aside.do(work, PROBE_S if self._failed else PATIENCE_S)
+        except BitVelocityError as error:
+            self._failed = True
+            raise BusError(
+                f"The {self.name} does not get through: {error.what}", entity=error.entity, code=error.code,
+                safe="The lake has every change; what the topics lack comes from there.", remedy=error.remedy,
+            ) from error  # fmt: skip
+        self._failed = not in_time
+        if not in_time:
+            raise BusError(
+                f"The {self.name} stands still: {self._route.bus} does not answer.", code="BusSilent",
+                safe="The lake has every change; what the topics lack comes from there.",
+                remedy="See whether the server runs. It is tried again by itself.",
+            )  # fmt: skip
+
+    def _open(self, dsn: str) -> None:
+        self._shut()
+        self._link = _Link(self._project, self._route, dsn)
+
+    def _publish(self, staged: Sequence[Batch]) -> None:
+        if self._link is None:
+            raise BusError(f"The {self.name} is not connected.")
+        self._link.publish(staged)
+
+    def _shut(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _known(self) -> dict[str, int]:
+        """The positions as they are kept; a table that is new begins as the route says, or where a topic that it shares is."""
+        kept: dict[str, int] = json.loads(self._file.read_text())["positions"] if self._file.exists() else {}
+        begin, mark = -1, read_watermark(self._project.lake)
+        if min(kept.values(), default=-1) > (mark.position if mark else -1):
+            raise BusError(
+                f"The {self.name} was ahead of this lake: its topics are those of another one.", code="RouteAhead",
+                safe="Nothing was written.", remedy="Give the route another name, and another prefix or topic.",
+            )  # fmt: skip
+        if self._route.asked.topic and kept:
+            begin = max(kept.values())
+        elif self._route.asked.start == "now" and mark:
+            begin = mark.position
+        return {spec.qualified: kept.get(spec.qualified, begin) for spec in self.specs}
+
+    def _move(self, lsn: int) -> None:
+        self._positions = {name: max(position, lsn) for name, position in self._positions.items()}
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        kept = json.dumps({"positions": self._positions})
+        replace_file(self._file, kept, sync=not self._route.abilities.dedup)
+
+
+class _Link:
+    """An open bus with a publisher, and what makes records; used by one thread."""
+
+    def __init__(self, project: Project, route: Route, dsn: str) -> None:
+        self._route = route
+        self._topics: set[str] = set()
+        with ExitStack() as stack:
+            self._bus: Bus = open_bus(project.settings, route.bus)
+            stack.callback(self._bus.close)
+            caller = stack.enter_context(open_registry(project.settings))
+            named = registrar(project.settings, caller, cast("Naming", route.asked.subjects))
+            self._publisher: Publisher | None = None
+            if route.abilities.dedup:
+                self._publisher = self._bus.publisher(f"{route.options.topic_prefix}-route-{route.asked.name}")
+                stack.callback(self._publisher.close)
+            wire = route.asked.wire
+            self._encoder = Encoder(
+                cast("Format", route.asked.format),
+                describe_source(dsn),
+                route.options,
+                describe=lambda: describe_source(dsn),
+                notation=None if wire == "json" else notation(wire.removesuffix("-schema"), named.register),
+            )
+            self._open = stack.pop_all()
+
+    def publish(self, staged: Sequence[Batch]) -> None:
+        """Write them, each table in its order; those of a shared topic in the order of the source."""
+        shared = self._route.asked.topic
+        tables = self._encoder.encode(staged)
+        for records in iter([in_order(tables)]) if shared else tables:
+            if records.num_rows:
+                self._send(shared or str(records["topic"][0]), records.drop_columns(["topic"]))
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _send(self, topic: str, records: pa.Table) -> None:
+        if topic not in self._topics:
+            wanted = self._route.topic(topic)
+            self._bus.ensure(replace(wanted, partitions=self._bus.topics().get(topic, wanted.partitions)))
+            self._topics.add(topic)
+        if self._publisher is None:
+            self._bus.append(topic, records.select(RECORD_SCHEMA.names))
+        else:
+            self._publisher.publish({topic: records})
+
+
+def _plain(data: pa.Table) -> pa.Table:
+    """Text that Arrow's functions take: few of them take views."""
+    kinds: Iterator[pa.Field[pa.DataType]] = iter(data.schema)
+    return data.cast(pa.schema([one.with_type(pa.string()) if pa.types.is_string_view(one.type) else one for one in kinds]))
+
+
+__all__ = ["Outlet", "outlets_of"]

@@ -1,0 +1,138 @@
+"""Routes: changes to topics beside the lake, each once, whatever happens to the bus or to us."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bitvelocity.errors import SettingsError
+from bitvelocity.flow import Pipeline, Project, open_bus, open_project, prepare
+from bitvelocity.oltp import connect
+from bitvelocity.streams import Partition
+
+ROUTE = """
+[[routes]]
+name = "feed"
+wire = "json"
+format = "debezium-unwrapped"
+prefix = "shop"
+"""
+TOPIC = "shop.public.things"
+Make = Callable[[str], Project]
+
+
+def routed(project: Project, *sections: str) -> Project:
+    file = project.root / "bitvelocity.toml"
+    kept = file.read_text().partition("#")[0]
+    file.write_text(kept + "#\n" + "".join(sections))
+    return open_project(project.root)
+
+
+def write(dsn: str, *statements: str) -> None:
+    with connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def run(project: Project, dsn: str, *, told: str = "") -> list[str]:
+    """Until the lake has all that was committed, and each route too, or is in trouble; what the trouble was."""
+    with connect(dsn, autocommit=True) as connection:
+        (end,) = connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone() or (0,)
+    with Pipeline(project) as pipeline:
+        pipeline.connect(dsn)
+        pipeline.start()
+        connection = connect(dsn, autocommit=True)
+        if told:
+            connection.execute(told)
+            (end,) = connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone() or (0,)
+        connection.close()
+        while pipeline.seen < int(end):
+            pipeline.step(0.1)
+        pipeline.step(0.05)
+        pipeline.finish()
+        return [pipeline.trouble.what] if pipeline.trouble else []
+
+
+def values(project: Project, topic: str = TOPIC, partition: int = 0) -> list[Any]:
+    bus = open_bus(project.settings)
+    try:
+        if topic not in bus.topics():
+            return []
+        found = bus.read(Partition(topic, partition), 0, timeout=0)
+        return [json.loads(value) if value else None for value in found["value"].to_pylist()]
+    finally:
+        bus.close()
+
+
+def test_each_change_is_told_once_over_restarts_and_a_lost_record(make_project: Make, database: str) -> None:
+    project = routed(make_project(database), ROUTE)
+    prepare(project, database)
+    write(database, "insert into things values (1, 'a'), (2, 'b')")
+    assert run(project, database, told="insert into things values (3, 'c')") == []
+    assert [row["name"] for row in values(project)] == ["a", "b", "c"]
+    assert run(project, database, told="update things set name = 'd' where id = 3") == []
+    assert [row["name"] for row in values(project)] == ["a", "b", "c", "d"]
+    (project.settings.state_folder / "routes" / "feed.json").unlink()
+    assert run(project, database, told="delete from things where id = 1") == []
+    assert [row and row["name"] for row in values(project)] == ["a", "b", "c", "d", None]
+
+
+def test_a_new_route_begins_with_what_bronze_has_or_from_now(make_project: Make, database: str) -> None:
+    project = make_project(database)
+    prepare(project, database)
+    write(database, "insert into things values (1, 'a')")
+    run(project, database)
+    later = ROUTE.replace("shop", "later").replace("feed", "later") + 'start = "now"\n'
+    project = routed(project, ROUTE, later)
+    run(project, database, told="insert into things values (2, 'b')")
+    assert [row["name"] for row in values(project)] == ["a", "b"]
+    assert [row["name"] for row in values(project, "later.public.things")] == ["b"]
+
+
+def test_one_topic_for_all_takes_only_the_operations_that_it_wants(make_project: Make, database: str) -> None:
+    project = routed(make_project(database), ROUTE, 'topic = "all"\noperations = ["d", "r"]\ncompacted = true\n')
+    prepare(project, database)
+    write(database, "insert into things values (1, 'a')")
+    run(project, database, told="insert into things values (2, 'b')")
+    run(project, database, told="delete from things where id = 1")
+    assert [row and row["name"] for row in values(project, "all")] == ["a", None]
+
+
+def test_a_bus_that_is_away_stops_its_route_only(make_project: Make, database: str) -> None:
+    away = '[streams.nats]\nurl = "nats://127.0.0.1:9"\n' + ROUTE.replace("shop", "away").replace("feed", "away")
+    project = routed(make_project(database), away, 'bus = "nats"\n', ROUTE)
+    prepare(project, database)
+    (trouble,) = run(project, database, told="insert into things values (1, 'a')")
+    assert "route away does not get through" in trouble
+    assert [row["name"] for row in values(project)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("route", "why"),
+    [
+        ('bus = "rabbitmq-queues"', "order"),
+        ('bus = "nats"\ncompacted = true', "compacts"),
+        ('bus = "rabbitmq-queues"\norder = "none"\npartitions = 3', "divides"),
+        ('entities = ["thing"]', "There is no entity thing"),
+        ('topic = "shop.public.things"', "a topic of the route feed already"),
+        ('wire = "xml"', "wire is 'xml'"),
+        ('operations = ["insert"]', "operations"),
+    ],
+)
+def test_what_a_route_cannot_have_is_refused_in_words(make_project: Make, route: str, why: str) -> None:
+    other = ROUTE.replace("shop", "other").replace("feed", "other").replace('wire = "json"\n', "")
+    with pytest.raises(SettingsError, match=why):
+        Pipeline(routed(make_project(""), ROUTE, other, route + "\n"))
+
+
+def test_a_route_knows_the_topics_of_another_lake(make_project: Make, database: str) -> None:
+    project = routed(make_project(database), ROUTE)
+    prepare(project, database)
+    run(project, database, told="insert into things values (1, 'a')")
+    file = project.settings.state_folder / "routes" / "feed.json"
+    file.write_text(json.dumps({"positions": {"public.things": 1 << 60}}))
+    (trouble,) = run(project, database)
+    assert "ahead of this lake" in trouble
