@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bitvelocity.cli.commands.status import command
 from bitvelocity.errors import BitVelocityError
-from bitvelocity.flow import Database, Project, open_project, open_reader, prepare, prove, supervise
+from bitvelocity.flow import (
+    Database,
+    Project,
+    open_project,
+    open_reader,
+    prepare,
+    prometheus,
+    prove,
+    status,
+    supervise,
+)
+from bitvelocity.flow.carrying import Carrier
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
 
@@ -147,3 +162,47 @@ def test_from_direct_to_a_bus_and_back_loses_and_doubles_nothing(shop: Project) 
     for entity in ("things", "parts"):
         events, places = counted(project, entity)
         assert events == places
+
+
+def test_status_says_how_far_the_lake_is_behind(shop: Project) -> None:
+    """Of a lake that has taken nothing, one that is level, and one that is away while changes are published."""
+    prepare(shop, shop.settings.database.dsn)
+    assert (way := status(shop).way) is not None
+    assert (way.topics, way.lags, (shop.root / ".bitvelocity" / "streams").exists()) == ((), (), False)
+    write(shop, 1, 9)
+    with running(shop) as check:
+        proved(shop, check)
+    found = status(shop)
+    assert found.way is not None
+    assert found.way.topics == ("shop.public.parts", "shop.public.things")
+    assert {lag.records for lag in found.way.lags} == {0}
+    write(shop, 50, 20)
+    with closing(Carrier(shop)) as carrier:
+        carrier.connect(shop.settings.database.dsn)
+        deadline = time.monotonic() + 30
+        while not carrier.step(0.1):
+            assert time.monotonic() < deadline
+        while carrier.step(0.2):
+            assert time.monotonic() < deadline
+    found = status(shop)
+    assert not found.level, "the source was told that its changes are durable, and the lake has not got them"
+    assert found.way is not None
+    behind = sum(lag.records for lag in found.way.lags if lag.partition.topic == "shop.public.things")
+    assert behind == 20 + 7, "inserts and updates"
+    assert all(lag.seconds > 0 for lag in found.way.lags if lag.records)
+    lines = prometheus(found).splitlines()
+    for lag in found.way.lags:
+        labels = f'{{group="lake",topic="{lag.partition.topic}",partition="{lag.partition.number}"}}'
+        assert f"bitvelocity_consumer_lag_records{labels} {lag.records}" in lines
+    told = json.loads(CliRunner().invoke(command, ["--project", str(shop.root), "--json"]).stdout)["streams"]
+    assert (told["route"], told["bus"], told["trouble"]) == ("bus", "embedded", None)
+    assert [one["records"] for one in told["lag"]] == [lag.records for lag in found.way.lags]
+
+
+def test_a_bus_that_does_not_answer_is_said(shop: Project) -> None:
+    file = shop.root / "bitvelocity.toml"
+    file.write_text(file.read_text() + 'bus = "nats"\n[streams.nats]\nurl = "nats://127.0.0.1:1"\n')
+    shown = CliRunner().invoke(command, ["--project", str(shop.root)])
+    assert shown.exit_code == 0
+    assert "route     over the bus nats; it cannot be asked now" in shown.stdout
+    assert "The bus (nats) cannot be asked: " in shown.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..streams.lag import samples
 from .standing import Status
 
 STATES = ("ok", "warn", "bad")
@@ -40,6 +41,8 @@ def _samples(found: Status) -> Iterator[Sample]:
     if found.running:
         yield "changes_total", "counter", "Changes since the pipeline started.", {}, float(found.running["rows"])
     yield from _slot(found)
+    if found.way:
+        yield from samples(found.way.lags)
     for table in found.tables:
         labels = {"layer": table.layer, "table": table.name}
         yield "rows", "gauge", "Rows of a table of the lake.", labels, float(table.rows)

@@ -14,6 +14,7 @@ from ..lakehouse import Watermark, kept_as_text, mismatches, read_watermark
 from ..lakehouse.gold import plan_models
 from ..serving import TableSize, table_sizes
 from .beat import read_beat
+from .behind import Way, way_of
 from .database import running_database
 from .project import Project
 from .pulse import read_pulse
@@ -50,6 +51,8 @@ class Status:
     """The audit trails that change capture keeps."""
     level: bool = False
     """All that the source had committed when it was asked is in the lake."""
+    way: Way | None = None
+    """The bus that changes come over; None when they come straight."""
 
     @property
     def freshness_seconds(self) -> float | None:
@@ -71,6 +74,7 @@ class Status:
             "tables": [asdict(table) for table in self.tables],
             "trails": [trail.as_dict() for trail in self.trails],
             "models": [asdict(kept) for kept in self.kept],
+            "streams": self.way.as_dict() if self.way else None,
             "notes": self.notes,
         }
 
@@ -82,6 +86,7 @@ def status(project: Project) -> Status:
     notes += [_held(each) for each in book.held]
     beat = read_beat(project)
     slot, level = _slot(project, notes, patience=LEVEL_PATIENCE if beat else 0.0)
+    way = _way(project, notes, patience=LEVEL_PATIENCE if beat and level else 0.0)
     mark = read_watermark(project.lake)
     tables: tuple[TableSize, ...] = ()
     if mark is None:
@@ -90,9 +95,20 @@ def status(project: Project) -> Status:
         tables = _tables(project)
         notes += [*_texts(project), *_altered(project)]
     trails = _trails(project, notes)
-    return Status(
-        beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level and mark is not None
-    )
+    level = level and mark is not None and (way is None or way.level)
+    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way)
+
+
+def _way(project: Project, notes: list[str], *, patience: float) -> Way | None:
+    """The bus; a running pipeline is given a moment to take from it what the source has confirmed already."""
+    way = way_of(project)
+    deadline = time.monotonic() + patience
+    while way and not way.trouble and not way.level and time.monotonic() < deadline:
+        time.sleep(0.1)
+        way = way_of(project)
+    if way and way.trouble:
+        notes.append(f"The bus ({way.bus}) cannot be asked: {way.trouble}")
+    return way
 
 
 def _trails(project: Project, notes: list[str]) -> tuple[TrailStand, ...]:

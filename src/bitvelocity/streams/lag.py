@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,19 +33,21 @@ class Lag:
     seconds: float
 
 
-def lags(bus: Bus, group: str, topics: Iterable[str], *, now: datetime | None = None) -> list[Lag]:
+def lags(
+    bus: Bus, group: str, topics: Iterable[str], *, committed: Mapping[Partition, int] | None = None, now: datetime | None = None
+) -> list[Lag]:
     """Of each partition of the topics, in order. Needs `replay`.
+
+    `committed` are the next offsets of a group that keeps them itself; None asks the bus for them.
 
     Records are counted by offsets; where those have gaps (compaction, a transaction's marks) there may be fewer.
     """
-    at = now or datetime.now(UTC)
-    return [lag for topic in topics for lag in _lags(bus, group, topic, now=at)]
-
-
-def _lags(bus: Bus, group: str, topic: str, *, now: datetime) -> Iterator[Lag]:
-    committed = bus.committed(group, topic)
-    for number in sorted(bus.spans(topic)):
-        yield _lag(bus, group, Partition(topic, number), committed=committed.get(number), now=now)
+    moment = now or datetime.now(UTC)
+    found: list[Lag] = []
+    for topic in topics:
+        known = bus.committed(group, topic) if committed is None else {one.number: at for one, at in committed.items() if one.topic == topic}
+        found += [_lag(bus, group, Partition(topic, n), committed=known.get(n), now=moment) for n in sorted(bus.spans(topic))]
+    return found
 
 
 def _lag(bus: Bus, group: str, partition: Partition, *, committed: int | None, now: datetime) -> Lag:

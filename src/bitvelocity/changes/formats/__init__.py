@@ -4,11 +4,12 @@ from .debezium import Moment
 from .decoder import Decoded, Decoder, Lookup, Refused, SchemaText
 from .described import ColumnFacts, Described, TableFacts, TypeFacts
 from .encoder import FORMATS, Encoder, Format, encode
+from .naming import topic_of
 from .options import CHOICES, NAMES, Options
 from .records import RECORD_SCHEMA, in_order
 from .topics import heartbeat
 
 __all__ = [
     "CHOICES", "FORMATS", "NAMES", "RECORD_SCHEMA", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
-    "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order",
+    "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "topic_of",
 ]  # fmt: skip

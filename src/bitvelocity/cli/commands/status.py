@@ -9,6 +9,7 @@ import click
 from ...capture import SlotHealth
 from ...changes import format_lsn
 from ...flow import Status, open_project, prometheus, status
+from ...flow.behind import Way
 from ..output import json_option, print_json, project_option, say
 
 
@@ -35,6 +36,8 @@ def _show(found: Status) -> None:
         say("running   no (bitvelocity up starts it)")
     if found.slot and (found.slot.exists or found.watermark):
         _show_slot(found.slot)
+    if found.way:
+        _show_way(found.way)
     if found.watermark:
         say(f"lake      at {format_lsn(found.watermark.position)}, {_age(found)}")
     for table in found.tables:
@@ -57,6 +60,16 @@ def _show_slot(slot: SlotHealth) -> None:
         say(f"          {finding}", fg=colour)
     if slot.remedy:
         say(f"          Remedy: {slot.remedy}")
+
+
+def _show_way(way: Way) -> None:
+    route = "" if way.route == "bus" else ", until it is empty: the route is direct now"
+    asked = "it cannot be asked now" if way.trouble else f"{len(way.topics)} topics, boundaries in {way.boundaries}"
+    say(f"route     over the bus {way.bus}{route}; {asked}", fg="yellow" if way.trouble else None)
+    for lag in way.lags:
+        behind = f"{lag.records:,} records, {lag.seconds:,.1f} s behind" if lag.records else "level"
+        said = "nothing was taken yet" if lag.records < 0 else behind
+        say(f"  topic   {f'{lag.partition.topic} [{lag.partition.number}]':<32} {said}")
 
 
 def _age(found: Status) -> str:

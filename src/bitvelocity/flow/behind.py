@@ -1,0 +1,87 @@
+"""How far the lake is behind the topics that feed it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..changes.formats import Options, topic_of
+from ..errors import BitVelocityError
+from ..settings import Settings
+from ..streams import Lag, Partition, lags
+from .buses import open_bus
+from .carrying import NOTES, boundaries_topic, came_over_a_bus
+from .project import Project
+
+LAKE = "lake"
+"""The lake as a group of readers: it keeps its offsets itself, and the transport knows of none."""
+_PATIENCE_S = 5
+"""A look does not wait for a transport as long as a pipeline does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The bus that changes come over. `trouble` says why it could not be asked; then there are no lags."""
+
+    route: str
+    """As the settings have it now. `direct`: what is on the topics yet is taken first."""
+    bus: str
+    boundaries: str
+    topics: tuple[str, ...] = ()
+    lags: tuple[Lag, ...] = ()
+    trouble: str = ""
+
+    @property
+    def level(self) -> bool:
+        """All records of the topics are in the lake."""
+        return not self.trouble and all(lag.records == 0 for lag in self.lags)
+
+    def as_dict(self) -> dict[str, Any]:
+        behind = [
+            {"topic": lag.partition.topic, "partition": lag.partition.number, "records": lag.records, "seconds": lag.seconds}
+            for lag in self.lags
+        ]
+        told = {"route": self.route, "bus": self.bus, "boundaries": self.boundaries, "topics": self.topics}
+        return {**told, "lag": behind, "trouble": self.trouble or None}
+
+
+def way_of(project: Project) -> Way | None:
+    """None: changes go straight from the source to the lake."""
+    streams = project.settings.streams
+    if streams.route != "bus" and not came_over_a_bus(project.lake):
+        return None
+    way = Way(streams.route, streams.bus, boundaries_topic(project))
+    if streams.bus == "embedded" and not (project.root / streams.embedded.path / "topics").is_dir():
+        return way  # opening it would make it
+    try:
+        return _asked(project, way)
+    except BitVelocityError as error:
+        return replace(way, trouble=error.what)
+
+
+def _asked(project: Project, way: Way) -> Way:
+    taken = _taken(project)
+    options = Options(topic_prefix=project.settings.streams.prefix)
+    wanted = {topic_of(spec.qualified, options) for spec in project.specs} | {one.topic for one in taken or ()}
+    with closing(open_bus(_impatient(project.settings))) as bus:
+        topics = tuple(sorted(wanted & set(bus.topics())))
+        if taken is not None:  # what the lake does not tell of it takes from its first record on
+            taken = {Partition(name, at): span.first for name in topics for at, span in bus.spans(name).items()} | taken
+        return replace(way, topics=topics, lags=tuple(lags(bus, LAKE, topics, committed=taken or {})))
+
+
+def _taken(project: Project) -> dict[Partition, int] | None:
+    """The lake's next offsets as of its last confirmation; None when it never took anything."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told: Mapping[str, Any] = json.loads((project.lake / NOTES).read_bytes())
+        return {Partition(str(name), int(number)): int(at) for name, number, at in told["next"]}
+    return None
+
+
+def _impatient(settings: Settings) -> Settings:
+    kafka = settings.streams.kafka
+    kafka = replace(kafka, patience_seconds=min(kafka.patience_seconds, _PATIENCE_S))
+    return replace(settings, streams=replace(settings.streams, kafka=kafka))
