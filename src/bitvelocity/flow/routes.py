@@ -61,12 +61,6 @@ def routes_of(settings: Settings, specs: Sequence[EntitySpec]) -> tuple[Route, .
     return routes
 
 
-def writes_schemas(settings: Settings) -> bool:
-    """Records that name schemas of our own registry are written."""
-    over = settings.streams.route == "bus" and settings.streams.wire == "avro"
-    return not settings.registry.url and (over or any(route.wire != "json" for route in settings.routes))
-
-
 def _route(settings: Settings, asked: RouteSettings, specs: Sequence[EntitySpec]) -> Route:
     chosen = tuple(_chosen(asked, specs))
     bus = asked.bus or settings.streams.bus
@@ -111,4 +105,4 @@ def _check(asked: RouteSettings, bus: str, abilities: Abilities) -> None:
 def _refused(asked: RouteSettings, what: str, remedy: str = "Change the route in bitvelocity.toml.") -> SettingsError:
     return SettingsError(f"[[routes]] {asked.name}: {what}", safe="Nothing was written.", remedy=remedy, code="RouteRefused")
 
-__all__ = ["Route", "routes_of", "writes_schemas"]
+__all__ = ["Route", "routes_of"]

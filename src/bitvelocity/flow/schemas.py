@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
+from ..errors import SettingsError
 from ..settings import Settings
 from ..streams.registry import (
     Caller,
@@ -18,7 +20,9 @@ from ..streams.registry import (
     Store,
     StoreCaller,
     serve,
+    serving,
 )
+from ..streams.registry.server import PORT_TAKEN
 
 TOKEN, READ_TOKEN = "BITVELOCITY_REGISTRY_TOKEN", "BITVELOCITY_REGISTRY_READ_TOKEN"
 
@@ -49,9 +53,11 @@ def serve_registry(
     environment: Mapping[str, str] = os.environ,
 ) -> None:
     """Serve the project's registry until it is told to stop."""
-    tokens = {environment[name]: name == TOKEN for name in (READ_TOKEN, TOKEN) if environment.get(name)}
     at = Listening(
-        host=host, port=settings.registry.port if port is None else port, tokens=tokens, read_only=read_only
+        host=host,
+        port=settings.registry.port if port is None else port,
+        tokens=_tokens(environment),
+        read_only=read_only,
     )
     store = _store(settings)
     try:
@@ -75,6 +81,36 @@ def reasons_of(messages: list[str]) -> list[dict[str, Any]]:
             for one in found:
                 one["version"] = one["version"] or told["oldSchemaVersion"]
     return found
+
+
+@contextmanager
+def registry_beside(
+    settings: Settings, tell: Callable[[str], None], environment: Mapping[str, str] = os.environ
+) -> Iterator[str]:
+    """The project's registry at an address of this machine, for those who read its topics; "" when nobody needs it."""
+    if settings.registry.url or not _writes_schemas(settings):
+        yield ""
+        return
+    at, store = Listening(port=settings.registry.port, tokens=_tokens(environment)), _store(settings)
+    with closing(store), ExitStack() as stack:
+        try:
+            address = stack.enter_context(serving(store, at))
+        except SettingsError as error:
+            if error.code != PORT_TAKEN:
+                raise
+            address = stack.enter_context(serving(store, replace(at, port=0)))
+            tell(f"Port {at.port} is taken: the schema registry listens at {address} instead ([registry] port).")
+        yield address
+
+
+def _writes_schemas(settings: Settings) -> bool:
+    """Records that name their schemas are written."""
+    over = settings.streams.route == "bus" and settings.streams.wire == "avro"
+    return over or any(route.wire != "json" for route in settings.routes)
+
+
+def _tokens(environment: Mapping[str, str]) -> dict[str, bool]:
+    return {environment[name]: name == TOKEN for name in (READ_TOKEN, TOKEN) if environment.get(name)}
 
 
 def _store(settings: Settings) -> Store:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import SettingsError
+from ..settings import FILE_NAME
+from .topics import topics_section
 
 PROJECTS: dict[str, tuple[str, ...]] = {
     "commerce": ("bitvelocity.toml", "README.md", "entities.py", "models/*.sql", ".gitignore"),
@@ -12,17 +15,23 @@ PROJECTS: dict[str, tuple[str, ...]] = {
 """Each project's own files; what lies beside them belongs to the package."""
 
 
-def copy_project(name: str, target: Path) -> list[Path]:
-    """Copy the files of project `name` into `target`, a new or empty folder; returns them, sorted."""
+def copy_project(name: str, target: Path, servers: Sequence[str] = ()) -> list[Path]:
+    """Copy the files of project `name` into `target`, a new or empty folder; returns them, sorted.
+
+    Its settings then have topics on these servers too.
+    """
     source = project_folder(name)
     _refuse_taken(target)
     try:
-        return sorted(_copy(file, source, target) for pattern in PROJECTS[name] for file in source.glob(pattern))
+        files = sorted(_copy(file, source, target) for pattern in PROJECTS[name] for file in source.glob(pattern))
+        with (target / FILE_NAME).open("a") as settings:
+            settings.write(topics_section(servers))
     except OSError as error:
         raise SettingsError(
             f"{error.filename or target} cannot be written: {error.strerror}.",
             remedy="Name a folder that you may write to.",
         ) from error
+    return files
 
 
 def project_folder(name: str) -> Path:

