@@ -23,7 +23,7 @@ FEEDS = ("auto", "walsender", "copy")
 TRANSPORTS = ("kafka", "nats", "rabbitmq")
 """Servers that have topics."""
 BUSES = ("embedded", *TRANSPORTS, "rabbitmq-queues")
-ROUTES, WIRES = ("direct", "bus"), ("avro", "json")
+ROUTES, WIRES, DEAD_LETTERS = ("direct", "bus"), ("avro", "json"), ("stop", "table", "topic")
 PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROUTE_FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
 ROUTE_WIRES = ("avro", "json", "json-schema")
@@ -159,6 +159,9 @@ class StreamsSettings:
     """What the names of the topics begin with, such as `shop` in `shop.public.orders`; one project has it alone."""
     wire: str = "avro"
     """How records are written: `avro`, with their schemas in the registry, or `json`."""
+    dead_letters: str = "stop"
+    """A record that is no change: `stop` before it, or set it apart in `bronze._dead_letters` (`table`), and on
+    `<topic>.dlq` too (`topic`). Later records of its key wait with it."""
     partitions: int = 1
     """Of topics that are made; a topic that is there keeps its number."""
     replicas: int = 1
@@ -292,6 +295,9 @@ def _check_values(settings: Settings, file: Path) -> None:
         "[registry] port": (settings.registry.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),
         "[lake] path": (settings.lake.path, bool, "Name a folder of its own: .bitvelocity/lake"),
         "[streams] route": (settings.streams.route, ROUTES.__contains__, f"Write one of: {', '.join(ROUTES)}."),
+        "[streams] dead_letters": (
+            settings.streams.dead_letters, DEAD_LETTERS.__contains__, f"Write one of: {', '.join(DEAD_LETTERS)}.",
+        ),
         "[streams] wire": (settings.streams.wire, WIRES.__contains__, f"Write one of: {', '.join(WIRES)}."),
         "[streams] prefix": (settings.streams.prefix, PREFIX.fullmatch, "Use letters, digits, _ and -."),
         "[streams] partitions": (settings.streams.partitions, range(1, 10_001).__contains__, "Give a number from 1 to 10000."),

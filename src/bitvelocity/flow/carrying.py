@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +15,13 @@ from ..capture.catalog import describe_source
 from ..changes import Batch, ChangeSet, Passing, Twin, pass_by, within
 from ..changes.formats import Decoder, Encoder, Options
 from ..files import replace_file
-from ..lakehouse import read_watermark
+from ..lakehouse import DeadLetters, read_watermark
 from ..streams import Topic
-from ..streams.relay import BusSource, Relay, Undecodable
+from ..streams.relay import BusSource, Decode, Relay, Undecodable
 from ..streams.wire import Registrar, notation
 from .buses import open_bus
 from .capturing import open_wal
+from .parking import Parking
 from .project import Project
 from .schemas import open_registry
 from .wires import registrar
@@ -89,16 +90,18 @@ class Carrier:
 class BusOrigin:
     """What the lake reads when changes come over a bus."""
 
-    def __init__(self, project: Project, *, position: int, at: Passing = pass_by) -> None:
+    def __init__(self, project: Project, letters: DeadLetters, *, position: int, at: Passing = pass_by) -> None:
         self._open = ExitStack()
         self._route = project.lake / ROUTE
         with ExitStack() as stack:
             bus = open_bus(project.settings)
             stack.callback(bus.close)
             wires = registrar(project.settings, stack.enter_context(open_registry(project.settings)))
+            parking = Parking(project.settings.streams, bus, decoder(wires), letters)
             self._source = BusSource(
                 bus,
-                _decoder(wires),
+                parking.decode,
+                refuse=parking.refuse,
                 boundaries=boundaries_topic(project),
                 position=position,
                 notes=project.lake / NOTES,
@@ -166,7 +169,8 @@ def _encoder(project: Project, dsn: str, wires: Registrar) -> Encoder:
     )
 
 
-def _decoder(wires: Registrar) -> Callable[[str, pa.Table], tuple[Sequence[Batch], Undecodable | None]]:
+def decoder(wires: Registrar) -> Decode:
+    """Reads what a carrier of this project wrote."""
     decoder = Decoder("debezium", wires.look_up)
 
     def decode(topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:

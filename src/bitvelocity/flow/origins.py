@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ..capture import WalSource
 from ..changes import ChangeSet, Passing, Twin, pass_by
+from ..lakehouse import DeadLetters
 from .capturing import open_wal
 from .carrying import BusOrigin, came_over_a_bus
 from .project import Project
@@ -33,24 +34,26 @@ class Origin(Protocol):
 
 
 def open_origin(
-    project: Project, dsn: str, *, has_position: bool, position: int, recovering: bool, at: Passing = pass_by
+    project: Project, dsn: str, letters: DeadLetters, *, has_position: bool, position: int, recovering: bool, at: Passing = pass_by
 ) -> Origin:
     """What feeds the lake by the settings. `position`: commit LSN of the lake, -1 for none.
 
     What is missed without a slot is found by asking the source itself, whatever the route is.
     """
     if project.settings.streams.route == "bus" and not recovering:
-        return BusOrigin(project, position=position, at=at)
+        return BusOrigin(project, letters, position=position, at=at)
     if came_over_a_bus(project.lake) and not recovering:
-        return _Draining(project, dsn, has_position=has_position, position=position, at=at)
+        return _Draining(project, dsn, letters, has_position=has_position, position=position, at=at)
     return open_wal(project, dsn, has_position=has_position, start_lsn=max(position, 0), at=at)
 
 
 class _Draining:
     """Gives what is on the bus yet, and then goes on with the source, whose slot stands behind it."""
 
-    def __init__(self, project: Project, dsn: str, *, has_position: bool, position: int, at: Passing) -> None:
-        self._bus: BusOrigin | None = BusOrigin(project, position=position, at=at)
+    def __init__(
+        self, project: Project, dsn: str, letters: DeadLetters, *, has_position: bool, position: int, at: Passing
+    ) -> None:  # fmt: skip
+        self._bus: BusOrigin | None = BusOrigin(project, letters, position=position, at=at)
         self._wal: WalSource | None = None
         self._given, self._has_position = position, has_position
         self._open: Callable[[], WalSource] = lambda: open_wal(

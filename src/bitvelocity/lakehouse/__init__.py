@@ -5,6 +5,7 @@ from .gold import Gold, GoldReceipt, Model, load_models
 from .gold.verify import ModelVerdict
 from .lake import Lake
 from .layers import Layers
+from .letters import FOLLOWS, LETTERS_SCHEMA, DeadLetters, stored_letters
 from .matching import Mismatch, fits, mismatches
 from .reading import LakeReader
 from .rebuild import Rebuilt, rebuild
@@ -19,10 +20,13 @@ from .views import event_id
 from .watermark import Watermark, publish, read_watermark
 
 __all__ = [
+    "FOLLOWS",
+    "LETTERS_SCHEMA",
     "MARKER",
     "Care",
     "Changed",
     "DataFile",
+    "DeadLetters",
     "EntityVerdict",
     "Gold",
     "GoldReceipt",
@@ -51,6 +55,7 @@ __all__ = [
     "read_watermark",
     "rebuild",
     "replay",
+    "stored_letters",
     "stored_shapes",
     "unsent_above",
 ]  # fmt: skip

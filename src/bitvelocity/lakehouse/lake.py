@@ -20,6 +20,7 @@ from .bronze import Bronze, repeating
 from .delta import LocalTable
 from .layers import connect
 from .lease import Lease
+from .letters import DeadLetters
 from .parquet import SMALL
 from .parts import Parts
 from .shapes import Shapes
@@ -62,9 +63,11 @@ class Lake:
                 if spec.key
             }
             self._shapes = Shapes(self._root, specs, sync=sync, at=within(at, "shapes"))
+            self.letters = DeadLetters(self._root, sync=sync, at=within(at, "letters"))
             self.parts = Parts(self._bronze, self._silver, tuple(self._tables()))
             if self.watermark is None and not begun:
                 self.parts.begin_anew()
+                self.letters.load()
         except BaseException:
             self._lease.release()
             raise
@@ -120,6 +123,7 @@ class Lake:
             bronze.commit(mark.lsn)
         changes = {name: silver.commit(mark.lsn) for name, silver in self._silver.items()}
         self.unsent = self._shapes.commit(mark.lsn)
+        self.letters.commit(mark.lsn)
         self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
         self._position = max(self._position, mark.lsn)
         between = time.perf_counter()
@@ -146,6 +150,7 @@ class Lake:
         for silver in self._silver.values():
             silver.rollback()
         self._shapes.rollback()
+        self.letters.rollback()
         self._forget()
 
     def versions(self, hidden: Collection[str] = ()) -> dict[str, int]:
@@ -203,6 +208,8 @@ class Lake:
             yield silver.layers.log
             yield silver.layers.base
         yield self._shapes.table
+        if self.letters.table is not None:
+            yield self.letters.table
 
     def _maintain(self) -> None:
         for bronze in self._bronze.values():

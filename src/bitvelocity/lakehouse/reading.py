@@ -21,6 +21,7 @@ from .bronze import bronze_schema
 from .deltalog import APP, TableState
 from .duck import open_duckdb
 from .layers import above
+from .letters import LETTERS, LETTERS_SCHEMA
 from .names import identifier, scan
 from .shapes import NAME as SHAPES
 from .shapes import SCHEMA as SHAPES_SCHEMA
@@ -111,6 +112,7 @@ class LakeReader:
     def _tables(self) -> Iterator[tuple[str, pa.Schema]]:
         """Every table that views stand on, and the columns that they ask of it."""
         yield f"bronze/{SHAPES}", SHAPES_SCHEMA
+        yield f"bronze/{LETTERS}", LETTERS_SCHEMA
         for spec in self._specs:
             yield f"bronze/{spec.name}", bronze_schema(spec)
             if spec.key:
@@ -173,8 +175,8 @@ class LakeReader:
             for model in models:
                 layered = f"{table.removesuffix('_changes')}_changes" in self._states
                 yield gold_view(model.name, model.schema.names, model.key, layered=layered)
-        elif name == SHAPES:
-            yield view(f"bronze.{identifier(SHAPES)}", f"SELECT * FROM {files_view(table)}")
+        elif name in (SHAPES, LETTERS):
+            yield view(f"bronze.{identifier(name)}", f"SELECT * FROM {files_view(table)}")
         elif layer == "bronze":
             yield bronze_view(self._by_name[name], self._schema(table))
         elif name in self._by_name:

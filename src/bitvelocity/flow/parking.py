@@ -1,0 +1,163 @@
+"""What comes over the bus and is no change: it stops the flow, or is set apart with the lake's own commit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .. import __version__
+from ..changes import Batch
+from ..errors import BusError
+from ..lakehouse import FOLLOWS, LETTERS_SCHEMA, DeadLetters
+from ..settings import StreamsSettings
+from ..streams import PLACE_HEADER, RECORD_SCHEMA, Bus, Topic, parse_place
+from ..streams.relay import Decode, Undecodable
+
+FOREIGN = "Foreign"
+"""A record that no publisher of ours wrote: it stands in nobody's order, and holds no key."""
+LETTERS = ".dlq"
+_LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", "40401", "40402", "40403")
+"""Codes that tell of the record. Any other tells of the registry, and the record may be good."""
+_ERRORS = "__connect.errors."
+
+
+class Parking:
+    """Decodes with regard to keys that are held, and takes what is refused. Used by one `BusSource`."""
+
+    def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, letters: DeadLetters) -> None:
+        self._streams, self._bus, self._letters = streams, bus, letters
+        self._decode = decode
+
+    def decode(self, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
+        """As the decoder that was given; records behind a parked one of their key are refused too."""
+        held = self._letters.held(records, topic)
+        batches, refused = self._decode(topic, records.filter(pa.array(~held)) if held.any() else records)
+        if refused is None and not held.any():
+            return batches, None
+        if refused is not None and (more := _behind(refused, records) & ~held).any():
+            held |= more
+            batches, refused = self._decode(topic, records.filter(pa.array(~held)))
+        return batches, _joined(topic, refused, records.filter(pa.array(held)))
+
+    def refuse(self, found: Undecodable) -> None:
+        """Set records apart, or stop before them."""
+        for row, code in enumerate(found.codes):
+            if code not in _LASTING or (self._streams.dead_letters == "stop" and code != FOLLOWS):
+                raise _stop(found, row, asked=code in _LASTING)
+        new = self._letters.park(letters_of(found))
+        if self._streams.dead_letters == "topic" and new.num_rows:
+            self._publish(found.topic, new)
+
+    def _publish(self, topic: str, letters: pa.Table) -> None:
+        """At least once: what is published and not committed with the lake is published again."""
+        name = topic + LETTERS
+        if name not in self._bus.topics():
+            self._bus.ensure(Topic(name=name, partitions=1, replicas=self._streams.replicas))
+        rows = [
+            {
+                "key": row["key"], "value": row["value"], "timestamp": row["timestamp"],
+                "headers": [*headers_from(row["headers"]), *_told(row, self._streams.prefix)],
+            }
+            for row in letters.to_pylist()
+        ]  # fmt: skip
+        self._bus.append(name, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
+
+
+def letters_of(found: Undecodable) -> pa.Table:
+    """Rows for the table of dead letters."""
+    now = time.time_ns() // 1000
+    rows = [
+        {
+            **{name: row[name] for name in ("partition", "offset", "key", "value", "timestamp")},
+            "_lsn": _lsn(row["headers"]), "topic": found.topic, "headers": _printed(row["headers"]), "class": "undecodable",
+            "code": code, "reason": reason, "schema_id": _schema_id(row["value"], row["headers"]), "version": __version__,
+            "state": "parked", "seen_at": now, "holds": code != FOREIGN,
+        }
+        for row, reason, code in zip(found.records.to_pylist(), found.reasons, found.codes, strict=True)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=LETTERS_SCHEMA)
+
+
+def headers_from(text: str) -> list[tuple[str, bytes | None]]:
+    """Headers as they were."""
+    return [(name, _bytes(value)) for name, value in json.loads(text)]
+
+
+def _behind(refused: Undecodable, records: pa.Table) -> Any:
+    """Which records stand behind a refused one of their key."""
+    first: dict[bytes, int] = {}
+    for key, offset in zip(*(refused.records[name].to_pylist() for name in ("key", "offset")), strict=True):
+        if key is not None:
+            first[key] = min(offset, first.get(key, offset))
+    pairs = zip(*(records[name].to_pylist() for name in ("key", "offset")), strict=True)
+    return np.array([key in first and offset > first[key] for key, offset in pairs], bool)
+
+
+def _joined(topic: str, refused: Undecodable | None, held: pa.Table) -> Undecodable | None:
+    reasons, codes = ("An earlier record of its key is parked.",) * held.num_rows, (FOLLOWS,) * held.num_rows
+    if refused is None:
+        return Undecodable(topic, held, reasons, codes) if held.num_rows else None
+    records = pa.concat_tables([refused.records, held])
+    return Undecodable(topic, records, refused.reasons + reasons, refused.codes + codes)
+
+
+def _stop(found: Undecodable, row: int, *, asked: bool) -> BusError:
+    remedy = (
+        'Mend it, or set such records apart: [streams] dead_letters = "table"; then start again.'
+        if asked
+        else "Mend what the reason names; the record itself may be good, so it is not set apart."
+    )
+    at = "partition {partition}, offset {offset}".format(**found.records.select(["partition", "offset"]).slice(row, 1).to_pylist()[0])
+    return BusError(
+        f"A record of a topic is no change: {found.reasons[row]}", entity=found.topic, position=at, code=found.codes[row],
+        safe="Nothing of its set was taken, and nothing was passed over.", remedy=remedy,
+    )  # fmt: skip
+
+
+def _told(row: dict[str, Any], connector: str) -> list[tuple[str, bytes]]:
+    """Headers as Kafka Connect writes them."""
+    told = {
+        "topic": row["topic"], "partition": row["partition"], "offset": row["offset"], "connector.name": connector,
+        "task.id": 0, "stage": "VALUE_CONVERTER", "class.name": "bitvelocity.changes.formats.Decoder",
+        "exception.class.name": row["code"], "exception.message": row["reason"],
+    }  # fmt: skip
+    return [(_ERRORS + name, str(value).encode()) for name, value in told.items()]
+
+
+def _lsn(headers: list[tuple[str, bytes | None]] | None) -> int | None:
+    places = [value for name, value in headers or () if name == PLACE_HEADER and value]
+    try:
+        return parse_place(places[0]).lsn if len(places) == 1 else None
+    except ValueError:
+        return None
+
+
+def _schema_id(value: bytes | None, headers: list[tuple[str, bytes | None]] | None) -> str | None:
+    guid = next((value for name, value in headers or () if name == "__value_schema_id" and value), None)
+    if guid:
+        return guid[1:].hex()
+    return str(int.from_bytes(value[1:5], "big")) if value and value[0] == 0 and len(value) >= 5 else None
+
+
+def _printed(headers: list[tuple[str, bytes | None]] | None) -> str:
+    return json.dumps([[name, _text(value)] for name, value in headers or ()], ensure_ascii=False)
+
+
+def _text(value: bytes | None) -> Any:
+    try:
+        return value if value is None else value.decode()
+    except UnicodeDecodeError:
+        assert value is not None
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _bytes(value: Any) -> bytes | None:
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return None if value is None else str(value).encode()

@@ -1,0 +1,138 @@
+"""Dead letters: records that came over a bus and are no changes. The table `bronze/_dead_letters` of a lake.
+
+They are appended with the commit of the set that they stood in, each once, and last of all tables: where they are, the
+rest of the set is. A key of which a record is parked is held: its later records are parked too, until the first is
+replayed or dropped, for their order must hold. All that is known of that stands in the table itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bitvelocity.changes import Passing, pass_by
+
+from .delta import LocalTable, has_log
+from .deltalog import APP, TableState
+from .parquet import read
+from .table import Staged
+
+LETTERS = "_dead_letters"
+FOLLOWS = "Follows"
+"""Code of a record that could be read, and stands behind a parked one of its key."""
+_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("_lsn", pa.int64()), ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("key", pa.binary()),
+    ("value", pa.binary()), ("headers", pa.string()), ("timestamp", pa.timestamp("us", "UTC")), ("class", pa.string()),
+    ("code", pa.string()), ("reason", pa.string()), ("schema_id", pa.string()), ("version", pa.string()), ("state", pa.string()),
+    ("seen_at", pa.timestamp("us", "UTC")), ("holds", pa.bool_()),
+]  # fmt: skip
+LETTERS_SCHEMA: pa.Schema = pa.schema(_COLUMNS)
+"""`_lsn`: position in the source, NULL where the record tells none. `headers`: a JSON array of pairs, in order; a value
+that is no text is `{"base64": ...}`. `class`: `undecodable`, `contract` or `sink`. `state`: `parked`, `replayed`,
+`dropped`. `holds`: later records of its key wait for it."""
+_IDENTITY = ("topic", "partition", "offset", "timestamp")
+
+
+class DeadLetters:
+    """The dead letters of a lake. The table is made when there is a first one."""
+
+    def __init__(self, root: Path, *, sync: bool = True, at: Passing = pass_by) -> None:
+        self._path, self._sync, self._at = root / "bronze" / LETTERS, sync, at
+        self.table = self._opened() if has_log(self._path) else None
+        self._staged: list[Staged] = []
+        self._known: set[tuple[Any, ...]] = set()
+        self._first: dict[str, dict[bytes, int]] = {}
+        self.load()
+
+    @property
+    def holding(self) -> bool:
+        """Whether any key waits."""
+        return bool(self._first)
+
+    def park(self, letters: pa.Table) -> pa.Table:
+        """Stage rows of `LETTERS_SCHEMA`; those that were not here before. Keys that they hold are held from now on."""
+        fresh = pa.array([letter not in self._known for letter in _identities(letters)], pa.bool_())
+        new = letters.filter(fresh)
+        if new.num_rows:
+            self.table = self.table or self._opened()
+            self._staged.append(self.table.stage(new))
+            self._learn(new)
+        return new
+
+    def held(self, records: pa.Table, topic: str) -> npt.NDArray[np.bool_]:
+        """Which records of a topic stand behind a parked one of their key. `records` has `key` and `offset`."""
+        mask = np.zeros(records.num_rows, bool)
+        if not (first := self._first.get(topic)):
+            return mask
+        keyed = pc.is_in(records["key"], value_set=pa.array(list(first), pa.binary()))
+        for row in np.flatnonzero(np.asarray(keyed)).tolist():
+            mask[row] = records["offset"][row].as_py() > first[records["key"][row].as_py()]
+        return mask
+
+    def commit(self, position: int) -> None:
+        """Make what is staged visible."""
+        staged, self._staged = self._staged, []
+        if staged and self.table is not None:
+            if position > self.table.position():
+                self.table.commit(staged, position)
+            else:  # a shorter set than the one that was committed before a crash; all of its records are above those
+                kept = self.table.stage(pa.concat_tables([self.stored(), *(read(self.table.path / one.file.path) for one in staged)]))
+                self.table.discard(staged)
+                self.table.commit([kept], self.table.position(), replace=True)
+
+    def rollback(self) -> None:
+        """Forget what is staged."""
+        staged, self._staged = self._staged, []
+        if self.table is not None and staged:
+            self.table.discard(staged)
+            self.load()
+
+    def stored(self) -> pa.Table:
+        """All letters, as committed, in no order."""
+        return LETTERS_SCHEMA.empty_table() if self.table is None else _read(self.table)
+
+    def load(self) -> None:
+        """Learn anew what is committed."""
+        self._known, self._first = set(), {}
+        self._learn(self.stored())
+
+    def _learn(self, letters: pa.Table) -> None:
+        self._known.update(_identities(letters))
+        held = [row for row in letters.select(["topic", "key", "offset", "state", "holds"]).to_pylist() if _holds(row)]
+        for row in held:
+            keys = self._first.setdefault(row["topic"], {})
+            keys[row["key"]] = min(row["offset"], keys.get(row["key"], row["offset"]))
+
+    def _opened(self) -> LocalTable:
+        return LocalTable.open(self._path, LETTERS_SCHEMA, sync=self._sync, at=self._at)
+
+
+def _holds(row: dict[str, Any]) -> bool:
+    return bool(row["state"] == "parked" and row["holds"] and row["key"] is not None)
+
+
+def stored_letters(root: Path) -> pa.Table:
+    """The letters of a lake that others may be writing; those of its newest version."""
+    path = Path(root) / "bronze" / LETTERS
+    if not has_log(path):
+        return LETTERS_SCHEMA.empty_table()
+    return _of_files(path, [file.path for file in TableState.load(path, APP).files.values()])
+
+
+def _read(table: LocalTable) -> pa.Table:
+    return _of_files(table.path, [file.path for file in table.files()])
+
+
+def _of_files(path: Path, files: Sequence[str]) -> pa.Table:
+    return pa.concat_tables([LETTERS_SCHEMA.empty_table(), *(read(path / file).cast(LETTERS_SCHEMA) for file in files)])
+
+
+def _identities(letters: pa.Table) -> list[tuple[Any, ...]]:
+    columns = [letters[name].cast(pa.int64()) if name == "timestamp" else letters[name] for name in _IDENTITY]
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
