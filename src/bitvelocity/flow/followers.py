@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from ..changes import Batch, ChangeSet, Mark, Receipt, Sink
+from ..changes import Batch, ChangeSet, Mark, Passing, Receipt, Sink, pass_by
 from ..contracts import EntitySpec
 from ..errors import BitVelocityError
 from ..lakehouse import LakeReader, Watermark, replay
@@ -50,10 +50,10 @@ class Follower(Sink, Protocol):
         ...
 
 
-def followers_of(project: Project) -> list[Follower]:
+def followers_of(project: Project, at: Passing = pass_by) -> list[Follower]:
     """Those that the project's entities and routes ask for."""
     trail = TrailSink(project.specs)
-    return [*([trail] if trail.specs else []), *outlets_of(project)]
+    return [*([trail] if trail.specs else []), *outlets_of(project, at)]
 
 
 class Followers:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..capture.catalog import describe_source
-from ..changes import Batch, Mark, Receipt
+from ..changes import Batch, Mark, Passing, Receipt, pass_by, within
 from ..changes.formats import Encoder, Format
 from ..changes.formats.records import in_order
 from ..contracts import EntitySpec
@@ -38,9 +38,9 @@ ROWS = 25_000
 """So many are written at once; where tables share a topic, all of a change set, since their order is by place."""
 
 
-def outlets_of(project: Project) -> list[Outlet]:
+def outlets_of(project: Project, at: Passing = pass_by) -> list[Outlet]:
     """One for each route of the project."""
-    return [Outlet(project, route) for route in routes_of(project.settings, project.specs)]
+    return [Outlet(project, route, at=at) for route in routes_of(project.settings, project.specs)]
 
 
 class Outlet:
@@ -56,9 +56,9 @@ class Outlet:
 
     waits = True
 
-    def __init__(self, project: Project, route: Route) -> None:
+    def __init__(self, project: Project, route: Route, *, at: Passing = pass_by) -> None:
         self.name = f"route {route.asked.name}"
-        self._project, self._route = project, route
+        self._project, self._route, self._at = project, route, within(at, f"route {route.asked.name}")
         self._file = project.settings.state_folder / "routes" / f"{route.asked.name}.json"
         self._aside = Aside(self.name)
         self._link: _Link | None = None
@@ -128,6 +128,7 @@ class Outlet:
         staged, self._staged, self._rows = self._staged, [], 0
         if staged:
             self._do(lambda: self._publish(staged))
+            self._at("written")
             for batch in staged:
                 self._taken[batch.relation] = self._taken.get(batch.relation, 0) + batch.data.num_rows
 
@@ -183,6 +184,7 @@ class Outlet:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         kept = json.dumps({"positions": self._positions})
         replace_file(self._file, kept, sync=not self._route.abilities.dedup)
+        self._at("moved")
 
 
 class _Link:

@@ -78,7 +78,7 @@ class Pipeline:
             at=at,
             begun=read_book(project.lake).first is not None,
         )
-        self._followers = Followers(project, followers_of(project) if sinks is None else sinks)
+        self._followers = Followers(project, followers_of(project, at) if sinks is None else sinks)
         self._last = self._lake.watermark
         self._readings = open_readings(project, self._lake, self._last, at=at)
         self._healing = Healing(project, self._lake, self._readings)
