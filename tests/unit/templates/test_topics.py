@@ -22,3 +22,14 @@ def test_each_server_has_a_route_and_runs_with_up(servers: tuple[str, ...], tmp_
     assert settings.streams.run == servers
     routes = routes_of(settings, load_specs(settings.entities_file))
     assert [route.bus.partition("-")[0] for route in routes] == list(servers)
+
+
+def test_the_page_shows_what_can_be_gone(tmp_path: Path) -> None:
+    copy_project("commerce", tmp_path / "shop")
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "routes.md").read_text()
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    with (tmp_path / "shop" / "bitvelocity.toml").open("a") as file:
+        file.write(shown)
+    settings = load_settings(tmp_path / "shop")
+    routes = routes_of(settings, load_specs(settings.entities_file))
+    assert [route.bus for route in routes] == ["kafka", "nats", "rabbitmq-queues"]
