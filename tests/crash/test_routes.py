@@ -29,9 +29,10 @@ MOMENTS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def arena(tmp_path: Path, database: str) -> Iterator[Arena]:
-    with Arena(tmp_path, database, settings=SETTINGS) as one:
+@pytest.fixture(params=["direct", "bus"])
+def arena(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[Arena]:
+    lake = f'[streams]\nroute = "{request.param}"\nprefix = "lake"\n'
+    with Arena(tmp_path, database, settings=lake + SETTINGS) as one:
         one.begin()
         yield one
 
@@ -40,7 +41,7 @@ def told(project: Project) -> Counter[Place]:
     """The places of all records of the route."""
     found: Counter[Place] = Counter()
     with closing(open_bus(project.settings)) as bus:
-        for topic in bus.topics():
+        for topic in (name for name in bus.topics() if name.startswith("arena.")):
             for number, span in bus.spans(topic).items():
                 offset = span.first
                 while offset < span.end:
