@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .doctor import diagnose
     from .gate import Reason, Wished, check_entities, register_entities
     from .gauges import prometheus
+    from .letterbox import find_letters, key_text, order_letters
     from .ordering import Readings, order_reading, show_readings
     from .outgrow import DebeziumWish, debezium_config
     from .preparation import prepare
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from .waiting import flowing, wait_until
 
 __all__ = [
-    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Reason", "Status", "Step",
-    "Telling", "Verdict", "Wished", "adopt_database", "audit_trail", "change_records", "check_entities",
-    "debezium_config", "diagnose", "flowing", "local_servers", "open_bus", "open_project", "open_reader",
-    "open_registry", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_of",
+    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Reason", "Status", "Step", "Telling",
+    "Verdict", "Wished", "adopt_database", "audit_trail", "change_records", "check_entities", "debezium_config",
+    "diagnose", "find_letters", "flowing", "key_text", "local_servers", "open_bus", "open_project", "open_reader",
+    "open_registry", "order_letters", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_of",
     "rebuild_silver", "reconcile", "recover", "register_entities", "registry_beside", "renew_silver",
     "running_database", "serve_registry", "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
@@ -48,6 +49,7 @@ _HOMES = {
     "doctor": ("diagnose",),
     "gate": ("Reason", "Wished", "check_entities", "register_entities"),
     "gauges": ("prometheus",),
+    "letterbox": ("find_letters", "key_text", "order_letters"),
     "ordering": ("Readings", "order_reading", "show_readings"),
     "outgrow": ("DebeziumWish", "debezium_config"),
     "preparation": ("prepare",),

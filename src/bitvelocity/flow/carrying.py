@@ -169,6 +169,12 @@ def _encoder(project: Project, dsn: str, wires: Registrar) -> Encoder:
     )
 
 
+def read_records(project: Project, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
+    """Read records anew, with what the registry says now."""
+    with open_registry(project.settings) as registry:
+        return decoder(registrar(project.settings, registry))(topic, records)
+
+
 def decoder(wires: Registrar) -> Decode:
     """Reads what a carrier of this project wrote."""
     decoder = Decoder("debezium", wires.look_up)

@@ -40,6 +40,8 @@ def _samples(found: Status) -> Iterator[Sample]:
         yield "gold_position_bytes", "gauge", "Commit LSN that gold stands at.", {}, float(found.watermark.gold_position)
     if found.running:
         yield "changes_total", "counter", "Changes since the pipeline started.", {}, float(found.running["rows"])
+    about = "Records of topics that are no changes, or wait behind such ones."
+    yield "dead_letters_parked", "gauge", about, {}, float(found.parked)
     yield from _slot(found)
     if found.way:
         yield from samples(found.way.lags)

@@ -22,7 +22,7 @@ from ..streams.relay import Decode, Undecodable
 FOREIGN = "Foreign"
 """A record that no publisher of ours wrote: it stands in nobody's order, and holds no key."""
 LETTERS = ".dlq"
-_LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", "40401", "40402", "40403")
+LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", "40401", "40402", "40403")
 """Codes that tell of the record. Any other tells of the registry, and the record may be good."""
 _ERRORS = "__connect.errors."
 
@@ -36,20 +36,13 @@ class Parking:
 
     def decode(self, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
         """As the decoder that was given; records behind a parked one of their key are refused too."""
-        held = self._letters.held(records, topic)
-        batches, refused = self._decode(topic, records.filter(pa.array(~held)) if held.any() else records)
-        if refused is None and not held.any():
-            return batches, None
-        if refused is not None and (more := _behind(refused, records) & ~held).any():
-            held |= more
-            batches, refused = self._decode(topic, records.filter(pa.array(~held)))
-        return batches, _joined(topic, refused, records.filter(pa.array(held)))
+        return apart(self._decode, topic, records, self._letters.held(records, topic))
 
     def refuse(self, found: Undecodable) -> None:
         """Set records apart, or stop before them."""
         for row, code in enumerate(found.codes):
-            if code not in _LASTING or (self._streams.dead_letters == "stop" and code != FOLLOWS):
-                raise _stop(found, row, asked=code in _LASTING)
+            if code not in LASTING or (self._streams.dead_letters == "stop" and code != FOLLOWS):
+                raise _stop(found, row, asked=code in LASTING)
         new = self._letters.park(letters_of(found))
         if self._streams.dead_letters == "topic" and new.num_rows:
             self._publish(found.topic, new)
@@ -67,6 +60,17 @@ class Parking:
             for row in letters.to_pylist()
         ]  # fmt: skip
         self._bus.append(name, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
+
+
+def apart(decode: Decode, topic: str, records: pa.Table, held: Any) -> tuple[Sequence[Batch], Undecodable | None]:
+    """What can be read and stands behind nothing that cannot; and the rest. `held`: which stand behind a parked one."""
+    batches, refused = decode(topic, records.filter(pa.array(~held)) if held.any() else records)
+    if refused is None and not held.any():
+        return batches, None
+    if refused is not None and (more := _behind(refused, records) & ~held).any():
+        held = held | more
+        batches, refused = decode(topic, records.filter(pa.array(~held)))
+    return batches, _joined(topic, refused, records.filter(pa.array(held)))
 
 
 def letters_of(found: Undecodable) -> pa.Table:

@@ -15,12 +15,14 @@ from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, with
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
 from .capturing import open_readings
+from .carrying import read_records
 from .first import FirstSnapshot
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
 from .healing import Healing
 from .origins import Origin, open_origin
 from .project import Project
+from .redelivery import Redelivery
 
 IDLE_PUBLISH_SECONDS = 1.0
 SMALL_SET_ROWS = 5_000
@@ -86,6 +88,7 @@ class Pipeline:
         self._published_at = 0.0
         self._hidden: frozenset[str] = frozenset()
         self._first = FirstSnapshot(self._lake, self._readings)
+        self._redelivery = Redelivery(project, self._lake, lambda topic, records: read_records(project, topic, records))
         self._open: Origin | None = None
 
     @property
@@ -163,6 +166,7 @@ class Pipeline:
             self._first.ended()
             self._rebuild_gold(self._last)
             self._followers.tend(self._last)
+            self._redeliver(self._last)
             return
         self._followers.tend(None)
         if self._first.begun:
@@ -220,6 +224,8 @@ class Pipeline:
         self._followers.tend(self._last)
         rows, until = 0, time.monotonic() + timeout
         self._readings.tend()
+        if self._last is not None and self._last.position >= self._lake.horizon:
+            self._redeliver(self._last)
         for change_set in self._source.tail(timeout):
             began = time.monotonic()
             taken = self._apply(change_set)
@@ -293,6 +299,22 @@ class Pipeline:
         if snapshot:
             self._first.kept(change_set.mark.lsn)
         return replace(change_set.mark, rows=rows)
+
+    def _redeliver(self, last: Watermark) -> None:
+        """Dead letters that were asked back, at a position of their own."""
+        if self._first.begun or (plan := self._redelivery.next(last)) is None:
+            return
+        for batch in self._redelivery.batches(plan):
+            self._lake.stage(batch)
+            self._followers.stage(batch)
+        self._at("letters planned")
+        mark = self._redelivery.mark(plan, last)
+        self._lake.commit(mark)
+        self._at("letters redelivered")
+        self._gold.build(mark.lsn)
+        self._publish(mark, max(last.seen, self._source.seen))
+        self._followers.commit(mark)
+        self._redelivery.done()
 
     def _publish(self, mark: Mark, seen: int) -> None:
         self._hidden = self._readings.hidden

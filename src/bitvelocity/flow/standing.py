@@ -10,7 +10,7 @@ from ..capture import SlotHealth
 from ..capture.snapshots import Run, read_book
 from ..changes import Unsent, format_lsn
 from ..errors import BitVelocityError
-from ..lakehouse import Watermark, kept_as_text, mismatches, read_watermark
+from ..lakehouse import Watermark, count_parked, kept_as_text, mismatches, read_watermark
 from ..lakehouse.gold import plan_models
 from ..serving import TableSize, table_sizes
 from .beat import read_beat
@@ -54,6 +54,9 @@ class Status:
     way: Way | None = None
     """The bus that changes come over; None when they come straight."""
 
+    parked: int = 0
+    """Records of topics that are no changes, or wait behind such ones."""
+
     @property
     def freshness_seconds(self) -> float | None:
         """Age of what readers see: 0 while level, else the time since the last commit that is in."""
@@ -73,6 +76,7 @@ class Status:
             "freshness_seconds": self.freshness_seconds,
             "tables": [asdict(table) for table in self.tables],
             "trails": [trail.as_dict() for trail in self.trails],
+            "dead_letters": self.parked,
             "models": [asdict(kept) for kept in self.kept],
             "streams": self.way.as_dict() if self.way else None,
             "notes": self.notes,
@@ -95,8 +99,10 @@ def status(project: Project) -> Status:
         tables = _tables(project)
         notes += [*_texts(project), *_altered(project)]
     trails = _trails(project, notes)
+    if parked := count_parked(project.lake):
+        notes.append(f"{parked} records of topics are parked: bitvelocity dead-letters show")
     level = level and mark is not None and (way is None or way.level)
-    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way)
+    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way, parked)
 
 
 def _way(project: Project, notes: list[str], *, patience: float) -> Way | None:

@@ -5,7 +5,7 @@ from .gold import Gold, GoldReceipt, Model, load_models
 from .gold.verify import ModelVerdict
 from .lake import Lake
 from .layers import Layers
-from .letters import FOLLOWS, LETTERS_SCHEMA, DeadLetters, stored_letters
+from .letters import FOLLOWS, LETTERS_SCHEMA, DeadLetters, count_parked, identities, stored_letters
 from .matching import Mismatch, fits, mismatches
 from .reading import LakeReader
 from .rebuild import Rebuilt, rebuild
@@ -45,8 +45,10 @@ __all__ = [
     "as_stored",
     "compare_gold",
     "compare_silver",
+    "count_parked",
     "event_id",
     "fits",
+    "identities",
     "kept_as_text",
     "load_models",
     "mismatches",

@@ -7,7 +7,7 @@ replayed or dropped, for their order must hold. All that is known of that stands
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bitvelocity.changes import Passing, pass_by
 
@@ -36,6 +37,8 @@ LETTERS_SCHEMA: pa.Schema = pa.schema(_COLUMNS)
 """`_lsn`: position in the source, NULL where the record tells none. `headers`: a JSON array of pairs, in order; a value
 that is no text is `{"base64": ...}`. `class`: `undecodable`, `contract` or `sink`. `state`: `parked`, `replayed`,
 `dropped`. `holds`: later records of its key wait for it."""
+Identity = tuple[str, int, int, int]
+"""Topic, partition, offset, microseconds."""
 _IDENTITY = ("topic", "partition", "offset", "timestamp")
 
 
@@ -46,7 +49,8 @@ class DeadLetters:
         self._path, self._sync, self._at = root / "bronze" / LETTERS, sync, at
         self.table = self._opened() if has_log(self._path) else None
         self._staged: list[Staged] = []
-        self._known: set[tuple[Any, ...]] = set()
+        self._ended: dict[Identity, str] = {}
+        self._known: set[Identity] = set()
         self._first: dict[str, dict[bytes, int]] = {}
         self.load()
 
@@ -57,7 +61,7 @@ class DeadLetters:
 
     def park(self, letters: pa.Table) -> pa.Table:
         """Stage rows of `LETTERS_SCHEMA`; those that were not here before. Keys that they hold are held from now on."""
-        fresh = pa.array([letter not in self._known for letter in _identities(letters)], pa.bool_())
+        fresh = pa.array([letter not in self._known for letter in identities(letters)], pa.bool_())
         new = letters.filter(fresh)
         if new.num_rows:
             self.table = self.table or self._opened()
@@ -75,9 +79,17 @@ class DeadLetters:
             mask[row] = records["offset"][row].as_py() > first[records["key"][row].as_py()]
         return mask
 
+    def end(self, letters: Iterable[Identity], state: str) -> None:
+        """With the next commit these are `replayed`, or `dropped`."""
+        self._ended |= dict.fromkeys(letters, state)
+
     def commit(self, position: int) -> None:
         """Make what is staged visible."""
         staged, self._staged = self._staged, []
+        if self.table is not None and self._ended:
+            kept, self._ended = self.table.stage(_ending(self.stored(), self._ended)), {}
+            self.table.commit([kept], max(position, self.table.position()), replace=True)
+            self.load()
         if staged and self.table is not None:
             if position > self.table.position():
                 self.table.commit(staged, position)
@@ -88,7 +100,7 @@ class DeadLetters:
 
     def rollback(self) -> None:
         """Forget what is staged."""
-        staged, self._staged = self._staged, []
+        staged, self._staged, self._ended = self._staged, [], {}
         if self.table is not None and staged:
             self.table.discard(staged)
             self.load()
@@ -103,7 +115,7 @@ class DeadLetters:
         self._learn(self.stored())
 
     def _learn(self, letters: pa.Table) -> None:
-        self._known.update(_identities(letters))
+        self._known.update(identities(letters))
         held = [row for row in letters.select(["topic", "key", "offset", "state", "holds"]).to_pylist() if _holds(row)]
         for row in held:
             keys = self._first.setdefault(row["topic"], {})
@@ -111,6 +123,17 @@ class DeadLetters:
 
     def _opened(self) -> LocalTable:
         return LocalTable.open(self._path, LETTERS_SCHEMA, sync=self._sync, at=self._at)
+
+
+def identities(letters: pa.Table) -> list[Identity]:
+    """What tells a letter from all others."""
+    columns = [letters[name].cast(pa.int64()) if name == "timestamp" else letters[name] for name in _IDENTITY]
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def _ending(letters: pa.Table, ended: Mapping[Identity, str]) -> pa.Table:
+    states = [ended.get(one, now) for one, now in zip(identities(letters), letters["state"].to_pylist(), strict=True)]
+    return letters.set_column(letters.schema.get_field_index("state"), "state", pa.array(states, pa.string()))
 
 
 def _holds(row: dict[str, Any]) -> bool:
@@ -125,6 +148,15 @@ def stored_letters(root: Path) -> pa.Table:
     return _of_files(path, [file.path for file in TableState.load(path, APP).files.values()])
 
 
+def count_parked(root: Path) -> int:
+    """How many letters of a lake are parked. Reads nothing else of them."""
+    path = Path(root) / "bronze" / LETTERS
+    if not has_log(path):
+        return 0
+    files = [path / file.path for file in TableState.load(path, APP).files.values()]
+    return sum(pq.read_table(file, columns=["state"])["state"].to_pylist().count("parked") for file in files)
+
+
 def _read(table: LocalTable) -> pa.Table:
     return _of_files(table.path, [file.path for file in table.files()])
 
@@ -132,7 +164,3 @@ def _read(table: LocalTable) -> pa.Table:
 def _of_files(path: Path, files: Sequence[str]) -> pa.Table:
     return pa.concat_tables([LETTERS_SCHEMA.empty_table(), *(read(path / file).cast(LETTERS_SCHEMA) for file in files)])
 
-
-def _identities(letters: pa.Table) -> list[tuple[Any, ...]]:
-    columns = [letters[name].cast(pa.int64()) if name == "timestamp" else letters[name] for name in _IDENTITY]
-    return list(zip(*(column.to_pylist() for column in columns), strict=True))
