@@ -19,6 +19,7 @@ from .errors import SettingsError
 
 FILE_NAME = "bitvelocity.toml"
 SNAPSHOTS = ("initial", "never")
+SOURCES = ("postgres", "debezium")
 FEEDS = ("auto", "walsender", "copy")
 TRANSPORTS = ("kafka", "nats", "rabbitmq")
 """Servers that have topics."""
@@ -49,6 +50,11 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
+    source: str = "postgres"
+    """`postgres`: the WAL of [database]. `debezium`: the topics that a Debezium writes to the transport of [streams], in its
+    envelope, in Avro or in JSON with schemas. A lake is filled by one of them for good."""
+    topics: str = ""
+    """Of Debezium: its `topic.prefix`. The topics of its tables are read: `<prefix>.<schema>.<table>`."""
     slot: str = "bitvelocity"
     publication: str = "bitvelocity"
     ddl_markers: bool = True
@@ -273,15 +279,26 @@ def find_project(start: Path) -> Path:
     )
 
 
+_Checks = dict[str, tuple[Any, Callable[[Any], object], str]]
+
+
+def _source_checks(capture: CaptureSettings) -> _Checks:
+    return {
+        "[capture] source": (capture.source, SOURCES.__contains__, f"Write one of: {', '.join(SOURCES)}."),
+        "[capture] topics": (capture.topics or capture.source == "postgres", bool, "Name Debezium's topic.prefix."),
+        "[capture] slot": (capture.slot, SLOT_NAME.fullmatch, "Use 1 to 63 small letters, digits and underscores."),
+        "[capture] publication": (capture.publication, bool, "Give it a name."),
+    }  # fmt: skip
+
+
 def _check_values(settings: Settings, file: Path) -> None:
     """Refuse here what could only fail later and elsewhere."""
     database, capture = settings.database, settings.capture
-    checks: dict[str, tuple[Any, Callable[[Any], object], str]] = {
+    checks: _Checks = {
         "[project] entities": (settings.project.entities, bool, "Name the file that declares the entities."),
         "[project] models": (settings.project.models, bool, "Name the folder of the models."),
         "[database] port": (database.port, range(65536).__contains__, "Give a port from 1 to 65535, or 0 for a free one."),
-        "[capture] slot": (capture.slot, SLOT_NAME.fullmatch, "Use 1 to 63 small letters, digits and underscores."),
-        "[capture] publication": (capture.publication, bool, "Give it a name."),
+        **_source_checks(capture),
         "[capture] cycle_ms": (capture.cycle_ms, range(60_001).__contains__, "Give milliseconds, from 0 to 60000."),
         "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, f"Write one of: {', '.join(SNAPSHOTS)}."),
         "[capture] feed": (capture.feed, FEEDS.__contains__, f"Write one of: {', '.join(FEEDS)}."),

@@ -48,6 +48,8 @@ class Heartbeat:
         settings = self._project.settings
         server = self._database.server
         source = f"psql '{server.tcp_dsn}'" if server else "your database"
+        if settings.capture.source != "postgres":
+            source = f"Debezium's topics {settings.capture.topics}.*"
         return {
             "source": source,
             "slot": settings.capture.slot,

@@ -40,7 +40,7 @@ def open_readings(project: Project, lake: Lake, last: Watermark | None, *, at: P
     settings = project.settings
     tables = {spec.name: Readable(spec.qualified, spec.key) for spec in project.specs}
     readings = Readings(project.lake, tables, unknown=lake.unknown, sync=settings.lake.sync, at=within(at, "snapshots"))
-    if last is not None and settings.capture.snapshot != "never":
+    if last is not None and settings.capture.snapshot != "never" and settings.capture.source == "postgres":
         known = {run.entity for run in readings.runs if run.kind == "joins"}
         for spec in project.specs:
             if f"bronze/{spec.name}" not in last.tables and spec.name not in known:

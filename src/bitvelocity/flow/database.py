@@ -28,7 +28,13 @@ class Database:
 
 @contextmanager
 def source_database(project: Project) -> Iterator[Database]:
-    """The configured database, which must answer; or the embedded server: started and stopped here, or joined."""
+    """The configured database, which must answer; or the embedded server: started and stopped here, or joined.
+
+    Where Debezium's topics are the source there may be none: nothing is started, and its DSN may be empty.
+    """
+    if project.settings.capture.source != "postgres":
+        yield Database(project.settings.database.dsn)
+        return
     if not project.embedded:
         connect(project.settings.database.dsn).close()  # the error that says most about a DSN
         yield Database(project.settings.database.dsn)

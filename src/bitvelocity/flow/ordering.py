@@ -10,6 +10,7 @@ from ..capture.snapshots import Order, Run, Verb, give_order, means, orders, rea
 from ..contracts import EntitySpec
 from ..errors import CaptureError
 from .beat import read_beat
+from .foreign import check_database
 from .project import Project
 
 _MEANS = {"pause": "There is nothing to pause", "resume": "Nothing is paused", "stop": "Nothing that may be stopped is under way"}
@@ -37,6 +38,7 @@ def show_readings(project: Project) -> Readings:
 
 def order_reading(project: Project, verb: Verb, name: str, where: str | None = None) -> EntitySpec:
     """Leave word for the pipeline that runs, or for the next one; refused when it could only come to nothing."""
+    check_database(project, "A table is read again beside the stream of its database.")
     spec = project.spec(name)
     if spec is None:
         known = ", ".join(spec.name for spec in project.specs)

@@ -10,6 +10,7 @@ from ..changes import ChangeSet, Passing, Twin, pass_by
 from ..lakehouse import DeadLetters
 from .capturing import open_wal
 from .carrying import BusOrigin, came_over_a_bus
+from .foreign import DebeziumOrigin, check_filled_by
 from .project import Project
 
 
@@ -40,6 +41,9 @@ def open_origin(
 
     What is missed without a slot is found by asking the source itself, whatever the route is.
     """
+    check_filled_by(project, position)
+    if project.settings.capture.source == "debezium":
+        return DebeziumOrigin(project, position=position, at=at)
     if project.settings.streams.route == "bus" and not recovering:
         return BusOrigin(project, letters, position=position, at=at)
     if came_over_a_bus(project.lake) and not recovering:

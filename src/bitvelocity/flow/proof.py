@@ -12,6 +12,7 @@ from ..capture import Export, export_tables
 from ..changes import format_lsn
 from ..lakehouse import EntityVerdict, ModelVerdict, compare_gold, compare_silver
 from .database import Database
+from .foreign import check_database
 from .project import Project
 from .reading import open_reader
 from .waiting import Check, flowing, read_since, wait_for_new_tables, wait_until
@@ -53,6 +54,7 @@ def reconcile(project: Project, database: Database, say: Say = lambda _: None) -
 
 def prove(project: Project, database: Database, check: Check, say: Say = lambda _: None) -> Verdict:
     """Copy the source at one position, let the lake pass it, and compare; the source goes on being written to."""
+    check_database(project, "A proof compares the lake with the database at one position.")
     began = time.monotonic()
     keyed = [spec for spec in project.specs if spec.key]
     keyless = tuple(spec.name for spec in project.specs if not spec.key)

@@ -9,6 +9,7 @@ from ..errors import CaptureError
 from ..lakehouse import read_watermark
 from .beat import read_beat
 from .database import Database
+from .foreign import check_database
 from .project import Project
 from .run import Pipeline
 
@@ -41,6 +42,7 @@ def _has_parted(project: Project, source: Identity, furthest: int) -> bool:
 
 
 def _check_ready(project: Project) -> None:
+    check_database(project, "What was missed without a slot is found by asking the database.")
     if read_watermark(project.lake) is None:
         raise CaptureError(
             "The lake has nothing that could be recovered.", safe=_KEPT, remedy="bitvelocity up takes the first snapshot."

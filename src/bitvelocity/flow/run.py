@@ -133,6 +133,8 @@ class Pipeline:
                 raise
             self._first.give_up()
             self._open = self._open_source(dsn, has_position=False)
+        if settings.source != "postgres":  # what is read beside the stream, and written, needs the database
+            return
         identity = identify(dsn)
         aside = settings.primary if identity.standby else ""
         self._readings.connect(aside or dsn, slot=settings.slot, publication=settings.publication, aside=bool(aside))

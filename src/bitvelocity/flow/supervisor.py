@@ -54,8 +54,9 @@ def supervise(
             runner.do(lambda: pipeline.step(POLL_SECONDS))
             told = _tell(pipeline.trouble, told, trouble)
             pulse.note(pipeline.seen)
-            pulse.beat(runner.dsn)
-            tender.tend(project.settings.capture.primary or runner.dsn)
+            if project.settings.capture.source == "postgres":
+                pulse.beat(runner.dsn)
+                tender.tend(project.settings.capture.primary or runner.dsn)
         pipeline.finish()
 
 

@@ -1,19 +1,24 @@
-"""Configurations for the real Debezium, made from a project: for whoever runs Kafka Connect or Debezium Server instead."""
+"""The real Debezium: configurations for it, made from a project; and its records as a source of changes."""
 
 from .endpoint import Endpoint, endpoint
 from .forms import FORMS, Form, render
 from .options import Option, Plan, connector_options
+from .repeats import Lane, State, new_changes, placed
 from .secret import Secret, secret
 
 __all__ = [
     "FORMS",
     "Endpoint",
     "Form",
+    "Lane",
     "Option",
     "Plan",
     "Secret",
+    "State",
     "connector_options",
     "endpoint",
+    "new_changes",
+    "placed",
     "render",
     "secret",
 ]

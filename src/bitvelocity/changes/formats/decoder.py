@@ -73,15 +73,16 @@ class Decoder:
     """Reads the records of one format. A record that cannot be read does not stop the others.
 
     `relation` is the table that a topic's records are of, where these do not say it themselves.
-    `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them.
+    `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them; `sequence` gives them a last
+    column `_sequence`, which is Debezium's `source.sequence`.
     """
 
     def __init__(
         self, form: str, lookup: Lookup = _unknown, *, relation: Callable[[str], str] = str, detail: bool = False,
-        placeholder: str = "__debezium_unavailable_value",
+        placeholder: str = "__debezium_unavailable_value", sequence: bool = False,
     ) -> None:  # fmt: skip
         self._form, self._lookup, self._relation, self._detail = form, lookup, relation, detail
-        self._placeholder = placeholder
+        self._placeholder, self._sequence = placeholder, sequence
         self._readers: dict[bytes, Reader] = {}
 
     def decode(self, records: pa.Table, topic: str = "") -> Decoded:
@@ -102,7 +103,7 @@ class Decoder:
         if self._form == "debezium-unwrapped" and not rewritten:
             pieces += self._gone(told, columns, heads, refused)
         return Decoded(
-            tuple(batches_of(told, pieces, detail=self._detail)),
+            tuple(batches_of(told, pieces, detail=self._detail, sequence=self._sequence)),
             tuple(sorted(refused, key=lambda one: one.row)),
         )
 

@@ -32,7 +32,7 @@ class Extracted:
     relation: pl.Series | None = None
     numbers: Mapping[str, pl.Series] = field(default_factory=dict)
     said: Mapping[str, pl.Series] = field(default_factory=dict)
-    """Audit context and what was not sent, by system column."""
+    """Audit context and what was not sent, by system column; `_sequence` as Debezium's source gives it."""
 
     @classmethod
     def of_nothing(cls, op: pl.Series) -> Extracted:
@@ -98,8 +98,9 @@ def _debezium(frame: pl.DataFrame, schema: Schema) -> Extracted | None:
     )
     if at is not None:
         numbers["at"] = at
+    said = {"_sequence": source["sequence"].cast(pl.String)} if "sequence" in source.columns else {}
     return Extracted(
-        frame["op"].cast(pl.String), frame["after"], frame["before"], row["fields"], relation, numbers
+        frame["op"].cast(pl.String), frame["after"], frame["before"], row["fields"], relation, numbers, said
     )
 
 

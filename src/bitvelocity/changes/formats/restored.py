@@ -134,7 +134,8 @@ def _facts(told: Told, rows: np.ndarray, found: Extracted) -> pl.DataFrame:
     texts = [
         pl.coalesce(told.text(header, rows), found.said.get(name)).alias(name) for name, header in who.items()
     ]
-    made = facts.with_columns(*texts, half.cast(pl.String).alias("_half"), pl.Series("_row", rows))
+    sequence = pl.coalesce(pl.repeat(None, len(rows), dtype=pl.String), found.said.get("_sequence")).alias("_sequence")
+    made = facts.with_columns(*texts, sequence, half.cast(pl.String).alias("_half"), pl.Series("_row", rows))
     return made.cast({**_SYSTEM, **_DETAIL})
 
 
@@ -220,7 +221,9 @@ def _joined(made: pl.DataFrame, *, is_own: bool) -> pl.DataFrame:
     )
 
 
-def batches_of(told: Told, pieces: Iterable[Piece], *, detail: bool) -> Iterator[Batch]:
+def batches_of(
+    told: Told, pieces: Iterable[Piece], *, detail: bool, sequence: bool = False
+) -> Iterator[Batch]:
     """One batch for each table and run of one shape; our own records in the order of the source."""
     by_table: dict[str, list[Piece]] = {}
     for piece in pieces:
@@ -235,7 +238,7 @@ def batches_of(told: Told, pieces: Iterable[Piece], *, detail: bool) -> Iterator
             for columns, rows in by_shape.items()
         ]
         for columns, rows in _runs(shapes, order):
-            yield _batch(relation, columns, rows, detail=detail)
+            yield _batch(relation, columns, rows, detail=detail, sequence=sequence)
 
 
 def _runs(
@@ -254,9 +257,12 @@ def _runs(
         yield columns, rows[run["at"]]
 
 
-def _batch(relation: str, columns: tuple[str, ...], rows: pl.DataFrame, *, detail: bool) -> Batch:
+def _batch(
+    relation: str, columns: tuple[str, ...], rows: pl.DataFrame, *, detail: bool, sequence: bool
+) -> Batch:
     fields = [*SYSTEM_FIELDS, *(DETAIL_FIELDS if detail else ())]
     fields += [(side + name, pa.string()) for side in (AFTER, BEFORE) for name in columns]
+    fields += [("_sequence", pa.string())] if sequence else []
     arrays: list[Any] = [rows[name].to_arrow().cast(kind) for name, kind in fields]
     return Batch(relation, columns, pa.Table.from_arrays(arrays, schema=pa.schema(fields)))
 

@@ -54,7 +54,8 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
     ):
         addresses = {name: server.address for name, server in started.items()}
         addresses |= {"registry": registry} if registry else {}
-        prepare(project, database.dsn, apply_plan=not no_apply)
+        if project.settings.capture.source == "postgres":
+            prepare(project, database.dsn, apply_plan=not no_apply)
         renew_silver(project, _tell)
         beat = Heartbeat(project, database)
         supervise(

@@ -1,0 +1,241 @@
+"""Debezium's own topics as a source: its records over a real bus into a real lake, each change once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.conformance.test_debezium_format import DATA, Captured
+from tests.forked import python
+
+from bitvelocity.changes.formats import Encoder, Options, in_order
+from bitvelocity.errors import BitVelocityError
+from bitvelocity.flow import Pipeline, Project, open_bus, open_project, open_reader, open_registry, prove
+from bitvelocity.flow.database import Database
+from bitvelocity.flow.wires import registrar
+from bitvelocity.serving import ask
+from bitvelocity.streams import RECORD_SCHEMA, Topic
+from bitvelocity.streams.wire import notation
+
+ENTITIES = '''
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+from bitvelocity.contracts import Entity, Key, Numeric
+
+class Kind(Entity, table="alltypes", name="kinds", audit=False):
+    """Some of all types; the lake finds the other columns itself."""
+
+    id: Annotated[int, Key()]
+    i4: int | None
+    n102: Annotated[Decimal | None, Numeric(10, 2)]
+    tstz: datetime | None
+
+class Made(Entity, table="gen", name="made", audit=False):
+    """With a column that is computed."""
+
+    id: Annotated[int, Key()]
+    a: int | None
+    b: int | None
+'''
+SETTINGS = '[capture]\nsource = "debezium"\ntopics = "bv"\n[lake]\nsync = false\n'
+KINDS = [(3, None, "0.00"), (4, None, "-1.10"), (10, 7, "99.99"), (30, 2, None), (40, None, None), (41, 5_000_000_000, None),
+         (100, None, "1.50"), (101, None, "2.50")]  # fmt: skip
+
+
+def project_in(folder: Path, settings: str = SETTINGS) -> Project:
+    folder.mkdir(exist_ok=True)
+    (folder / "entities.py").write_text(ENTITIES)
+    (folder / "bitvelocity.toml").write_text(settings)
+    return open_project(folder)
+
+
+Record = tuple[str, bytes | None, bytes | None]
+
+
+def golden() -> list[Record]:
+    """What Debezium 3.6.3 wrote."""
+    text = (DATA / "envelope_with_schemas.jsonl").read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    return [(one["topic"], *(None if one[part] is None else json.dumps(one[part], separators=(",", ":")).encode() for part in ("key", "value"))) for one in found]
+
+
+def op_of(record: Record) -> str:
+    return "" if record[2] is None else json.loads(record[2])["payload"]["op"]
+
+
+def put(project: Project, records: Sequence[Record], partitions: int = 1) -> None:
+    bus = open_bus(project.settings)
+    for topic in {name for name, _, _ in records}:
+        bus.ensure(Topic(name=topic, partitions=partitions))
+        rows: list[dict[str, Any]] = [
+            {"key": key, "value": value, "headers": [], "timestamp": 0} for name, key, value in records if name == topic
+        ]
+        bus.append(topic, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
+    bus.close()
+
+
+@contextmanager
+def running(project: Project) -> Iterator[Pipeline]:
+    with Pipeline(project) as pipeline:
+        pipeline.connect("")
+        pipeline.start()
+        yield pipeline
+
+
+def take(project: Project) -> int:
+    """All that is there; how many rows that were."""
+    rows = 0
+    with running(project) as pipeline:
+        while taken := pipeline.step(0.0):
+            rows += taken
+        pipeline.finish()
+    return rows
+
+
+def asked(project: Project, sql: str) -> list[tuple[Any, ...]]:
+    with open_reader(project) as reader:
+        return [tuple(row.values()) for row in ask(reader, sql).as_dicts()]
+
+
+def kinds(project: Project) -> list[tuple[Any, ...]]:
+    return asked(project, "select id, i4, n102::varchar from silver.kinds order by id")
+
+
+def bronze(project: Project) -> int:
+    return int(asked(project, "select count(*) from bronze.kinds")[0][0])
+
+
+def before_truncate(records: list[Record]) -> int:
+    return next(number for number, record in enumerate(records) if op_of(record) == "t")
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_records_of_the_real_debezium_make_the_rows_of_its_source(tmp_path: Path, partitions: int) -> None:
+    project, records = project_in(tmp_path / "p"), golden()
+    emptied = before_truncate(records)
+    put(project, records[:emptied], partitions)
+    assert take(project)
+    assert kinds(project) == KINDS
+    events = bronze(project)
+    assert events == sum(name == "bv.public.alltypes" and value is not None for name, _, value in records[:emptied])
+    put(project, records[emptied:], partitions)
+    assert take(project)
+    assert kinds(project) == []
+    assert asked(project, "select id, a, b from silver.made") == [(1, 6, None)]
+    assert take(project) == 0
+    assert bronze(project) == events + 1
+
+
+def test_what_debezium_sends_again_is_taken_once(tmp_path: Path) -> None:
+    """It was killed again and again, and went back to what it had noted; the lake was stopped in between."""
+    once, often = project_in(tmp_path / "once"), project_in(tmp_path / "often")
+    records = golden()[: before_truncate(golden())]
+    put(once, records)
+    take(once)
+    read = sum(op_of(record) == "r" for record in records)
+    for number in range(read + 1, len(records), 4):
+        put(often, records[: read + 1] if number == read + 1 else records[max(read, number - 9) : number])
+        take(often)
+    put(often, records[read:])
+    take(often)
+    assert kinds(often) == kinds(once) == KINDS
+    assert bronze(often) == bronze(once)
+
+
+def test_a_kill_at_every_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    whole = project_in(tmp_path / "whole")
+    records = golden()[: before_truncate(golden())]
+    put(whole, records)
+    killed = project_in(tmp_path / "killed")
+    put(killed, records)
+    child = str(Path(__file__).with_name("debezium_child.py"))
+    steps = 0
+    while (ended := python(child, str(killed.root), str(5 + 7 * steps % 40))).returncode:
+        assert ended.returncode == -9, ended.stderr
+        steps += 1
+        assert steps < 60
+    assert steps > 3
+    take(whole)
+    assert kinds(killed) == kinds(whole) == KINDS
+    assert bronze(killed) == bronze(whole)
+    places = asked(killed, "select count(distinct (_lsn, _ordinal)) from bronze.kinds")
+    assert places == [(bronze(killed),)]
+
+
+def test_avro_with_a_registry(database: str, tmp_path: Path) -> None:
+    """As Connect's AvroConverter writes it: no header of ours on it."""
+    project = project_in(tmp_path / "p")
+    captured = Captured(database, tmp_path)
+    records: list[Record] = []
+    emptied = 0
+    with open_registry(project.settings) as caller:
+        wires = registrar(project.settings, caller)
+        for number, batches in enumerate(captured.sets):
+            described = captured.described[min(number, 1)]
+            encoder = Encoder(
+                "debezium", described, Options(topic_prefix="bv", skipped_operations=()), notation=notation("avro", wires.register)
+            )
+            made = in_order(encoder.encode(batches)).to_pylist()
+            for batch in batches:
+                for op, lsn in zip(*(batch.data[name].to_pylist() for name in ("_op", "_lsn")), strict=True):
+                    if op == "t":
+                        emptied = len(records) + sum(row["lsn"] < lsn for row in made)
+            records += [(row["topic"], row["key"], row["value"]) for row in made]
+    put(project, records[:emptied])
+    assert take(project)
+    assert kinds(project) == KINDS
+    put(project, records[emptied:])
+    assert take(project)
+    assert kinds(project) == []
+    events = bronze(project)
+    put(project, records[len(records) // 2 :])
+    take(project)
+    assert bronze(project) == events
+    assert asked(project, "select id, a from silver.made") == [(1, 6)]
+
+
+def test_what_needs_the_database_is_refused_in_words(tmp_path: Path) -> None:
+    project = project_in(tmp_path / "p")
+    put(project, golden())
+    take(project)
+    with pytest.raises(BitVelocityError, match="cannot be done where Debezium's topics are the source") as error:
+        prove(project, Database(""), lambda: None)
+    assert error.value.code == "NotWithDebezium"
+    other = project_in(tmp_path / "p", "[lake]\nsync = false\n")
+    with Pipeline(other) as pipeline, pytest.raises(BitVelocityError, match="was filled from Debezium's topics"):
+        pipeline.connect("host=127.0.0.1 port=1")
+
+
+def test_a_source_that_went_back_is_no_repeat(tmp_path: Path) -> None:
+    """Restored from a backup, it gives LSNs again that it had given, at a later time."""
+    project = project_in(tmp_path / "p")
+    records = golden()
+    put(project, records)
+    take(project)
+    name, key, value = next(one for one in records if op_of(one) == "u")
+    again = json.loads(value or b"")
+    for unit in ("ts_ms", "ts_us", "ts_ns"):
+        again["payload"]["source"][unit] = int(again["payload"]["source"][unit] * 1.001)
+    put(project, [(name, key, json.dumps(again, separators=(",", ":")).encode())])
+    with pytest.raises(BitVelocityError, match="LSNs went back"):
+        take(project)
+
+
+def test_notes_of_another_lake_are_refused(tmp_path: Path) -> None:
+    project = project_in(tmp_path / "p")
+    put(project, golden()[:5])
+    take(project)
+    shutil.copy(project.lake / ".debezium.json", tmp_path / "kept")
+    for count in (6, 7):
+        put(project, golden()[5:count])
+        take(project)
+    shutil.copy(tmp_path / "kept", project.lake / ".debezium.json")
+    with pytest.raises(BitVelocityError, match="notes of Debezium's topics"):
+        take(project)
