@@ -24,10 +24,10 @@ FEEDS = ("auto", "walsender", "copy")
 TRANSPORTS = ("kafka", "nats", "rabbitmq")
 """Servers that have topics."""
 BUSES = ("embedded", *TRANSPORTS, "rabbitmq-queues")
-ROUTES, WIRES, DEAD_LETTERS = ("direct", "bus"), ("avro", "json"), ("stop", "table", "topic")
+ROUTES, WIRES, DEAD_LETTERS = ("direct", "bus"), ("avro", "json", "protobuf"), ("stop", "table", "topic")
 PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROUTE_FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
-ROUTE_WIRES = ("avro", "json", "json-schema")
+ROUTE_WIRES = ("avro", "json", "json-schema", "protobuf")
 ROUTE_NAME = re.compile(r"[a-z0-9_-]{1,63}")
 SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
@@ -164,7 +164,7 @@ class StreamsSettings:
     prefix: str = "bv"
     """What the names of the topics begin with, such as `shop` in `shop.public.orders`; one project has it alone."""
     wire: str = "avro"
-    """How records are written: `avro`, with their schemas in the registry, or `json`."""
+    """How records are written: `avro` or `protobuf`, with their schemas in the registry, or `json`."""
     dead_letters: str = "stop"
     """A record that is no change: `stop` before it, or set it apart in `bronze._dead_letters` (`table`), and on
     `<topic>.dlq` too (`topic`). Later records of its key wait with it."""
@@ -195,7 +195,7 @@ class RouteSettings:
     format: str = "debezium"
     """`debezium`, `debezium-unwrapped` or `bitvelocity`."""
     wire: str = "avro"
-    """`avro` and `json-schema` have their schemas in the registry; `json` is plain."""
+    """`avro`, `protobuf` and `json-schema` have their schemas in the registry; `json` is plain."""
     prefix: str = ""
     """Topics are called `<prefix>.<schema>.<table>`; empty: the project's name."""
     topic: str = ""

@@ -67,11 +67,11 @@ def shop(open_folder: Path, database: str) -> Project:
     return routed(folder, database, "bus")
 
 
-def routed(folder: Path, dsn: str, route: str) -> Project:
+def routed(folder: Path, dsn: str, route: str, wire: str = "avro") -> Project:
     slot = f"route_{folder.parent.name.lower().replace('-', '_')}"
     (folder / "bitvelocity.toml").write_text(
         f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{slot}"\n[lake]\nsync = false\n'
-        f'[streams]\nroute = "{route}"\nprefix = "shop"\npartitions = 3\n'
+        f'[streams]\nroute = "{route}"\nprefix = "shop"\npartitions = 3\nwire = "{wire}"\n'
     )
     return open_project(folder)
 
@@ -136,7 +136,9 @@ def counted(project: Project, entity: str) -> tuple[int, int]:
     return row["n"], row["places"]
 
 
-def test_the_lake_is_the_same_over_a_bus(shop: Project) -> None:
+@pytest.mark.parametrize("wire", ["avro", "protobuf"])
+def test_the_lake_is_the_same_over_a_bus(shop: Project, wire: str) -> None:
+    shop = routed(shop.root, shop.settings.database.dsn, "bus", wire)
     prepare(shop, shop.settings.database.dsn)
     write(shop, 1)
     with running(shop) as check:

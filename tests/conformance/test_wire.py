@@ -23,12 +23,14 @@ from bitvelocity.changes.formats import Decoder, Encoder, Options, SchemaText, i
 from bitvelocity.changes.formats.avro import AvroNotation
 from bitvelocity.changes.formats.jsonnotation import JsonNotation
 from bitvelocity.changes.formats.notation import Kind, Notation, Register, Registered, SchemaUse
+from bitvelocity.changes.formats.protobuf import ProtobufNotation
+from bitvelocity.streams.registry.protobuf import read_proto, serialized
 
 from .type_values import COLUMNS, SETUP, rows
 
 NAMES = tuple(COLUMNS)
 WAYS: dict[str, tuple[Kind, type[Notation] | None]] = {
-    "avro": ("AVRO", AvroNotation), "json by a registry": ("JSON", JsonNotation), "json with its schema": ("JSON", None),
+    "avro": ("AVRO", AvroNotation), "protobuf": ("PROTOBUF", ProtobufNotation), "json by a registry": ("JSON", JsonNotation), "json with its schema": ("JSON", None),
 }  # fmt: skip
 pytestmark = pytest.mark.timeout(300)
 
@@ -41,10 +43,11 @@ class Ids:
 
     def register(self, use: SchemaUse) -> Registered:
         number = self.texts.setdefault(use.text, len(self.texts))
-        return Registered(frame=b"\0" + number.to_bytes(4, "big"))
+        return Registered(frame=b"\0" + number.to_bytes(4, "big") + (b"\0" if use.kind == "PROTOBUF" else b""))
 
     def look_up(self, name: bytes) -> SchemaText:
-        return SchemaText(self.kind, list(self.texts)[int.from_bytes(name, "big")])
+        text = list(self.texts)[int.from_bytes(name, "big")]
+        return SchemaText(self.kind, serialized(read_proto(text).file) if self.kind == "PROTOBUF" else text)
 
 
 def there_and_back(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,8 +14,14 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.confluent import meta_pb2
 from confluent_kafka.schema_registry.json_schema import JSONDeserializer
+from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2, timestamp_pb2
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 
 from bitvelocity.changes import SYSTEM_FIELDS, Batch
 from bitvelocity.changes.formats import (
@@ -25,8 +33,9 @@ from bitvelocity.changes.formats import (
     TableFacts,
     in_order,
 )
-from bitvelocity.errors import RegistryError
+from bitvelocity.errors import MissingExtraError, RegistryError
 from bitvelocity.streams.registry import HttpCaller, export_registry, import_registry
+from bitvelocity.streams.registry.protobuf import read_proto, serialized
 from bitvelocity.streams.wire import Naming, Registrar, notation
 
 from .registry_server import Served, running
@@ -83,6 +92,96 @@ def test_the_stock_deserializer_reads_ours(served: Served, client: SchemaRegistr
     assert client.get_subjects() == [f"{TOPIC}-key", f"{TOPIC}-value"]
     (back,) = Decoder("debezium", Registrar(HttpCaller(served.url)).look_up).decode(table).batches
     assert {name: back.data[f"after_{name}"][0].as_py() for name in ROW} == ROW
+
+
+@pytest.mark.parametrize("guids", [False, True])
+def test_the_stock_deserializer_reads_our_protobuf(served: Served, client: SchemaRegistryClient, guids: bool) -> None:
+    """By the class that protobuf makes of the schema as the registry gives it; what is NULL is not there."""
+    registrar = Registrar(HttpCaller(served.url), register=True, guids=guids)
+    table = written(registrar, "protobuf")
+    (record,) = table.to_pylist()
+    held = client.get_latest_version(f"{TOPIC}-value", fmt="serialized").schema
+    assert held.schema_type == "PROTOBUF"
+    assert held.schema_str is not None
+    assert "optional string note" in HttpCaller(served.url).ask("GET", f"subjects/{TOPIC}-value/versions/1")["schema"]
+    file = FileDescriptorProto.FromString(base64.b64decode(held.schema_str))
+    file.name = "orders.proto"
+    pool = DescriptorPool()
+    for one in (descriptor_pb2, meta_pb2):
+        pool.AddSerializedFile(one.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    kind: Any = GetMessageClass(pool.FindMessageTypeByName(f"{TOPIC}.Envelope"))
+    value: Any = ProtobufDeserializer(kind, {"use.deprecated.format": False}, client)(record["value"], context(record, MessageField.VALUE))
+    assert (value.op, value.source.table, value.after.id, value.after.note) == ("c", "orders", 7, "é")
+    assert int.from_bytes(value.after.price, "big", signed=True) == 1230
+    assert not value.HasField("before")
+    decoded = Decoder("debezium", Registrar(HttpCaller(served.url)).look_up).decode(table)
+    assert decoded.refused == ()
+    (back,) = decoded.batches
+    assert {name: back.data[f"after_{name}"][0].as_py() for name in ROW} == ROW
+
+
+def test_rows_alone_in_protobuf(served: Served) -> None:
+    """Deletes come back too, and a value that is cut short is refused, and no other."""
+    registrar = Registrar(HttpCaller(served.url), register=True)
+    table = written(registrar, "protobuf", "debezium-unwrapped")
+    whole = table["value"][0].as_py()
+    broken = table.set_column(table.schema.get_field_index("value"), "value", pa.array([whole[:-1]], pa.binary()))
+    decoded = Decoder("debezium-unwrapped", registrar.look_up).decode(pa.concat_tables([table, broken]))
+    (back,) = decoded.batches
+    assert {name: back.data[f"after_{name}"][0].as_py() for name in ROW} == ROW
+    assert [(one.row, one.code) for one in decoded.refused] == [(1, "UnreadableValue")]
+
+
+def test_without_the_library_of_protobuf(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of the records, so none is refused."""
+    table = written(Registrar(HttpCaller(served.url), register=True), "protobuf")
+    monkeypatch.setitem(sys.modules, "google.protobuf.descriptor_pb2", None)
+    with pytest.raises(MissingExtraError) as error:
+        Decoder("debezium", Registrar(HttpCaller(served.url)).look_up).decode(table)
+    assert "pip install 'bitvelocity[registry]'" in str(error.value)
+
+
+def test_we_read_the_protobuf_of_others(served: Served, client: SchemaRegistryClient) -> None:
+    """With what ours has not: enums, maps, repeated and packed fields, numbers of other widths, a message of Google's."""
+    file = FileDescriptorProto.FromString(base64.b64decode(serialized(read_proto(FOREIGN).file)))
+    file.name = "foreign.proto"
+    pool = DescriptorPool()
+    for one in (timestamp_pb2.DESCRIPTOR.serialized_pb, file.SerializeToString()):
+        pool.AddSerializedFile(one)
+    kind: Any = GetMessageClass(pool.FindMessageTypeByName("shop.Order"))
+    row = kind(id=-3, state=1, amounts=[1, 300, -2], tags=["a", ""], places={"x": 7}, small=-5, wide=2**40)
+    row.placed.seconds = 12
+    value = ProtobufSerializer(kind, client, {"use.deprecated.format": False})(row, SerializationContext("orders", MessageField.VALUE))
+    records = pa.table({"key": pa.nulls(1, pa.binary()), "value": [value], "headers": pa.nulls(1, pa.map_(pa.string(), pa.binary()))})
+    look_up = Registrar(HttpCaller(served.url)).look_up
+    decoded = Decoder("debezium-unwrapped", look_up, relation=lambda _: "shop.orders").decode(records, "orders")
+    assert decoded.refused == ()
+    found = decoded.batches[0].data.to_pylist()[0]
+    assert {name: found[f"after_{name}"] for name in ("id", "state", "amounts", "tags", "places", "small", "wide", "note", "empty")} == {
+        "id": "-3", "state": "PAID", "amounts": "{1,300,-2}", "tags": '{a,""}', "places": '"x"=>"7"', "small": "-5",
+        "wide": str(2**40), "note": None, "empty": "",
+    }  # fmt: skip
+    assert found["after_placed"] == '{"seconds": 12, "nanos": 0}'
+
+
+FOREIGN = """syntax = "proto3";
+package shop;
+import "google/protobuf/timestamp.proto";
+message Order {
+  int64 id = 1;
+  State state = 3;
+  repeated int32 amounts = 4;
+  repeated string tags = 5;
+  map<string, int32> places = 6;
+  sint32 small = 7;
+  fixed64 wide = 8;
+  optional string note = 9;
+  string empty = 10;
+  google.protobuf.Timestamp placed = 200;
+}
+enum State { NEW = 0; PAID = 1; }
+"""
 
 
 def test_we_read_what_the_stock_serializer_writes(served: Served, client: SchemaRegistryClient) -> None:

@@ -105,7 +105,7 @@ def registry_beside(
 
 def _writes_schemas(settings: Settings) -> bool:
     """Records that name their schemas are written."""
-    over = settings.streams.route == "bus" and settings.streams.wire == "avro"
+    over = settings.streams.route == "bus" and settings.streams.wire != "json"
     return over or any(route.wire != "json" for route in settings.routes)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ...errors import BitVelocityError
+from ...errors import BitVelocityError, MissingExtraError
 from ..batch import Batch
 from .avro.reading import AvroReader
 from .heads import header_columns, own_changes
 from .jsonread import JsonReader, schemas_of
 from .layout import Schema
 from .notation import Kind
+from .protobuf.reading import ProtobufReader
 from .restored import Piece, Told, batches_of, pieces_of
 
 _NAMES = (
@@ -37,7 +38,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SchemaText:
-    """A schema as a registry keeps it; what it refers to stands in `references`, by name."""
+    """A schema as a registry keeps it; what it refers to stands in `references`, by name. Protobuf: descriptors in base64."""
 
     kind: Kind
     text: str
@@ -124,6 +125,8 @@ class Decoder:
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         try:
             reader = self._reader(name)
+        except MissingExtraError:  # no fault of the records
+            raise
         except (BitVelocityError, LookupError, ValueError, TypeError) as error:
             code = error.code if isinstance(error, BitVelocityError) else "UnknownSchema"
             refused += [Refused(int(row), str(error), code) for row in group.rows]
@@ -178,6 +181,8 @@ def _reader_of(schema: SchemaText) -> Reader:
         return AvroReader.of(schema.text, schema.references.values())
     if schema.kind == "JSON":
         return JsonReader.registered(schema.text)
+    if schema.kind == "PROTOBUF":
+        return ProtobufReader.of(schema.text, schema.references.values())
     raise ValueError(f"values whose schema is of the kind {schema.kind} cannot be read")
 
 
@@ -208,7 +213,7 @@ def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes,
         "row",
         skip=pl.when(pl.col("g").is_not_null()).then(0).when(framed).then(_FRAME).otherwise(0),
         name=pl.when(pl.col("g").is_not_null())
-        .then(pl.col("g").bin.slice(1))
+        .then(pl.col("g").bin.slice(1, 16))
         .when(framed)
         .then(pl.col("v").bin.slice(1, 4))
         .otherwise(pl.lit(b"")),

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from .avro.varints import BINARY, glued
 from .debezium import encode_debezium
+from .framing import converted, stamped
 from .headers import HeaderColumn
 from .jsonschema import json_schema
 from .layout import Schema, parsed, value_schema
-from .notation import Register, Registered, Rows, SchemaUse, framing_headers, unregistered
+from .notation import Register, Registered, Rows, SchemaUse, unregistered
 from .options import Options
 from .own import encode_own
 from .plan import PlannedColumn
@@ -44,7 +44,7 @@ class JsonNotation:
         value = self._registered(plan.topic, value_schema(rows.form, plan, rows.options), is_key=False)
 
         def stamp(ordered: pl.DataFrame) -> list[HeaderColumn]:
-            return [*(rows.stamp(ordered) if rows.stamp else ()), *framing_headers(ordered, key, value, rows.options)]
+            return stamped(rows, ordered, key, value)
 
         schema, _, table = plan.relation.partition(".")
         frame = rows.frame.with_columns(source=sources(rows.frame, (schema, table), options=bare, database=rows.database))
@@ -61,12 +61,7 @@ class JsonNotation:
 
     def converted(self, table: pa.Table) -> pa.Table:
         """Record by record: these are few."""
-        topics: list[Any] = table["topic"].to_pylist()
-        for name in ("key", "value"):
-            held = zip(topics, table[name].to_pylist(), strict=True)
-            done = [None if raw is None else self._one(topic, raw, is_key=name == "key") for topic, raw in held]
-            table = table.set_column(table.schema.get_field_index(name), RECORD_SCHEMA.field(name), pa.array(done, pa.binary()))
-        return table
+        return converted(table, self._one)
 
     def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
         told = json.loads(raw)

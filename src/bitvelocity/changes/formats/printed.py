@@ -186,7 +186,7 @@ def _array(schema: Schema, value: Any) -> str:
 
 def _map(_: Schema, value: Any) -> str:
     pairs = value.items() if isinstance(value, Mapping) else ((one["key"], one["value"]) for one in value)
-    return ", ".join(f"{_in_quotes(key)}=>{'NULL' if one is None else _in_quotes(one)}" for key, one in pairs)
+    return ", ".join(f"{_in_quotes(str(key))}=>{'NULL' if one is None else _in_quotes(str(one))}" for key, one in pairs)
 
 
 def _times(per_second: int) -> Callable[[Schema, Any], str]:

@@ -70,33 +70,40 @@ class Registrar:
     def _named(self, found: Any, use: SchemaUse) -> Registered:
         number = int(found["id"])
         url = f"{self._url}/schemas/ids/{number}" if self._url else ""
+        # for Protobuf it is said too which message of the schema it is: the first
+        index = b"\x00" if use.kind == "PROTOBUF" else b""
         if self._guids:
             if "guid" not in found:
                 raise RegistryError(
                     "The registry gives schemas no GUIDs.", entity=use.topic, remedy="Name schemas by their ids."
                 )
-            return Registered(url=url, header=_MAGIC_GUID + uuid.UUID(str(found["guid"])).bytes)
-        # a value of Protobuf says too which message of the schema it is: the first
-        index = b"\x00" if use.kind == "PROTOBUF" else b""
+            return Registered(url=url, header=_MAGIC_GUID + uuid.UUID(str(found["guid"])).bytes + index)
         return Registered(frame=_MAGIC + number.to_bytes(4, "big") + index, url=url)
 
     def look_up(self, name: bytes) -> SchemaText:
         """The schema that a record names (`changes.formats.Lookup`)."""
         if name not in self._read:
-            if len(name) == 16:
-                found = self._caller.ask("GET", f"schemas/guids/{uuid.UUID(bytes=name)}")
-            else:
-                beside = f"?subject=:.{self._context}:" if self._context else ""
-                found = self._caller.ask("GET", f"schemas/ids/{int.from_bytes(name, 'big')}{beside}")
+            where, said = f"schemas/guids/{uuid.UUID(bytes=name)}" if len(name) == 16 else "", list[str]()
+            if not where:
+                where = f"schemas/ids/{int.from_bytes(name, 'big')}"
+                said = [f"subject=:.{self._context}:"] if self._context else []
+            found = self._described(where, *said)
             self._read[name] = SchemaText(found.get("schemaType", "AVRO"), found["schema"], self._references(found))
         return self._read[name]
+
+    def _described(self, path: str, *said: str) -> Any:
+        """A schema; of Protobuf its descriptor."""
+        found = self._caller.ask("GET", "?".join((path, *filter(None, ["&".join(said)]))))
+        if found.get("schemaType") == "PROTOBUF":
+            found = {**found, "schema": self._caller.ask("GET", f"{path}?{'&'.join((*said, 'format=serialized'))}")["schema"]}
+        return found
 
     def _references(self, found: Any) -> dict[str, str]:
         """Texts of all schemas that this one needs, each before those that need it."""
         texts: dict[str, str] = {}
         for one in found.get("references") or ():
             path = f"subjects/{quote(one['subject'], safe='')}/versions/{one['version']}"
-            held = self._caller.ask("GET", path)
+            held = self._described(path)
             texts |= self._references(held)
             texts[one["name"]] = held["schema"]
         return texts

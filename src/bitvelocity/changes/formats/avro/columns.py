@@ -70,9 +70,9 @@ class _Coded:
     def of(cls, kind: ConnectType, values: pl.Series) -> _Coded:
         schema = kind.schema
         if schema["type"] == "string":
-            return cls.measured(_strings(kind, values))
+            return cls.measured(strings(kind, values))
         if schema["type"] == "bytes":
-            return cls.measured(_binaries(kind, values))
+            return cls.measured(binaries(kind, values))
         if schema["type"] in _INTEGERS:
             numbers = (values if kind.encode is texts.plain else kind.encode(values)).cast(pl.Int64)
             valid = _valid(numbers)
@@ -127,7 +127,7 @@ def _arrow(values: pl.Series) -> Bytes:
     return found
 
 
-def _strings(kind: ConnectType, values: pl.Series) -> pl.Series:
+def strings(kind: ConnectType, values: pl.Series) -> pl.Series:
     if kind.encode in (texts.quoted, texts.safe_quoted):
         return values
     return unquoted(kind.encode(values))
@@ -145,7 +145,7 @@ def _loaded(text: str) -> str:
     return found
 
 
-def _binaries(kind: ConnectType, values: pl.Series) -> pl.Series:
+def binaries(kind: ConnectType, values: pl.Series) -> pl.Series:
     if kind.encode is texts.hex_to_base64:
         return values.str.strip_prefix("\\x").str.decode("hex")
     if kind.encode is texts.decimals:
@@ -166,4 +166,4 @@ def join(parts: Sequence[Part], count: int) -> Bytes:
     return glued(*(pa.scalar(part, BINARY) if isinstance(part, bytes) else part for part in merged))
 
 
-__all__ = ["Branches", "Part", "join", "unquoted", "write_column"]
+__all__ = ["Branches", "Part", "binaries", "join", "places", "strings", "unquoted", "write_column"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,16 +12,16 @@ import pyarrow as pa
 
 from ...batch import AFTER
 from ..debezium import other_key
-from ..headers import HeaderColumn
+from ..framing import converted, framed, stamped
 from ..layout import Layout, Node, Schema, layout_of, parsed
-from ..notation import Register, Registered, Rows, SchemaUse, framing_headers, unregistered
+from ..notation import Register, Registered, Rows, SchemaUse, unregistered
 from ..options import Options
 from ..plan import PlannedColumn
-from ..records import RECORD_SCHEMA, records
+from ..records import records
 from .columns import Part, join, places, write_column
 from .datum import body, branches, datum
 from .schema import avro_schema
-from .varints import BINARY, Bytes, glued, lengths, only, pick, varints
+from .varints import BINARY, Bytes, lengths, only, pick, varints
 
 
 class AvroNotation:
@@ -62,11 +61,11 @@ class AvroNotation:
         written = join([value.frame, *_value(layout, len(found))], len(found))
         is_tombstone = (found["kind"] == "tombstone").to_numpy()
         done = found.with_columns(
-            key=_framed(key.frame, found["key"]),
+            key=framed(key.frame, found["key"]),
             value=pl.Series(pl.from_arrow(only(~is_tombstone, written))),
-            headers=other_key(_framed(key.frame, found["other"])),
+            headers=other_key(framed(key.frame, found["other"])),
         )
-        return records(plan.topic, done, lambda ordered: _stamped(rows, ordered, key, value))
+        return records(plan.topic, done, lambda ordered: stamped(rows, ordered, key, value))
 
     def _registered(self, topic: str, schema: Schema, *, is_key: bool) -> Registered:
         held = self._texts.get(id(schema))
@@ -76,30 +75,12 @@ class AvroNotation:
 
     def converted(self, table: pa.Table) -> pa.Table:
         """Record by record: these are few."""
-        topics: list[Any] = table["topic"].to_pylist()
-        for name in ("key", "value"):
-            held = zip(topics, table[name].to_pylist(), strict=True)
-            done = [None if raw is None else self._one(topic, raw, is_key=name == "key") for topic, raw in held]
-            number = table.schema.get_field_index(name)
-            table = table.set_column(number, RECORD_SCHEMA.field(name), pa.array(done, pa.binary()))
-        return table
+        return converted(table, self._one)
 
     def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
         told = json.loads(raw)
         schema = parsed(json.dumps(told["schema"], ensure_ascii=False))
         return self._registered(topic, schema, is_key=is_key).frame + datum(schema, told["payload"])
-
-
-def _stamped(rows: Rows, ordered: pl.DataFrame, key: Registered, value: Registered) -> list[HeaderColumn]:
-    return [*(rows.stamp(ordered) if rows.stamp else ()), *framing_headers(ordered, key, value, rows.options)]
-
-
-def _framed(frame: bytes, keys: pl.Series) -> pl.Series:
-    """NULL stays NULL."""
-    if keys.null_count() == len(keys):
-        return keys
-    raw = keys.to_arrow().cast(BINARY)
-    return pl.Series(pl.from_arrow(only(keys.is_not_null().to_numpy(), glued(pa.scalar(frame, BINARY), raw))))
 
 
 def _value(layout: Layout, count: int) -> list[Part]:
