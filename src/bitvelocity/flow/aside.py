@@ -23,13 +23,18 @@ class Aside:
         """The last work is still under way."""
         return self._last is not None and not self._last.done()
 
-    def do(self, work: Callable[[], object], patience: float) -> bool:
-        """Run it, after what is under way; what it raises is raised here. False: it was not done in time, and goes on."""
+    def begin(self, work: Callable[[], object]) -> Future[None]:
+        """Run it after what is under way, and wait for nothing."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         self._last = future = Future[None]()
         self._asked.put((future, work))
+        return future
+
+    def do(self, work: Callable[[], object], patience: float) -> bool:
+        """Run it, and raise what it raises. False: it was not done in time, and goes on."""
+        future = self.begin(work)
         try:
             future.result(patience)
         except TimeoutError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import cast
 
@@ -34,6 +34,7 @@ PATIENCE_S = 10.0
 """So long the pipeline waits for a bus, then it goes on without it."""
 PROBE_S = 0.5
 """So long it waits for one that was away."""
+SAFE = "The lake has every change; what the topics lack comes from there."
 ROWS = 25_000
 """So many are written at once; where tables share a topic, all of a change set, since their order is by place."""
 
@@ -62,6 +63,7 @@ class Outlet:
         self._file = project.settings.state_folder / "routes" / f"{route.asked.name}.json"
         self._aside = Aside(self.name)
         self._link: _Link | None = None
+        self._refused: BitVelocityError | None = None
         self._failed = False
         self._positions: dict[str, int] = {}
         self._staged: list[Batch] = []
@@ -73,9 +75,12 @@ class Outlet:
         return self._route.specs
 
     def connect(self, dsn: str) -> None:
-        """The transport is asked for when the first change comes."""
+        """The bus is opened beside; what goes wrong there is told when there is something to write. An open one stays."""
         self._forget()
-        self._do(lambda: self._open(dsn))
+        if self._aside.busy:
+            raise self._silent()
+        if self._link is None:
+            self._aside.begin(lambda: self._open(dsn))
 
     def position(self) -> int:
         """Commit LSN up to which every topic of the route is complete."""
@@ -134,35 +139,46 @@ class Outlet:
 
     def _do(self, work: Callable[[], object]) -> None:
         """In the thread of the bus. Whatever goes wrong there ends the connection, and stops this route only."""
+        patience = PROBE_S if self._failed and self._link is None else PATIENCE_S
         try:
-            in_time = not self._aside.busy and self._aside.do(work, PROBE_S if self._failed else PATIENCE_S)
+            in_time = self._aside.do(work, patience)
         except BitVelocityError as error:
             self._failed = True
             raise BusError(
                 f"The {self.name} does not get through: {error.what}", entity=error.entity, code=error.code,
-                safe="The lake has every change; what the topics lack comes from there.", remedy=error.remedy,
+                safe=SAFE, remedy=error.remedy,
             ) from error  # fmt: skip
         self._failed = not in_time
         if not in_time:
-            raise BusError(
-                f"The {self.name} stands still: {self._route.bus} does not answer.", code="BusSilent",
-                safe="The lake has every change; what the topics lack comes from there.",
-                remedy="See whether the server runs. It is tried again by itself.",
-            )  # fmt: skip
+            raise self._silent()
+
+    def _silent(self) -> BusError:
+        return BusError(
+            f"The {self.name} stands still: {self._route.bus} does not answer.", code="BusSilent", safe=SAFE,
+            remedy="See whether the server runs. It is tried again by itself.",
+        )  # fmt: skip
 
     def _open(self, dsn: str) -> None:
-        self._shut()
-        self._link = _Link(self._project, self._route, dsn)
+        self._refused = None
+        try:
+            self._link = _Link(self._project, self._route, dsn)
+        except BitVelocityError as error:
+            self._refused = error
 
     def _publish(self, staged: Sequence[Batch]) -> None:
         if self._link is None:
-            raise BusError(f"The {self.name} is not connected.")
-        self._link.publish(staged)
+            raise self._refused or BusError(f"The {self.name} is not connected.")
+        try:
+            self._link.publish(staged)
+        except BaseException:
+            with suppress(BitVelocityError):
+                self._shut()
+            raise
 
     def _shut(self) -> None:
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def _known(self) -> dict[str, int]:
         """The positions as they are kept; a table that is new begins as the route says, or where a topic that it shares is."""
