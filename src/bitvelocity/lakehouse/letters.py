@@ -54,11 +54,6 @@ class DeadLetters:
         self._first: dict[str, dict[bytes, int]] = {}
         self.load()
 
-    @property
-    def holding(self) -> bool:
-        """Whether any key waits."""
-        return bool(self._first)
-
     def park(self, letters: pa.Table) -> pa.Table:
         """Stage rows of `LETTERS_SCHEMA`; those that were not here before. Keys that they hold are held from now on."""
         fresh = pa.array([letter not in self._known for letter in identities(letters)], pa.bool_())
