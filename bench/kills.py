@@ -35,9 +35,10 @@ import psycopg
 
 from bitvelocity.capture import slot_health
 from bitvelocity.errors import DatabaseError
-from bitvelocity.flow import open_project, open_reader, prepare, source_database
+from bitvelocity.flow import local_servers, open_project, open_reader, prepare, source_database
 from bitvelocity.oltp import Server, attach, audit, connect
 from bitvelocity.serving import ask
+from bitvelocity.settings import TRANSPORTS
 from bitvelocity.templates import copy_project
 from bitvelocity.templates.commerce.replay import Replay
 
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--postgres", type=int, default=5, help="kills of PostgreSQL")
     parser.add_argument("--lines", type=int, default=20_000, help="order lines to replay")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--bus", default="", choices=("", "embedded"), help="let changes go over this transport")
+    parser.add_argument("--bus", default="", choices=("", "embedded", "kafka", "nats", "rabbitmq"), help="let changes go over this transport")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with scratch() as folder:
@@ -151,7 +152,8 @@ def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: 
     dice.shuffle(victims)
     outcome = Outcome()
     project = make_project(folder / "shop", bus)
-    with Up(project) as up:
+    servers = [bus] if bus in TRANSPORTS else []
+    with local_servers(open_project(project).settings, servers, lambda _: None), Up(project) as up:
         server = up.server()
         with connect(server.dsn, autocommit=True) as connection:
             connection.execute("select pg_create_logical_replication_slot('witness', 'pgoutput')")
@@ -161,7 +163,7 @@ def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: 
                 time.sleep(dice.uniform(0, 0.3))  # not to wait for anything: the moment is to be random
                 kill(victim, up, dice, outcome)
             applications.finish()
-        judge(project, applications, outcome)
+        judge(project, applications, outcome, up.alive)
         outcome.stopped_well = up.stop() == 0
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -199,9 +201,10 @@ def kill(victim: str, up: Up, dice: random.Random, outcome: Outcome) -> None:
     up.wait_ready()
 
 
-def judge(project: Path, applications: Applications, outcome: Outcome) -> None:
+def judge(project: Path, applications: Applications, outcome: Outcome, alive: Callable[[], None]) -> None:
     """Ask the server, the lake, reconcile and the books."""
     done = subprocess.run([*command("reconcile", project), "--json"], capture_output=True, text=True, check=False)
+    alive()
     if done.returncode:
         print(done.stdout, done.stderr, file=sys.stderr)
     outcome.reconciled = done.returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -43,7 +44,9 @@ class Carrier:
         self._open = ExitStack()
         self._relay: Relay | None = None
         self._source: WalSource | None = None
-        self._begun = False
+        self._first = True
+        self.begun = threading.Event()
+        """The source has its slot, and what stood in its tables is on the bus."""
 
     def connect(self, dsn: str) -> None:
         """Open the bus and the source, for the first time or again."""
@@ -71,15 +74,16 @@ class Carrier:
             project, dsn, has_position=position >= 0 or never, start_lsn=max(position, 0), detail=True, at=self._at
         )
         self._open.callback(self._source.close)
-        self._begun = False
+        self._first = True
 
     def step(self, timeout: float) -> int:
         """Publish what committed since the last step; the tables as they stand, if nothing was published yet."""
         assert self._relay is not None
         assert self._source is not None
-        if not self._begun:
+        if self._first:
             self._relay.begin(self._source)
-            self._begun = True
+            self._first = False
+            self.begun.set()
         return self._relay.step(self._source, timeout)
 
     def close(self) -> None:

@@ -42,15 +42,17 @@ def supervise(
     the lake stays open, so nothing is read again that is already durable.
     """
     trouble = trouble or (lambda *_: None)
-    with Pipeline(project, listener, care=care, at=at) as pipeline, _carrying(project, database, trouble, at) as check:
+    with Pipeline(project, listener, care=care, at=at) as pipeline, _carrying(project, database, trouble, at) as carried:
         runner = _Runner(pipeline.connect, database, stop, trouble)
         tender, pulse = Tender(project, trouble), Pulse(project, trouble)
+        if pipeline.watermark is None:
+            carried.wait(stop)
         runner.do(pipeline.start)
         if ready and not stop.is_set():
             ready(pipeline)
         told: BitVelocityError | None = None
         while not stop.is_set():
-            check()
+            carried.check()
             runner.do(lambda: pipeline.step(POLL_SECONDS))
             told = _tell(pipeline.trouble, told, trouble)
             pulse.note(pipeline.seen)
@@ -60,14 +62,32 @@ def supervise(
         pipeline.finish()
 
 
+class _Carried:
+    """What the thread that carries changes onto the bus has to say; nothing, where there is none."""
+
+    def __init__(self, begun: threading.Event | None = None) -> None:
+        self._begun = begun
+        self.failure: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what ended it."""
+        if self.failure is not None:
+            raise self.failure
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until the source has a slot, and its tables are on the bus: what is written from then on is a change."""
+        while self._begun is not None and not self._begun.wait(POLL_SECONDS / 4) and not stop.is_set():
+            self.check()
+
+
 @contextmanager
-def _carrying(project: Project, database: Database, trouble: Trouble, at: Passing) -> Iterator[Callable[[], None]]:
-    """While changes go over a bus, a thread carries them there. The check raises what ended it."""
+def _carrying(project: Project, database: Database, trouble: Trouble, at: Passing) -> Iterator[_Carried]:
+    """While changes go over a bus, a thread carries them there."""
     if project.settings.streams.route != "bus":
-        yield lambda: None
+        yield _Carried()
         return
-    stop, failures = threading.Event(), list[BaseException]()
-    carrier = Carrier(project, at=at)
+    stop, carrier = threading.Event(), Carrier(project, at=at)
+    carried = _Carried(carrier.begun)
 
     def work() -> None:
         try:
@@ -75,18 +95,14 @@ def _carrying(project: Project, database: Database, trouble: Trouble, at: Passin
             while not stop.is_set():
                 runner.do(lambda: carrier.step(POLL_SECONDS))
         except BaseException as error:  # raised by the check, in the thread of who waits
-            failures.append(error)
+            carried.failure = error
         finally:
             carrier.close()
-
-    def check() -> None:
-        if failures:
-            raise failures[0]
 
     thread = threading.Thread(target=work, name="carrier", daemon=True)
     thread.start()
     try:
-        yield check
+        yield carried
     finally:
         stop.set()
         thread.join()

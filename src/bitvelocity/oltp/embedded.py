@@ -17,6 +17,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ class EmbeddedPostgres:
     - It is a child process in a session of its own: Ctrl-C in the terminal does not reach it, `stop` ends it cleanly.
     - When the process that started it was killed, the server lives on; the next `start` takes it over.
     - While another living process owns it, `start` joins as a guest, and a guest's `stop` leaves it running.
+    - Several threads may find that it died, and start it: one does, and the others have its server.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
         self._server: Server | None = None
+        self._turn = threading.RLock()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -73,26 +76,28 @@ class EmbeddedPostgres:
 
     def start(self) -> Server:
         """The server, ready for connections. Started, taken over or joined; the same one again if it still runs."""
-        self._make_root()
-        if not self._own():
-            return self._join()
-        try:
-            self._server = attach(self.root) or self._launch()
-        except BaseException:
-            self._disown()
-            raise
-        return self._server
+        with self._turn:
+            self._make_root()
+            if not self._own():
+                return self._join()
+            try:
+                self._server = attach(self.root) or self._launch()
+            except BaseException:
+                self._disown()
+                raise
+            return self._server
 
     def stop(self) -> None:
         """End the server cleanly (SIGINT: clients are cut off, nothing committed is lost). Again is harmless."""
-        server, self._server = self._server, None
-        if not self.owned:
-            return
-        try:
-            if server:
-                self._end(server)
-        finally:
-            self._disown()
+        with self._turn:
+            server, self._server = self._server, None
+            if not self.owned:
+                return
+            try:
+                if server:
+                    self._end(server)
+            finally:
+                self._disown()
 
     def _end(self, server: Server) -> None:
         """Fast, and when a client that does not read holds that up, at once: recovery will do the rest."""

@@ -25,8 +25,9 @@ from bitvelocity.changes import (
 )
 from bitvelocity.changes.formats import RECORD_SCHEMA
 from bitvelocity.errors import BusError, FencedError
-from bitvelocity.streams import Bus, Topic
+from bitvelocity.streams import Bus, Partition, Topic
 from bitvelocity.streams.embedded import EmbeddedBus
+from bitvelocity.streams.placing import places_of
 from bitvelocity.streams.relay import BusSource, Relay, Undecodable
 
 BOUNDARIES = "shop.boundaries"
@@ -283,3 +284,34 @@ def test_a_record_that_is_missing_is_found_by_the_count(bus: EmbeddedBus, partit
     with pytest.raises(BusError, match="of a set that was published with"):
         drain(bus, lake)
     assert lake.position == 0
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_records_of_one_change_are_never_parted(bus: EmbeddedBus, partitions: int) -> None:
+    """A changed key is a delete of one key and a create of another: in two partitions, and read in whatever pieces."""
+
+    def halved(batches: Iterable[Batch]) -> Iterator[pa.Table]:
+        for records in encode(batches):
+            rows = records.to_pylist()
+            both = [{**row, "step": step, "key": row["key"] + bytes([step])} for row in rows for step in (0, 2)]
+            yield pa.Table.from_pylist(both, schema=RECORD_SCHEMA)
+
+    def joined(topic: str, records: pa.Table) -> tuple[list[Batch], Undecodable | None]:
+        where = [place[:2] for place in zip(*places_of(records), strict=True)]
+        assert len(where) % 2 == 0
+        assert where[::2] == where[1::2]
+        return decode(topic, records.take(list(range(0, records.num_rows, 2))))
+
+    class Halting(EmbeddedBus):
+        def read(self, partition: Partition, offset: int, *, limit: int = 10_000, timeout: float = 1.0) -> pa.Table:
+            return super().read(partition, offset, limit=min(limit, 3), timeout=timeout).slice(0, 3)
+
+    with Relay(bus, halved, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=1 if name == BOUNDARIES else partitions), start=0) as going:
+        going.step(Memory(SETS[:8]), 0.0)
+    lake = Lake()
+    lake.marks.append(Mark(0, 0))
+    halting = Halting(bus._folder.parent)
+    for one in BusSource(halting, joined, boundaries=BOUNDARIES, position=0).tail(0.0):
+        lake.take(one)
+    halting.close()
+    assert places(lake.rows["orders"]) == expected(SETS[:8], "orders")
