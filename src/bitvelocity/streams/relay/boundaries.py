@@ -21,6 +21,8 @@ from ..bus import PLACED_SCHEMA, Bus, Partition
 _LAST = (2**31 - 1, 127)
 """Ordinal and step of a boundary: behind all records of its transaction."""
 _CHUNK = 1_000
+_PATIENCE_S = 10.0
+"""A transport that has something gives it sooner."""
 _MESSAGE = ("prefix", "content", "transactional")
 Ends = Mapping[Partition, int]
 
@@ -106,14 +108,14 @@ def read_boundaries(
     ]
 
 
-def all_boundaries(bus: Bus, topic: str, first: int) -> Iterator[tuple[int, Boundary]]:
-    """All from an offset on, oldest first."""
-    end = bus.spans(topic)[0].end
-    while first < end:
-        found = read_boundaries(bus, topic, first)
-        if not found:
-            return
-        yield from found
+def all_boundaries(bus: Bus, topic: str, first: int, end: int | None = None) -> Iterator[tuple[int, Boundary]]:
+    """All from an offset on, oldest first; up to an end, or to that of now.
+
+    A transport may give fewer at a time than it has, and its end may stand behind records that are none of ours.
+    """
+    end = bus.spans(topic)[0].end if end is None else end
+    while first < end and (found := read_boundaries(bus, topic, first, timeout=_PATIENCE_S)):
+        yield from (pair for pair in found if pair[0] <= end)
         first = found[-1][0]
 
 
@@ -123,7 +125,7 @@ def last_boundary(bus: Bus, topic: str) -> tuple[Boundary, Ends] | None:
     found: list[tuple[int, Boundary]] = []
     while end > first and not any(one.begins is not None for _, one in found):
         start = max(first, end - _CHUNK)
-        found[:0] = [pair for pair in read_boundaries(bus, topic, start, limit=end - start) if pair[0] <= end]
+        found[:0] = all_boundaries(bus, topic, start, end)
         end = start
     if not found:
         return None

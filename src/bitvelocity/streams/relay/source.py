@@ -122,10 +122,14 @@ class BusSource:
     @property
     def level(self) -> bool:
         """All that the relay has concluded was taken and confirmed."""
-        first, end = self._bus.spans(self._boundaries).get(0, (0, 0)) if self._boundaries in self._bus.topics() else (0, 0)
-        if first == end:
+        if self._boundaries not in self._bus.topics():
             return True
-        return self._current is None and self._offset is not None and not self._read(0.0)
+        span = self._bus.spans(self._boundaries)[0]
+        if span.first == span.end:
+            return True
+        if self._current is not None or self._offset is None:
+            return False
+        return self._offset >= span.end or not self._read(_QUIET_S)
 
     def close(self) -> None:
         """What is not confirmed comes again."""
