@@ -2,21 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import json
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol
 
 import polars as pl
 import pyarrow as pa
 
+from .avro.columns import Part, join
 from .avro.varints import BINARY, glued, only
+from .debezium import other_key
 from .headers import HeaderColumn
-from .notation import Registered, Rows, framing_headers
-from .records import RECORD_SCHEMA
+from .layout import Layout, Schema, layout_of, parsed
+from .notation import Kind, Register, Registered, Rows, SchemaUse, framing_headers, unregistered
+from .records import RECORD_SCHEMA, records
 
 
 class Convert(Protocol):
     """One record's key or value, from JSON with its schema."""
 
     def __call__(self, topic: str, raw: bytes, *, is_key: bool) -> bytes: ...
+
+
+class BinaryNotation(ABC):
+    """A notation whose values are bytes by a schema of its own. `register` gives what stands before each value."""
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, register: Register = unregistered) -> None:
+        self._register = register
+        self._texts: dict[int, tuple[Schema, str]] = {}
+
+    @abstractmethod
+    def text(self, schema: Schema) -> str:
+        """The schema in the notation's own language."""
+
+    @abstractmethod
+    def value(self, layout: Layout, count: int) -> list[Part]:
+        """The values of all rows, without what stands before them."""
+
+    @abstractmethod
+    def datum(self, schema: Schema, value: Any) -> bytes:
+        """One value."""
+
+    def records(self, rows: Rows) -> pa.Table:
+        layout = layout_of(rows)
+        found, plan = layout.found, rows.plan
+        key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True) if plan.key else Registered()
+        value = self._registered(plan.topic, layout.value_schema, is_key=False)
+        written = join([value.frame, *self.value(layout, len(found))], len(found))
+        is_tombstone = (found["kind"] == "tombstone").to_numpy()
+        done = found.with_columns(
+            key=framed(key.frame, found["key"]),
+            value=pl.Series(pl.from_arrow(only(~is_tombstone, written))),
+            headers=other_key(framed(key.frame, found["other"])),
+        )
+        return records(plan.topic, done, lambda ordered: stamped(rows, ordered, key, value))
+
+    def converted(self, table: pa.Table) -> pa.Table:
+        """Record by record: these are few."""
+        return converted(table, self._one)
+
+    def _registered(self, topic: str, schema: Schema, *, is_key: bool) -> Registered:
+        held = self._texts.get(id(schema))
+        if held is None:
+            held = self._texts[id(schema)] = (schema, self.text(schema))
+        return self._register(SchemaUse(topic, is_key, str(schema.get("name", "")), self.kind, held[1]))
+
+    def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
+        told = json.loads(raw)
+        schema = parsed(json.dumps(told["schema"], ensure_ascii=False))
+        return self._registered(topic, schema, is_key=is_key).frame + self.datum(schema, told["payload"])
 
 
 def framed(frame: bytes, keys: pl.Series) -> pl.Series:
@@ -43,4 +99,4 @@ def converted(table: pa.Table, one: Convert) -> pa.Table:
     return table
 
 
-__all__ = ["converted", "framed", "stamped"]
+__all__ = ["BinaryNotation", "converted", "framed", "stamped"]

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from bitvelocity.errors import BusError, FencedError
 from bitvelocity.streams.bus import PLACED_SCHEMA, Partition, Place, Published
 from bitvelocity.streams.placing import above, check_order, with_places
+from bitvelocity.streams.refusals import another_publisher, spoilt
 
 from .blobs import shaped
 from .groupfile import GroupFile
@@ -85,18 +85,11 @@ class EmbeddedPublisher:
 
     def _check_epoch(self) -> None:
         if self._home.groups.epoch(self._name) != self._epoch:
-            raise FencedError(
-                f"Another publisher of the name {self._name!r} has been opened.", entity=self._name,
-                safe="Nothing of this call was written to the topic that it had come to.",
-                remedy="Let one of the two go on: the one that was opened last.",
-            )  # fmt: skip
+            raise another_publisher(self._name, "Nothing of this call was written to the topic that it had come to.")
 
     def _refuse_spoilt(self) -> None:
         if self._spoilt:
-            raise BusError(
-                "An earlier call of this publisher failed.", entity=self._name,
-                remedy="Close it and open another, which finds out what was written.",
-            )  # fmt: skip
+            raise spoilt(self._name)
 
     def close(self) -> None:
         """Its name stays free for whoever opens it next."""

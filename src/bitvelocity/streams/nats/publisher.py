@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...errors import BusError, BusLostError, FencedError
+from ...errors import BusError, BusLostError
 from ..bus import PLACED_SCHEMA, Partition, Place, Published
 from ..placing import above, check_order, parse_place, place_text, with_places
+from ..refusals import another_publisher, spoilt
 from . import storing
 from .buckets import Bucket
 from .line import Line, RefusedError, every
@@ -67,10 +68,7 @@ class NatsPublisher:
                 for number, part in self._parts(layouts[topic], table.cast(PLACED_SCHEMA))
             ]
         if self._spoilt:
-            raise BusError(
-                "An earlier call of this publisher failed, or it was closed.", entity=self._name,
-                remedy="Open another, which finds out what was written.",
-            )  # fmt: skip
+            raise spoilt(self._name)
         self._spoilt = True
         self._line.run(self._meet(list(layouts.values())))
         written = self._line.run(self._write_all(self._ready(work)))
@@ -177,11 +175,7 @@ class NatsPublisher:
 
     def _check(self, document: dict[str, Any]) -> None:
         if document.get("generation") != self._generation:
-            raise FencedError(
-                f"Another publisher of the name {self._name!r} has been opened.", entity=self._name,
-                safe="Nothing of this call was written to the partition that it had come to.",
-                remedy="Let one of the two go on: the one that was opened last.",
-            )  # fmt: skip
+            raise another_publisher(self._name, "Nothing of this call was written to the partition that it had come to.")
 
 
 async def take_over(

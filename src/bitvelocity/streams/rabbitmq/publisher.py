@@ -26,9 +26,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...errors import BusError, FencedError
+from ...errors import BusError
 from ..bus import PLACE_HEADER, PLACED_SCHEMA, RECORD_SCHEMA, Partition, Place, Published
 from ..placing import above, check_order, parse_place, partition_of, with_places
+from ..refusals import another_publisher, spoilt
 from .address import Address
 from .amqp import Amqp
 from .connection import Producer
@@ -162,18 +163,11 @@ class StreamPublisher:
     def _check_epoch(self) -> None:
         if self._links.to(self._control).sequence(self._control, self._name) != self._epoch:
             self._spoilt = True
-            raise FencedError(
-                f"Another publisher of the name {self._name!r} has been opened.", entity=self._name,
-                safe="What this one wrote and did not report is there, or was dropped; the other has found out which.",
-                remedy="Let one of the two go on: the one that was opened last.",
-            )  # fmt: skip
+            raise another_publisher(self._name, "What this one wrote and did not report is there, or was dropped; the other has found out which.")
 
     def _refuse_spoilt(self) -> None:
         if self._spoilt:
-            raise BusError(
-                "An earlier call of this publisher failed.", entity=self._name,
-                remedy="Close it and open another, which finds out what was written.",
-            )  # fmt: skip
+            raise spoilt(self._name)
 
 
 def last_place(links: Links, part: Partition) -> Place | None:

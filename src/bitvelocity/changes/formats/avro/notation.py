@@ -5,33 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from ...batch import AFTER
-from ..debezium import other_key
-from ..framing import converted, framed, stamped
-from ..layout import Layout, Node, Schema, layout_of, parsed
-from ..notation import Register, Registered, Rows, SchemaUse, unregistered
+from ..framing import BinaryNotation
+from ..layout import Layout, Node, Schema
 from ..options import Options
 from ..plan import PlannedColumn
-from ..records import records
 from .columns import Part, join, places, write_column
 from .datum import body, branches, datum
 from .schema import avro_schema
 from .varints import BINARY, Bytes, lengths, only, pick, varints
 
 
-class AvroNotation:
+class AvroNotation(BinaryNotation):
     """Avro as Kafka Connect's AvroConverter writes it. `register` gives what stands before each value."""
 
     content_type = "application/avro"
-
-    def __init__(self, register: Register = unregistered) -> None:
-        self._register = register
-        self._texts: dict[int, tuple[Schema, str]] = {}
+    kind = "AVRO"
 
     def settle(self, options: Options) -> Options:
         """Names that Avro takes, and schemas, since that is what Avro's are made of."""
@@ -53,34 +47,14 @@ class AvroNotation:
             parts += write_column(column, frame[prefix + column.name], gone)
         return pl.Series(pl.from_arrow(join(parts, len(frame))), dtype=pl.Binary)
 
-    def records(self, rows: Rows) -> pa.Table:
-        layout = layout_of(rows)
-        found, plan = layout.found, rows.plan
-        key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True) if plan.key else Registered()
-        value = self._registered(plan.topic, layout.value_schema, is_key=False)
-        written = join([value.frame, *_value(layout, len(found))], len(found))
-        is_tombstone = (found["kind"] == "tombstone").to_numpy()
-        done = found.with_columns(
-            key=framed(key.frame, found["key"]),
-            value=pl.Series(pl.from_arrow(only(~is_tombstone, written))),
-            headers=other_key(framed(key.frame, found["other"])),
-        )
-        return records(plan.topic, done, lambda ordered: stamped(rows, ordered, key, value))
+    def text(self, schema: Schema) -> str:
+        return avro_schema(schema)
 
-    def _registered(self, topic: str, schema: Schema, *, is_key: bool) -> Registered:
-        held = self._texts.get(id(schema))
-        if held is None:
-            held = self._texts[id(schema)] = (schema, avro_schema(schema))
-        return self._register(SchemaUse(topic, is_key, str(schema.get("name", "")), "AVRO", held[1]))
+    def value(self, layout: Layout, count: int) -> list[Part]:
+        return _value(layout, count)
 
-    def converted(self, table: pa.Table) -> pa.Table:
-        """Record by record: these are few."""
-        return converted(table, self._one)
-
-    def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
-        told = json.loads(raw)
-        schema = parsed(json.dumps(told["schema"], ensure_ascii=False))
-        return self._registered(topic, schema, is_key=is_key).frame + datum(schema, told["payload"])
+    def datum(self, schema: Schema, value: Any) -> bytes:
+        return datum(schema, value)
 
 
 def _value(layout: Layout, count: int) -> list[Part]:
