@@ -13,7 +13,8 @@ from ..output import json_option, print_json
 
 @click.command(short_help="Watch real retail life become a lakehouse that proves itself.")
 @click.option("--into", "folder", type=click.Path(path_type=Path), default=Path("bitvelocity-demo"), show_default=True)
-@click.option("--lines", type=click.IntRange(min=1), default=300_000, show_default=True, help="Order lines to replay.")
+@click.option("--lines", type=click.IntRange(min=1), default=302_000, show_default=True,
+              help="Lines of retail life to replay; those of one product in a basket become one order line.")
 @click.option("--all", "everything", is_flag=True, help="The whole year: 1.47 million order lines.")
 @click.option("--synthetic", is_flag=True, help="Made-up data of the same shape, even when the real data is here.")
 @click.option("--fresh", is_flag=True, help="Forget an earlier demo in the folder and begin again.")

@@ -49,7 +49,7 @@ class Progress:
 class Replay:
     """Writes real life into a database that has the tables of `entities.py`.
 
-        replay = Replay(dsn, lines=300_000)
+        replay = Replay(dsn, lines=302_000)
         for progress in replay.run():
             print(progress.day, progress.lines)
         replay.expected()
@@ -66,7 +66,7 @@ class Replay:
         self,
         dsn: str,
         *,
-        lines: int | None = 300_000,
+        lines: int | None = 302_000,
         seed: int = 7,
         synthetic: bool = False,
         rates: Rates | None = None,
