@@ -43,13 +43,6 @@ def copying_arena(postgres: Server, tmp_path_factory: pytest.TempPathFactory) ->
         yield current
 
 
-@pytest.fixture(scope="module")
-def lagging_arena(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Arena]]:
-    """One to which a megabyte is a backlog."""
-    with arenas(postgres, tmp_path_factory, "backlog_mb = 1") as current:
-        yield current
-
-
 @contextmanager
 def arenas(postgres: Server, folders: pytest.TempPathFactory, settings: str) -> Iterator[Callable[[], Arena]]:
     """What gives the arena in use, or a new one."""

@@ -13,8 +13,6 @@ from tests.crash.arena import Arena, order_readings, streamed
 from tests.crash.moments import AGAIN, ALTERING, AT_WORK, CHANGING, COPYING, GROWING, IN_SNAPSHOT, READING
 from tests.crash.victim import Moment
 
-from bitvelocity.oltp import connect
-
 Shared = Callable[[], Arena]
 
 
@@ -78,36 +76,6 @@ def test_killed_while_a_backlog_is_copied(copying_arena: Shared, moment: Moment)
         arena.strike(moment, arena.workload.round)
         finding = arena.judge()
         assert finding.ok, str(finding)
-
-
-@pytest.mark.parametrize("moment", CHANGING, ids=str)
-def test_killed_while_the_feed_changes(lagging_arena: Shared, moment: Moment) -> None:
-    arena = lagging_arena()
-    with arena.stained():
-        arena.run().arm(moment)
-        fall_behind(arena)
-        if arena.struck(lambda: fall_behind(arena), acts=3):
-            arena.await_death(moment)
-        arena.end()  # what was read before anybody looked was no backlog any more: then it dies here
-        finding = arena.judge()
-        assert finding.ok, str(finding)
-
-
-def fall_behind(arena: Arena) -> None:
-    """Everything an application does, and much of it, while the pipeline is paused.
-
-    The server writes down before which transactions run: otherwise a change of feed would have to go back further than it gains.
-    """
-    victim = arena.run()
-    with connect(arena.dsn, autocommit=True) as admin:
-        admin.execute("checkpoint")
-    arena.level_or_dead(victim)
-    victim.pause()
-    try:
-        arena.workload.lump()
-        arena.workload.round()
-    finally:
-        victim.wake()
 
 
 def test_the_server_streamed(shared_arena: Shared) -> None:

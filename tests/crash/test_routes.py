@@ -34,7 +34,7 @@ def arena(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iter
     lake = f'[streams]\nroute = "{request.param}"\nprefix = "lake"\n'
     with Arena(tmp_path, database, settings=lake + SETTINGS) as one:
         one.begin()
-        assert not one.level_or_dead(one.run())  # over a bus "ready" comes before the first snapshot, of empty tables
+        assert not one.level_or_dead(one.run())
         yield one
 
 

@@ -143,17 +143,6 @@ class Victim:
             self._hear(0.05)
         return self._process.exitcode
 
-    def pause(self) -> None:
-        """It does nothing any more until it is woken."""
-        self._send(signal.SIGSTOP)
-
-    def wake(self) -> None:
-        self._send(signal.SIGCONT)
-
-    def _send(self, number: signal.Signals) -> None:
-        if self._process.is_alive() and self._process.pid:
-            os.kill(self._process.pid, number)
-
     def kill(self) -> None:
         self._process.kill()
         self.await_end()

@@ -100,11 +100,6 @@ class Workload:
         self._fill(MANY)
         self._fill(1)
 
-    def lump(self) -> None:
-        """Much at once, in small transactions."""
-        for _ in range(20):
-            self._fill(1000)
-
     def alter_and_go_on(self) -> None:
         """A new column, and a round after it."""
         self.alter()

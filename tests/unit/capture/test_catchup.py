@@ -295,11 +295,19 @@ def at(name):
 # the journal is the sink: a line for each row, whole and synced before anything is confirmed
 lines = Path(journal).read_text().splitlines() if Path(journal).exists() else []
 position = max((int(line.split()[0]) for line in lines), default=0)
-end = None
-tuning = Tuning(feed=feed, behind=1 << 20, limit=1 << 20, at=at)
-with WalSource(dsn, slot=slot, spill=Path(spill), has_position=True, start_lsn=position, tuning=tuning) as source:
-    with psycopg.connect(dsn) as connection:
-        end = connection.execute("select pg_current_wal_flush_lsn() - '0/0'::pg_lsn").fetchone()[0]
+growing = feed == "growing"
+auto = {"feed": "auto", "limit": 1 << 18, "look_every": 0.0} if growing else {"feed": feed, "limit": 1 << 20}
+tuning = Tuning(behind=1 << 20, at=at, **auto)
+GROW = "insert into orders select i, 'n', repeat('x', 100) from generate_series(%s::bigint, %s::bigint) i"
+
+def grow(connection):
+    first = connection.execute("select max(id) + 1 from orders").fetchone()[0]
+    for start in range(first, first + 12000, 200):
+        connection.execute(GROW, [start, start + 199])
+
+def drain(source, connection):
+    global position
+    end = connection.execute("select pg_current_wal_flush_lsn() - '0/0'::pg_lsn").fetchone()[0]
     while source.seen < end:
         for change_set in source.tail(0.05):
             rows = [row for batch in change_set for row in batch.data.select(["_lsn", "_ordinal", "after_id"]).to_pylist()]
@@ -313,6 +321,13 @@ with WalSource(dsn, slot=slot, spill=Path(spill), has_position=True, start_lsn=p
             position = max(position, change_set.mark.lsn)
             source.confirm(change_set.mark.resume)
             at("confirmed")
+
+with WalSource(dsn, slot=slot, spill=Path(spill), has_position=True, start_lsn=position, tuning=tuning) as source:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        drain(source, connection)
+        if growing:
+            grow(connection)
+            drain(source, connection)
 """
 STEPS = ["copy called", "copy received", "copy ended", "committing", "committed", "confirmed", "slot moved"]
 
@@ -335,6 +350,20 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_doubled(
     lines = [line.split() for line in journal.read_text().splitlines()]
     assert [line[2] for line in lines] == expected
     assert len({(line[0], line[1]) for line in lines}) == len(expected)
+
+
+@pytest.mark.parametrize(("step", "after"), [("feed left", 0), ("copy called", 0), ("copy ended", 0), ("committed", 2), ("feed left", 1)])
+def test_killed_while_the_feed_changes_in_mid_run(source_db: Bench, tmp_path: Path, step: str, after: int) -> None:
+    """The process itself writes a backlog while it does not read, so it must go over to COPY, and back."""
+    begin(source_db)
+    source_db.fill(1, 10)
+    journal = tmp_path / "journal"
+    words = [source_db.dsn, source_db.slot, str(source_db.spill), str(journal), step]
+    assert python("-c", KILLED, *words, str(after), "growing").returncode == -signal.SIGKILL
+    assert python("-c", KILLED, *words, "100000", "growing").returncode == 0
+    lines = [line.split() for line in journal.read_text().splitlines()]
+    assert [int(line[2]) for line in lines] == list(range(1, 24_011))
+    assert len({(line[0], line[1]) for line in lines}) == len(lines)
 
 
 @pytest.mark.parametrize("feed", ["copy", "walsender"])
