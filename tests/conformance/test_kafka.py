@@ -7,13 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from tests.conformance.buses import assert_once, new_topic, numbered, numbers, placed, rows, whole
 
-from bitvelocity.errors import BusError, BusLostError
+from bitvelocity.errors import BusError, BusLostError, FencedError
 from bitvelocity.streams import PLACE_HEADER, Partition, Place, Topic, partition_of
 from bitvelocity.streams.kafka import KafkaBus
+from bitvelocity.streams.kafka.client import explained
 from bitvelocity.streams.servers import LocalServer, free_ports
 
 
@@ -117,3 +118,24 @@ def test_no_broker_is_told_within_the_patience() -> None:
         with pytest.raises(BusLostError):
             call()
     bus.close()
+
+
+def test_a_producer_that_has_ended_says_that_it_was_fenced(kafka: KafkaBus) -> None:
+    """The broker's word may come between two records: then the client refuses the next one, and does not say why."""
+    topic, name = new_topic(kafka, 1), uuid4().hex
+    old = kafka.publisher(name)
+    old.publish({topic: placed(1, 3)})
+    young = kafka.publisher(name)
+    old._producer.begin_transaction()
+    with pytest.raises(KafkaException):
+        produce_until_refused(old._producer, topic)
+    with pytest.raises(FencedError), explained("publish"), old._reasoned():
+        old._producer.produce(topic, b"later", partition=0)
+    for publisher in (old, young):
+        publisher.close()
+
+
+def produce_until_refused(producer: Producer, topic: str) -> None:
+    while True:
+        producer.produce(topic, b"late", partition=0)
+        producer.flush(1.0)

@@ -8,13 +8,13 @@ any crash: whoever opens the name again first ends what its predecessor left ope
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...errors import BusError
 from ..bus import Partition, Place, Published, Topic
@@ -116,7 +116,7 @@ class KafkaPublisher:
         feeder = Feeder(self._producer, self._patience)
         places: dict[tuple[str, int], tuple[str, Place]] = {}
         try:
-            with explained("publish", entity=self._name):
+            with explained("publish", entity=self._name), self._reasoned():
                 self._producer.begin_transaction()
                 for topic, (table, partitions) in chosen.items():
                     feeder.give(topic, with_places(table), partitions)
@@ -131,6 +131,19 @@ class KafkaPublisher:
             raise
         self._places.update(places)
         return {partition: end for partition, end in ends.items() if partition.topic in chosen}
+
+    @contextlib.contextmanager
+    def _reasoned(self) -> Iterator[None]:
+        """A producer that has ended says so and not why; the next call about a transaction does: it was fenced, mostly.
+
+        Where it ends between two reports of records, the client's own wrapper fails over it, with a SystemError.
+        """
+        try:
+            yield
+        except (KafkaException, SystemError) as error:
+            if isinstance(error, SystemError) or error.args[0].code() == KafkaError._FATAL:
+                self._producer.begin_transaction()
+            raise
 
     def _note(
         self, topic: str, table: pa.Table, partitions: npt.NDArray[np.int32]
