@@ -169,6 +169,13 @@ def test_what_goes_in_comes_out(bus: EmbeddedBus, partitions: int) -> None:
     assert source.confirmed == SETS[-1].mark.resume
 
 
+class Halting(EmbeddedBus):
+    """Gives few records at a time, as a broker may."""
+
+    def read(self, partition: Partition, offset: int, *, limit: int = 10_000, timeout: float = 1.0) -> pa.Table:
+        return super().read(partition, offset, limit=min(limit, 3), timeout=timeout).slice(0, 3)
+
+
 class KilledError(Exception):
     """As a kill would end it."""
 
@@ -302,10 +309,6 @@ def test_the_records_of_one_change_are_never_parted(bus: EmbeddedBus, partitions
         assert where[::2] == where[1::2]
         return decode(topic, records.take(list(range(0, records.num_rows, 2))))
 
-    class Halting(EmbeddedBus):
-        def read(self, partition: Partition, offset: int, *, limit: int = 10_000, timeout: float = 1.0) -> pa.Table:
-            return super().read(partition, offset, limit=min(limit, 3), timeout=timeout).slice(0, 3)
-
     with Relay(bus, halved, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=1 if name == BOUNDARIES else partitions), start=0) as going:
         going.step(Memory(SETS[:8]), 0.0)
     lake = Lake()
@@ -315,3 +318,19 @@ def test_the_records_of_one_change_are_never_parted(bus: EmbeddedBus, partitions
         lake.take(one)
     halting.close()
     assert places(lake.rows["orders"]) == expected(SETS[:8], "orders")
+
+
+def test_a_relay_goes_on_from_the_newest_boundary_however_few_it_is_given(bus: EmbeddedBus) -> None:
+    halting = Halting(bus._folder.parent)
+    lake, source = Lake(), Memory(SETS[:8])
+    lake.marks.append(Mark(0, 0))
+    with relay(halting, start=0) as going:
+        going.step(source, 0.0)
+    with relay(halting, start=0) as going:
+        assert going.last is not None
+        assert going.last.lsn == SETS[7].mark.lsn
+        source.sets = SETS
+        going.step(source, 0.0)
+    drain(halting, lake)
+    halting.close()
+    assert places(lake.rows["orders"]) == expected(SETS, "orders")
