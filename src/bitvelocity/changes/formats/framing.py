@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import polars as pl
 import pyarrow as pa
 
+from ..batch import AFTER
 from .avro.columns import Part, join
 from .avro.varints import BINARY, glued, only
 from .debezium import other_key
 from .headers import HeaderColumn
 from .layout import Layout, Schema, layout_of, parsed
 from .notation import Kind, Register, Registered, Rows, SchemaUse, framing_headers, unregistered
+from .options import Options
+from .plan import PlannedColumn
 from .records import RECORD_SCHEMA, records
 
 
@@ -34,6 +39,10 @@ class BinaryNotation(ABC):
         self._texts: dict[int, tuple[Schema, str]] = {}
 
     @abstractmethod
+    def column(self, number: int, column: PlannedColumn, values: pl.Series, absent: pl.Series | None, /) -> list[Part]:
+        """One column of an image; `absent` marks the rows that the source sent no value of."""
+
+    @abstractmethod
     def text(self, schema: Schema) -> str:
         """The schema in the notation's own language."""
 
@@ -44,6 +53,25 @@ class BinaryNotation(ABC):
     @abstractmethod
     def datum(self, schema: Schema, value: Any) -> bytes:
         """One value."""
+
+    def settle(self, options: Options) -> Options:
+        """Names that such a language takes, and schemas, since that is what its own are made of."""
+        schema, field = (
+            "avro" if mode == "none" else mode for mode in (options.schema_name_adjustment_mode, options.field_name_adjustment_mode)
+        )
+        return replace(options, schemas_enable=True, schema_name_adjustment_mode=schema, field_name_adjustment_mode=field)
+
+    def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
+        """One image of every row, without what stands before it where it is part of another."""
+        absent = frame["_absent"] if prefix == AFTER and frame["_absent"].null_count() < len(frame) else None
+        parts: list[Part] = []
+        for number, column in enumerate(columns, 1):
+            gone = None
+            if absent is not None and column.type.placeholder is not None:
+                name = json.dumps(column.name, ensure_ascii=False)
+                gone = absent.str.contains(name, literal=True).fill_null(value=False)
+            parts += self.column(number, column, frame[prefix + column.name], gone)
+        return pl.Series(pl.from_arrow(join(parts, len(frame))), dtype=pl.Binary)
 
     def records(self, rows: Rows) -> pa.Table:
         layout = layout_of(rows)

@@ -70,7 +70,6 @@ class BusSource:
         self._offset: int | None = None
         self._next: dict[Partition, int] = {}
         self._current: _BusSet | None = None
-        self._confirmed = 0
         self.seen = 0
         """LSN up to which everything was taken from the bus and yielded."""
 
@@ -108,7 +107,6 @@ class BusSource:
 
     def confirm(self, lsn: int) -> None:
         """All up to `lsn` is durable in the sinks."""
-        self._confirmed = max(self._confirmed, lsn)
         if self._notes is None or self._offset is None or (self._current is not None and not self._current.done):
             return
         if self._current is not None and lsn < self._current.mark.resume:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ...batch import AFTER
 from ..framing import BinaryNotation
 from ..layout import Layout, Node, Schema
-from ..options import Options
 from ..plan import PlannedColumn
 from .columns import Part, join, places, write_column
 from .datum import body, branches, datum
@@ -27,25 +24,8 @@ class AvroNotation(BinaryNotation):
     content_type = "application/avro"
     kind = "AVRO"
 
-    def settle(self, options: Options) -> Options:
-        """Names that Avro takes, and schemas, since that is what Avro's are made of."""
-        schema, field = (
-            "avro" if mode == "none" else mode for mode in (options.schema_name_adjustment_mode, options.field_name_adjustment_mode)
-        )
-        return replace(options, schemas_enable=True, schema_name_adjustment_mode=schema, field_name_adjustment_mode=field)
-
-    def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
-        """One image of every row, without the branch of a union."""
-        absent = frame["_absent"] if prefix == AFTER and frame["_absent"].null_count() < len(frame) else None
-        parts: list[Part] = []
-        for column in columns:
-            gone = None
-            if absent is not None and column.type.placeholder is not None:
-                gone = absent.str.contains(
-                    json.dumps(column.name, ensure_ascii=False), literal=True
-                ).fill_null(value=False)
-            parts += write_column(column, frame[prefix + column.name], gone)
-        return pl.Series(pl.from_arrow(join(parts, len(frame))), dtype=pl.Binary)
+    def column(self, _number: int, column: PlannedColumn, values: pl.Series, absent: pl.Series | None, /) -> list[Part]:
+        return write_column(column, values, absent)  # by the order of the fields alone
 
     def text(self, schema: Schema) -> str:
         return avro_schema(schema)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from ...batch import AFTER
-from ..avro.columns import Part, join
+from ..avro.columns import Part
 from ..framing import BinaryNotation
 from ..layout import Layout, Node, Schema
-from ..options import Options
 from ..plan import PlannedColumn
 from .columns import distinct, integers, lengthy, message, write_column
 from .datum import body, datum
@@ -27,24 +23,8 @@ class ProtobufNotation(BinaryNotation):
     content_type = "application/protobuf"
     kind = "PROTOBUF"
 
-    def settle(self, options: Options) -> Options:
-        """Names that Protobuf takes, and schemas."""
-        schema, field = (
-            "avro" if mode == "none" else mode for mode in (options.schema_name_adjustment_mode, options.field_name_adjustment_mode)
-        )
-        return replace(options, schemas_enable=True, schema_name_adjustment_mode=schema, field_name_adjustment_mode=field)
-
-    def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
-        """One message of every row, without its length."""
-        absent = frame["_absent"] if prefix == AFTER and frame["_absent"].null_count() < len(frame) else None
-        parts: list[Part] = []
-        for number, column in enumerate(columns, 1):
-            gone = None
-            if absent is not None and column.type.placeholder is not None:
-                name = json.dumps(column.name, ensure_ascii=False)
-                gone = absent.str.contains(name, literal=True).fill_null(value=False)
-            parts += write_column(number, column, frame[prefix + column.name], gone)
-        return pl.Series(pl.from_arrow(join(parts, len(frame))), dtype=pl.Binary)
+    def column(self, number: int, column: PlannedColumn, values: pl.Series, absent: pl.Series | None, /) -> list[Part]:
+        return write_column(number, column, values, absent)
 
     def text(self, schema: Schema) -> str:
         return proto_schema(schema)
