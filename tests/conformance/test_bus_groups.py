@@ -95,8 +95,7 @@ def test_a_start_of_ones_own_and_seek(bus: Bus) -> None:
     needs(bus, replay=True)
     topic = new_topic(bus)
     bus.append(topic, numbered(0, 30))
-    first = bus.spans(topic)[0].first
-    offsets = column(bus.read(Partition(topic, 0), first), "offset")
+    offsets = column(whole(bus, topic, 30), "offset")
     asked: list[Partition] = []
 
     def start(partition: Partition) -> int | None:

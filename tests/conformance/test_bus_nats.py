@@ -233,7 +233,7 @@ def test_retention_ends_records_and_changes_later(bus: NatsBus) -> None:
         bus.append(topic, rows([b"%d" % number + b"x" * 990 for number in range(begin, begin + 10)]))
     span = bus.spans(topic)[0]
     assert 10 < span.end - span.first < 25
-    assert bus.read(Partition(topic, 0), span.first).num_rows == span.end - span.first
+    assert whole(bus, topic, 0).num_rows == span.end - span.first
     bus.ensure(Topic(name=topic, retention=timedelta(seconds=1)))
     deadline = time.monotonic() + PATIENCE_S
     while (span := bus.spans(topic)[0]).first < span.end:

@@ -215,6 +215,12 @@ class CatchUp(Receiver):
         if self._ended:
             self._next()
 
+    def _take_in(self, chunk: memoryview | bytes | bytearray) -> None:
+        with self._changed:  # counted before anybody can take them: a call may end long after its last row was taken
+            before = self._traffic.frames
+            super()._take_in(chunk)
+            self._traffic.copied += self._traffic.frames - before
+
     def _without_header(self, chunk: memoryview | bytearray) -> memoryview | bytearray:
         """The bytes without the 19 that a binary COPY puts before its first row, into the same message."""
         if self._head is None:
@@ -260,7 +266,6 @@ class CatchUp(Receiver):
             self._done = self._is_level(last)
             self._changed.notify_all()
         frames, size = self._traffic.frames - self._before[0], self._traffic.bytes - self._before[1]
-        self._traffic.copied += frames
         if self._done:
             return
         if frames:
