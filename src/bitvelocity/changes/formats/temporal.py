@@ -10,6 +10,7 @@ import polars as pl
 from .values import Encode, by_value, glue
 
 _DAY = 86_400
+_LONGEST = 2**63 - 1
 _FOREVER = {"infinity": 9223372036825200000, "-infinity": -9223372036832400000}
 """What the JDBC driver gives for an infinite timestamp, in milliseconds; Debezium reads them as microseconds."""
 _ENDLESS_DAY = {"infinity": 2147483647, "-infinity": -2147483648}
@@ -89,21 +90,27 @@ def iso_times(values: pl.Series) -> pl.Series:
 
 
 def timestamps(per_second: int) -> Encode:
-    """Units since 1970, without a time zone."""
+    """Units since 1970, without a time zone. What lies beyond the ends of a long is told as that end."""
+    times, parts = max(1, per_second // 1_000_000), max(1, 1_000_000 // per_second)
 
     def odd(text: str) -> str:
         if text in _FOREVER:
             return str(_FOREVER[text] // 1000 if per_second == 1000 else _FOREVER[text])
         _, days, micros = _parse(text)
-        return str((days * _DAY * 1_000_000 + micros) * per_second // 1_000_000)
+        return _as_long((days * _DAY * 1_000_000 + micros) * per_second // 1_000_000)
 
     def encode(values: pl.Series) -> pl.Series:
         stamps = values.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
-        micros = stamps.dt.epoch("us")
-        units = micros * (per_second // 1_000_000) if per_second >= 1_000_000 else micros // (1_000_000 // per_second)
+        micros = pl.DataFrame({"v": stamps.dt.epoch("us")})
+        fits = pl.col("v").is_between(-(_LONGEST // times), _LONGEST // times)
+        units = micros.select(pl.when(fits).then(pl.col("v") * times // parts))["v"]
         return _with_odd(units.cast(pl.String), values, by_value(odd))
 
     return encode
+
+
+def _as_long(number: int) -> str:
+    return str(min(max(number, -_LONGEST - 1), _LONGEST))
 
 
 _NORMAL = r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d+))?\+00$"
@@ -168,7 +175,7 @@ def _micros(text: str) -> str:
     years, months, days, hours, minutes, seconds = _interval(text)
     number = (years * 12 + months) * (365.25 / 12) + days
     micros = int(((((number * 24) + hours) * 60 + minutes) * 60 + float(seconds)) * 1e6)
-    return str(min(max(micros, -(2**63)), 2**63 - 1))
+    return _as_long(micros)
 
 
 def _iso_interval(text: str) -> str:

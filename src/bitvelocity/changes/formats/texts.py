@@ -28,6 +28,8 @@ _AS_TEXT = frozenset(_DATA + name for name in ("Json", "Xml", "Uuid", "Enum", "L
 _FIRST, _END = -62_135_596_800, 253_402_300_800
 """Seconds of the years 1 to 9999."""
 _DAY = 86_400
+_ENDLESS = 9_223_372_036_825_200_000
+"""What stands for infinity, in micro- and in nanoseconds."""
 _WIDEST = 38
 
 
@@ -92,7 +94,8 @@ def _bits(values: pl.Series) -> pl.Series:
 def _stamps(schema: Schema, values: pl.Series) -> pl.Series:
     per_second = _UNITS[schema["name"]]
     numbers = values.cast(pl.Int64)
-    fits = (numbers >= _FIRST * per_second) & (numbers < _END * per_second)
+    first, end = max(_FIRST * per_second, -_ENDLESS), min(_END * per_second, _ENDLESS)
+    fits = (numbers >= first) & (numbers < end)
     numbers = pl.select(pl.when(fits).then(numbers).alias("v"))["v"]
     micros = (
         numbers // (per_second // 1_000_000)

@@ -113,6 +113,8 @@ def _is_plain(values: pl.Series, name: str, longest: int) -> pl.Series:
         return short & ~values.str.starts_with("24")
     if name.endswith("Date"):
         return short & values.str.contains("-", literal=True) & (values.str.slice(4, 1) == "-")
+    if name.endswith("NanoTimestamp"):  # what a long can count of them
+        short &= values.str.slice(0, 4).is_between(pl.lit("1678"), pl.lit("2261"))
     ends = values.str.ends_with("+00") if name.endswith("ZonedTimestamp") else ~values.str.ends_with("BC")
     return short & (values.str.slice(4, 1) == "-") & ends
 

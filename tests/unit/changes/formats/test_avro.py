@@ -11,14 +11,25 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from bitvelocity.changes import Batch
-from bitvelocity.changes.formats import Decoded, Decoder, Encoder, Options, SchemaText, in_order
+from bitvelocity.changes import Batch, Shape
+from bitvelocity.changes.formats import (
+    ColumnFacts,
+    Decoded,
+    Decoder,
+    Described,
+    Encoder,
+    Options,
+    SchemaText,
+    TableFacts,
+    in_order,
+)
 from bitvelocity.changes.formats.avro import AvroNotation, avro_schema
 from bitvelocity.changes.formats.avro.reading import AvroReader
 from bitvelocity.changes.formats.notation import Registered, SchemaUse
 
-from .test_encoder import DELETE, MOVE, ORDERS, batch, change, ended, message, row
+from .test_encoder import DELETE, INT, MOVE, ORDERS, batch, change, ended, message, row
 
+TIMESTAMP = 1114
 ROWS = [
     change("c", (100, 0), after=row(1, price=None)), DELETE, MOVE,
     change("u", (100, 3), after=row(4, name=None), _absent='["name"]'),
@@ -73,6 +84,22 @@ def test_batches_come_back_as_they_were(form: str) -> None:
     (made,) = back.batches
     assert (made.relation, made.columns) == (source.relation, source.columns)
     assert frame(made).equals(frame(source))
+
+
+@pytest.mark.parametrize("precision", ["adaptive", "nanoseconds", "connect"])
+def test_moments_that_a_long_cannot_count_travel_beside(precision: str) -> None:
+    told = ("294276-12-31 23:59:59.999999", "4714-11-24 00:00:00 BC", "2262-04-12 00:00:00", "1677-09-21 00:00:00",
+            "2261-12-31 23:59:59.999999", "infinity", "2024-02-29 12:00:00.5")  # fmt: skip
+    facts = {"id": ColumnFacts(INT, not_null=True), "at": ColumnFacts(TIMESTAMP)}
+    described = Described("shop", {"public.moments": TableFacts("public.moments", facts, ("id",))})
+    rows = [change("c", (100, n), after={"id": str(n), "at": at}) for n, at in enumerate(told)]
+    source = batch(rows, "public.moments", tuple(facts), Shape(1, (INT, TIMESTAMP), (-1, -1), (True, False), "d"))
+    ids = Ids()
+    options = Options(keep_exact=True, time_precision_mode=precision)
+    table = in_order(Encoder("debezium", described, options, notation=AvroNotation(ids.register)).encode([source]))
+    back = Decoder("debezium", ids.look_up, detail=True).decode(table, "public.moments")
+    assert back.refused == ()
+    assert frame(back.batches[0])["after_at"].to_list() == list(told)
 
 
 def test_the_schema_is_the_converters() -> None:
