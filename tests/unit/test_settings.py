@@ -137,3 +137,9 @@ def test_places_without_a_name(tmp_path: Path, text: str) -> None:
 def test_ports_that_do_not_exist(tmp_path: Path, port: int) -> None:
     with pytest.raises(SettingsError, match="port"):
         load(tmp_path, f"[database]\nport = {port}")
+
+
+@pytest.mark.parametrize("names", ["Feed", "", "two words", "twice\"\n[[routes]]\nname = \"twice"])
+def test_names_of_routes_that_could_not_be_kept_apart(tmp_path: Path, names: str) -> None:
+    with pytest.raises(SettingsError, match=r"\[\[routes\]\].* names? is"):
+        load(tmp_path, f'[[routes]]\nname = "fine"\n[[routes]]\nname = "{names}"\n[[routes]]\nname = "last"')

@@ -1,0 +1,41 @@
+"""What a project says about itself: `bitvelocity.toml` and the environment, typed and checked.
+
+Every value may be `"${NAME}"`, taken from the environment: that is where secrets belong. `BITVELOCITY_DSN` wins over
+`[database] dsn`.
+"""
+
+from .checks import TRANSPORTS
+from .reading import FILE_NAME, find_project, load_settings
+from .sections import (
+    CaptureSettings,
+    DatabaseSettings,
+    EmbeddedBusSettings,
+    KafkaSettings,
+    LakeSettings,
+    NatsSettings,
+    ProjectSettings,
+    RabbitmqSettings,
+    RegistrySettings,
+    RouteSettings,
+    Settings,
+    StreamsSettings,
+)
+
+__all__ = [
+    "FILE_NAME",
+    "TRANSPORTS",
+    "CaptureSettings",
+    "DatabaseSettings",
+    "EmbeddedBusSettings",
+    "KafkaSettings",
+    "LakeSettings",
+    "NatsSettings",
+    "ProjectSettings",
+    "RabbitmqSettings",
+    "RegistrySettings",
+    "RouteSettings",
+    "Settings",
+    "StreamsSettings",
+    "find_project",
+    "load_settings",
+]
