@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from bitvelocity.cli.commands.status import command
-from bitvelocity.errors import BitVelocityError
+from bitvelocity.errors import BitVelocityError, OffsetGoneError
 from bitvelocity.flow import (
     Database,
     Project,
+    open_bus,
     open_project,
     open_reader,
     prepare,
@@ -24,10 +26,13 @@ from bitvelocity.flow import (
     prove,
     status,
     supervise,
+    wait_until,
 )
 from bitvelocity.flow.carrying import Carrier
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
+from bitvelocity.streams import Bus, Partition, Topic
+from bitvelocity.streams.embedded import EmbeddedBus
 
 ENTITIES = '''
 from decimal import Decimal
@@ -164,6 +169,60 @@ def test_from_direct_to_a_bus_and_back_loses_and_doubles_nothing(shop: Project) 
     for entity in ("things", "parts"):
         events, places = counted(project, entity)
         assert events == places
+
+
+def test_what_the_topics_let_go_of_is_read_out_of_bronze(shop: Project) -> None:
+    """Offset upon offset, into what is kept yet; also while the source is away. What bronze does not have is gone."""
+    shop = routed(shop.root, shop.settings.database.dsn, "bus", "json")
+    prepare(shop, shop.settings.database.dsn)
+    with connect(shop.settings.database.dsn, autocommit=True) as connection:
+        connection.execute("alter table things add column undeclared text default 'x'")
+    write(shop, 1, 20)
+    with running(shop) as check:
+        wait_until(shop, 0, check)
+        write(shop, 100, 40)
+        proved(shop, check)
+    with closing(open_bus(shop.settings)) as bus:
+        before = {each: read_all(bus, each) for topic in ("shop.public.things", "shop.public.parts") for each in partitions(bus, topic)}
+        let_go(bus, "shop.public.things", "shop.public.parts")
+        assert all(bus.spans(each.topic)[each.number].first for each in before)
+        for each, records in before.items():
+            assert [repeatable(row) for row in read_all(bus, each)] == [repeatable(row) for row in records]
+    lone = switched(shop, "bus")
+    (shop.lake / "watermark.json").rename(shop.lake / "away")
+    with closing(open_bus(lone.settings)) as bus, pytest.raises(OffsetGoneError):
+        bus.read(next(iter(before)), 0)
+
+
+def partitions(bus: Bus, topic: str) -> list[Partition]:
+    return [Partition(topic, number) for number in bus.spans(topic)]
+
+
+def read_all(bus: Bus, partition: Partition) -> list[dict[str, Any]]:
+    found, end = list[dict[str, Any]](), bus.spans(partition.topic)[partition.number].end
+    while not found or found[-1]["offset"] + 1 < end:
+        found += bus.read(partition, len(found), limit=100, timeout=0).to_pylist()
+    assert [row["offset"] for row in found] == [*range(end)]
+    return found
+
+
+def let_go(bus: Bus, *topics: str) -> None:
+    """All but the newest piece of each partition."""
+    assert isinstance(bus, EmbeddedBus)
+    for topic in topics:
+        bus.ensure(Topic(name=topic, partitions=3, retention_bytes=1))
+        bus.keep(topic)
+
+
+def repeatable(row: dict[str, Any]) -> dict[str, Any]:
+    """A record without what cannot be made twice: moments of encoding, and what bronze does not keep of the WAL."""
+    headers = [(name, value.rpartition(b"/")[0].rpartition(b"/")[0] if name == "bv-change" else value) for name, value in row["headers"]]
+    told = json.loads(row["value"][5:]) if row["value"] else {}
+    for name in ("ts_ms", "ts_us", "ts_ns"):
+        told.pop(name, None)
+    for name in ("lsn", "sequence", "snapshot"):
+        told.get("source", {}).pop(name, None)
+    return {**row, "frame": row["value"] and row["value"][:5], "value": told, "headers": headers}
 
 
 def test_status_says_how_far_the_lake_is_behind(shop: Project) -> None:

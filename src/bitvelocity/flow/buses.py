@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
 from ..settings import Settings
 from ..streams import Bus
 from ..streams.servers import SERVERS, LocalServer, Tell
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..streams import Place
+    from ..streams.embedded import Older
 
 
 def open_bus(settings: Settings, name: str = "") -> Bus:
@@ -33,7 +41,22 @@ def local_servers(settings: Settings, names: Sequence[str], tell: Tell) -> Itera
 def _embedded(settings: Settings) -> Bus:
     from ..streams.embedded import EmbeddedBus
 
-    return EmbeddedBus(settings.root / settings.streams.embedded.path)
+    return EmbeddedBus(settings.root / settings.streams.embedded.path, older=_remains(settings))
+
+
+def _remains(settings: Settings) -> Older:
+    """What a topic lets go of is in bronze. Nothing of that is loaded before somebody asks for it."""
+
+    @cache
+    def remains() -> Older:
+        from .remains import Remains
+
+        return Remains(settings)
+
+    def older(topic: str, first: Place, last: Place) -> pa.Table | None:
+        return remains()(topic, first, last)
+
+    return older
 
 
 def _kafka(settings: Settings) -> Bus:

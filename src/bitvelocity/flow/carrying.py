@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -12,16 +12,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..capture import WalSource
-from ..capture.catalog import describe_source
 from ..changes import Batch, ChangeSet, Passing, Twin, pass_by, within
-from ..changes.formats import Decoder, Encoder, Options
+from ..changes.formats import Decoder, Described, Encoder, Options, topic_of
 from ..files import replace_file
 from ..lakehouse import DeadLetters, read_watermark
+from ..settings import Settings, StreamsSettings
 from ..streams import Topic
 from ..streams.relay import BusSource, Decode, Relay, Undecodable
 from ..streams.wire import Registrar, notation
 from .buses import open_bus
 from .capturing import open_wal
+from .describing import describe
 from .parking import Parking
 from .project import Project
 from .schemas import open_registry
@@ -60,7 +61,9 @@ class Carrier:
         self._relay = self._open.enter_context(
             Relay(
                 bus,
-                _encoder(project, dsn, wires).encode,
+                record_encoder(
+                    project.settings, describe(project.settings, dsn), wires, describe=lambda: describe(project.settings, dsn)
+                ).encode,
                 name=f"{project.settings.streams.prefix}-{project.settings.capture.slot}",
                 boundaries=boundaries_topic(project),
                 topic=lambda name: _topic(project, name),
@@ -161,16 +164,21 @@ def _topic(project: Project, name: str) -> Topic:
     )
 
 
-def _encoder(project: Project, dsn: str, wires: Registrar) -> Encoder:
-    streams = project.settings.streams
-    options = Options(topic_prefix=streams.prefix, skipped_operations=(), cloudevents=True, keep_exact=True)
-    return Encoder(
-        "debezium",
-        describe_source(dsn),
-        options,
-        describe=lambda: describe_source(dsn),
-        notation=notation(streams.wire, wires.register),
-    )
+def record_encoder(
+    settings: Settings, described: Described, wires: Registrar, *, describe: Callable[[], Described] | None = None, amid: bool = False
+) -> Encoder:
+    """Writes the records of a project's own route."""
+    written = notation(settings.streams.wire, wires.register)
+    return Encoder("debezium", described, _options(settings.streams), describe=describe, notation=written, amid=amid)
+
+
+def topic_of_relation(streams: StreamsSettings, relation: str) -> str:
+    """Where a project's own route puts the changes of a table."""
+    return topic_of(relation, _options(streams))
+
+
+def _options(streams: StreamsSettings) -> Options:
+    return Options(topic_prefix=streams.prefix, skipped_operations=(), cloudevents=True, keep_exact=True)
 
 
 def read_records(project: Project, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:

@@ -10,7 +10,7 @@ from .matching import Mismatch, fits, mismatches
 from .reading import LakeReader
 from .rebuild import Rebuilt, rebuild
 from .reconcile import EntityVerdict, compare_gold, compare_silver
-from .replaying import replay
+from .replaying import replay, stretch
 from .shapes import MARKER, stored_shapes, unsent_above
 from .silver import Changed
 from .stored import Outdated, as_stored, kept_as_text, outdated
@@ -59,5 +59,6 @@ __all__ = [
     "replay",
     "stored_letters",
     "stored_shapes",
+    "stretch",
     "unsent_above",
 ]  # fmt: skip

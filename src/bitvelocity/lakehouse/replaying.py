@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, Batch, Mark
+from bitvelocity.changes import AFTER, BEFORE, SYSTEM_COLUMNS, Batch, Mark, Position
 from bitvelocity.contracts import EntitySpec
 
+from .bronze import widened
 from .names import identifier
 from .reading import LakeReader
 from .views import files_view
@@ -45,19 +46,42 @@ class Replayed:
             yield from self._batches(spec)
 
     def _batches(self, spec: EntitySpec) -> Iterator[Batch]:
-        sources = {image + name: image + lake for image in (AFTER, BEFORE) for name, lake in spec.lake_names.items()}
-        terms = [*map(identifier, SYSTEM_COLUMNS), *(f"{identifier(lake)} AS {identifier(name)}" for name, lake in sources.items())]
-        query = (
-            f"SELECT {', '.join(terms)} FROM {files_view(f'bronze/{spec.name}')}"
-            f" WHERE _lsn > {self.above:d} AND _lsn <= {self.mark.lsn:d} ORDER BY _lsn, _ordinal"
-        )
-        cursor = self.reader.connection.cursor()
-        try:
-            for rows in cursor.sql(query).to_arrow_reader(BATCH_ROWS):
-                if rows.num_rows:
-                    yield Batch(spec.qualified, tuple(spec.lake_names), pa.Table.from_batches([rows]))
-        finally:
-            cursor.close()
+        return _read(self.reader, spec, spec.lake_names, f"_lsn > {self.above:d} AND _lsn <= {self.mark.lsn:d}")
+
+
+def stretch(
+    reader: LakeReader, spec: EntitySpec, columns: Sequence[str], span: tuple[Position, Position]
+) -> Iterator[Batch]:
+    """The changes of an entity from one position to another, with these columns of its source, declared or not.
+
+    Those that bronze does not have are left out.
+    """
+    first, last = span
+    cursor = reader.connection.cursor()
+    described = cursor.execute(f"DESCRIBE {files_view(f'bronze/{spec.name}')}").fetchall()
+    cursor.close()
+    there, known = {str(row[0]) for row in described}, widened(spec, columns).lake_names
+    names = {name: known[name] for name in columns if AFTER + known[name] in there}
+    bounds = (
+        f"(_lsn > {first.commit_lsn:d} OR (_lsn = {first.commit_lsn:d} AND _ordinal >= {first.ordinal:d}))"
+        f" AND (_lsn < {last.commit_lsn:d} OR (_lsn = {last.commit_lsn:d} AND _ordinal <= {last.ordinal:d}))"
+        f" AND _lsn BETWEEN {first.commit_lsn:d} AND {last.commit_lsn:d}"  # this one passes over files
+    )
+    return _read(reader, spec, names, bounds)
+
+
+def _read(reader: LakeReader, spec: EntitySpec, names: Mapping[str, str], where: str) -> Iterator[Batch]:
+    """Rows of bronze in order of their positions, under the source's names."""
+    sources = {image + name: image + lake for image in (AFTER, BEFORE) for name, lake in names.items()}
+    terms = [*map(identifier, SYSTEM_COLUMNS), *(f"{identifier(lake)} AS {identifier(name)}" for name, lake in sources.items())]
+    query = f"SELECT {', '.join(terms)} FROM {files_view(f'bronze/{spec.name}')} WHERE {where} ORDER BY _lsn, _ordinal"
+    cursor = reader.connection.cursor()
+    try:
+        for rows in cursor.sql(query).to_arrow_reader(BATCH_ROWS):
+            if rows.num_rows:
+                yield Batch(spec.qualified, tuple(names), pa.Table.from_batches([rows]))
+    finally:
+        cursor.close()
 
 
 def _bounds(reader: LakeReader, specs: Sequence[EntitySpec], above: int, end: int) -> Iterator[tuple[int, int]]:
@@ -78,4 +102,4 @@ def _bounds(reader: LakeReader, specs: Sequence[EntitySpec], above: int, end: in
         yield end, 0
 
 
-__all__ = ["Replayed", "replay"]
+__all__ = ["Replayed", "replay", "stretch"]

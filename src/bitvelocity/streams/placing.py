@@ -37,8 +37,7 @@ def place_text(
     lsn: npt.NDArray[np.int64], ordinal: npt.NDArray[np.int32], step: npt.NDArray[np.int8]
 ) -> pa.Array[Any]:
     """Places as 26 hexadecimal digits each; as text they stand in the order of the places."""
-    parts = (lsn.astype(">u8"), ordinal.astype(">u4"), (step.astype(np.int16) + _STEP_BIAS).astype(np.uint8))
-    raw = np.concatenate([part.reshape(-1, 1).view(np.uint8) for part in parts], axis=1)
+    raw = place_bytes(lsn, ordinal, step)
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)
     text = np.stack([digits[raw >> 4], digits[raw & 15]], axis=2).reshape(len(lsn), sum(_PLACE_DIGITS))
     width = sum(_PLACE_DIGITS)
@@ -46,6 +45,14 @@ def place_text(
         pa.binary(width), len(lsn), [None, pa.py_buffer(text.tobytes())]
     )
     return fixed.cast(pa.binary()).cast(pa.string())
+
+
+def place_bytes(
+    lsn: npt.NDArray[np.int64], ordinal: npt.NDArray[np.int32], step: npt.NDArray[np.int8]
+) -> npt.NDArray[np.uint8]:
+    """Places as 13 bytes each, a row of them for each; as bytes they stand in the order of the places."""
+    parts = (lsn.astype(">u8"), ordinal.astype(">u4"), (step.astype(np.int16) + _STEP_BIAS).astype(np.uint8))
+    return np.concatenate([part.reshape(-1, 1).view(np.uint8) for part in parts], axis=1)
 
 
 def with_places(table: pa.Table) -> pa.Table:
@@ -109,10 +116,21 @@ def placed(records: pa.Table) -> npt.NDArray[np.bool_]:
 
 def places_of(records: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
     """LSN, ordinal and step of each record. All must be `placed`."""
+    return parsed_bytes(bytes_of(records))
+
+
+def bytes_of(records: pa.Table) -> npt.NDArray[np.uint8]:
+    """The places of records as `place_bytes` writes them. All must be `placed`."""
     texts, _ = _place_headers(records)
     digits = np.frombuffer(b"".join(texts.to_pylist()), np.uint8).reshape(-1, sum(_PLACE_DIGITS))
     nibbles = np.where(digits >= ord("a"), digits - ord("a") + 10, digits - ord("0")).astype(np.uint8)
-    whole = nibbles[:, ::2] << 4 | nibbles[:, 1::2]
+    return (nibbles[:, ::2] << 4 | nibbles[:, 1::2]).astype(np.uint8)
+
+
+def parsed_bytes(
+    whole: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+    """The inverse of `place_bytes`."""
     lsn = whole[:, :8].copy().view(">u8").ravel().astype(np.int64)
     ordinal = whole[:, 8:12].copy().view(">u4").ravel().astype(np.int32)
     return lsn, ordinal, (whole[:, 12].astype(np.int16) - _STEP_BIAS).astype(np.int8)

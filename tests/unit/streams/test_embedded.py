@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitvelocity.errors import BusError, FencedError, OffsetGoneError
-from bitvelocity.streams import FETCHED_SCHEMA, PLACED_SCHEMA, RECORD_SCHEMA, Partition, Span, Topic
+from bitvelocity.streams import FETCHED_SCHEMA, PLACED_SCHEMA, RECORD_SCHEMA, Partition, Place, Span, Topic
 from bitvelocity.streams.embedded import EmbeddedBus, blobs
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,34 +107,72 @@ def test_writers_look_after_their_topics(bus: EmbeddedBus, monkeypatch: pytest.M
     assert bus.spans("t") == {0: Span(40, 40)}
 
 
-def test_what_is_gone_is_asked_of_what_is_older(open_bus: Open) -> None:
-    asked: list[tuple[Partition, int, int]] = []
-    everything = FETCHED_SCHEMA.empty_table()
+def test_what_is_gone_is_had_again_from_what_is_older(open_bus: Open, tmp_path: Path) -> None:
+    """Of two partitions, offset upon offset, whoever asks; what was appended by others, or is missing there, is gone."""
+    kept, asked = [placed_rows(lsn) for lsn in range(40)], list[tuple[str, Place, Place]]()
 
-    def older(partition: Partition, offset: int, end: int) -> pa.Table | None:
-        asked.append((partition, offset, end))
-        return everything.slice(offset, 7).slice(0, end - offset) if offset >= 5 else None
+    def older(topic: str, first: Place, last: Place) -> pa.Table | None:
+        asked.append((topic, first, last))
+        return pa.concat_tables(kept[first.lsn : last.lsn + 1])
 
     bus = open_bus(older=older)
+    bus.ensure(Topic(name="t", partitions=2))
+    publisher = bus.publisher("p")
+    for rows in kept:
+        publisher.publish({"t": rows})
+    everything = [everything_in(bus, number) for number in (0, 1)]
+    bus.ensure(Topic(name="t", partitions=2, retention=timedelta(seconds=1)))
+    for second in (15, 16, 40):
+        bus.keep("t", now=EPOCH + timedelta(seconds=second))
+    firsts = [span.first for span in bus.spans("t").values()]
+    assert all(firsts)
+    assert [everything_in(open_bus(older=older), number) for number in (0, 1)] == everything
+    member = bus.member("g", ["t"], start=lambda _: 3)
+    got: dict[int, list[Any]] = {0: [], 1: []}
+    while sum(map(len, got.values())) < sum(map(len, everything)) - 6:
+        for one in member.poll(0, limit=7):
+            got[one.partition.number] += one.records.to_pylist()
+    assert [got[0], got[1]] == [rows[3:] for rows in everything]
+    member.close()
+    assert {topic for topic, _, _ in asked} == {"t"}
+    assert len(asked) < 12  # answers are kept while they are read in parts
+    kept[1] = kept[1].slice(0, 1)
+    with pytest.raises(OffsetGoneError, match=f"below offset {firsts[0]}"):
+        open_bus(older=older).read(T0, 2)
+    with pytest.raises(OffsetGoneError):
+        open_bus().read(T0, 2)
+
+
+def placed_rows(lsn: int) -> pa.Table:
+    rows = [
+        {"key": b"%d" % n, "value": None if n % 3 else b"v" * n, "headers": [("h", b"%d" % lsn)], "timestamp": lsn * 1_000_000,
+         "lsn": lsn, "ordinal": n, "step": 0}
+        for n in range(5)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=PLACED_SCHEMA)
+
+
+def everything_in(bus: EmbeddedBus, number: int) -> list[Any]:
+    found, end = list[Any](), bus.spans("t")[number].end
+    while len(found) < end:
+        found += bus.read(Partition("t", number), len(found), limit=9, timeout=0).to_pylist()
+    return found
+
+
+def test_files_of_before_forget_and_records_without_places_are_gone(open_bus: Open, tmp_path: Path) -> None:
+    bus = open_bus()
     fill(bus)
-    everything = bus.read(T0, 0)
-    first = bus.member("g", ["t"])
-    first.poll(0)
-    first.commit({T0: 8})
-    first.close()
+    bus.close()
+    (file,) = (tmp_path / "bus" / "topics").glob("*.db")
+    with sqlite3.connect(file) as connection:
+        connection.execute("drop table gone")
+    connection.close()
+    bus = open_bus(older=lambda *_: pytest.fail("nothing tells what to ask for"))
     bus.ensure(Topic(name="t", retention=timedelta(seconds=1)))
     bus.keep("t", now=EPOCH + timedelta(seconds=25))
-    assert bus.spans("t") == {0: Span(20, 40)}
-    assert offsets(bus.read(T0, 6, limit=3)) == [6, 7, 8]
-    member = bus.member("g", ["t"])
-    got: list[Any] = []
-    while len(got) < 32:
-        got += [offset for one in member.poll(0) for offset in offsets(one.records)]
-    assert got == [*range(8, 40)]
-    assert asked[0] == (T0, 6, 20)
     with pytest.raises(OffsetGoneError):
         bus.read(T0, 4)
-    member.close()
+    assert offsets(bus.read(T0, 20))[0] == 20
 
 
 KEYED = st.lists(

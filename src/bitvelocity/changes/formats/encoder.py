@@ -40,7 +40,8 @@ class Encoder:
     tables come one after the other), and with `messages=("*",)` if messages are wanted;
     without detail, a row's own LSN is that of its commit, and `sequence` does not name the commit before.
     `describe`, if given, is asked anew when a batch has a table or a column that `described` does not know.
-    `notation` writes the records; without one they are JSON.
+    `notation` writes the records; without one they are JSON. `amid`: what comes is a stretch out of the middle, so that no
+    row of a snapshot is said to be the first or the last.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Encoder:
         *,
         describe: Callable[[], Described] | None = None,
         notation: Notation | None = None,
+        amid: bool = False,
     ) -> None:
-        self.form, self.options = form, options or Options()
+        self.form, self.options, self._amid = form, options or Options(), amid
         self._notation = notation
         if notation is not None:
             self.options = notation.settle(self.options)
@@ -158,10 +160,12 @@ class Encoder:
         for place, (number, relation) in enumerate(read):
             after = read[place + 1][1] if place + 1 < len(read) else follower
             marks = ["true"] * len(frames[number])
-            if relation not in self._reading:
+            if self._amid:
+                pass
+            elif relation not in self._reading:
                 marks[0] = "first" if relation == first else "first_in_data_collection"
                 self._reading.add(relation)
-            if after != relation:
+            if after != relation and not self._amid:
                 marks[-1] = "last" if last and not after else "last_in_data_collection"
             frames[number] = frames[number].with_columns(snapshot=pl.Series(marks, dtype=pl.String))
 

@@ -17,12 +17,13 @@ from bitvelocity.errors import BusError
 from bitvelocity.streams.bus import FETCHED_SCHEMA, Abilities, Partition, Published, Span, Start, Topic
 
 from .appending import Appends
+from .gone import Older
 from .groupfile import GroupFile
 from .member import EmbeddedMember
 from .publisher import EmbeddedPublisher
 from .sqlite import told
 from .steps import At, nothing
-from .topicfile import Older, TopicFile, make_topic
+from .topicfile import TopicFile, make_topic
 from .upkeep import keep
 
 ABILITIES = Abilities(compaction=True)

@@ -11,9 +11,10 @@ import pyarrow as pa
 from bitvelocity.errors import BusError, FencedError
 from bitvelocity.streams.bus import Fetched, Partition, Start
 
+from .gone import Older
 from .groupfile import GroupFile, Seat
 from .steps import Step
-from .topicfile import Older, TopicFile
+from .topicfile import TopicFile
 
 WATCH_S = 0.25
 """How often a member looks whether the others live."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,15 +19,10 @@ from bitvelocity.errors import BusError, OffsetGoneError
 from bitvelocity.streams.bus import FETCHED_SCHEMA, RECORD_SCHEMA, Partition, Place, Span, Topic
 from bitvelocity.streams.placing import partition_of
 
+from . import gone
 from .blobs import Piece, decode, pieces_of, sealed, shaped, too_large
+from .gone import Gone, Older
 from .sqlite import Database, make
-
-Older = Callable[[Partition, int, int], pa.Table | None]
-"""Asked for records that a topic no longer keeps: `older(partition, offset, end)`, where `end` is the first it has.
-
-Answers with rows of `FETCHED_SCHEMA` from `offset` on and below `end`, as many as suit it; an offset that is passed over
-tells that there is no such record, and no row at all that there is none up to `end`. None: that is not kept here either.
-"""
 
 SCRIPT = """
 create table topic (name text not null, partitions integer not null, retention_us integer, retention_bytes integer,
@@ -39,7 +34,7 @@ create table batch (id integer primary key, partition integer not null, base int
 create unique index batch_at on batch (partition, base, next, latest, size, compacted);
 create table place (publisher text not null, partition integer not null, lsn integer not null, ordinal integer not null,
   step integer not null, primary key (publisher, partition)) without rowid;
-"""
+""" + gone.SCRIPT
 
 _READ_BYTES = 32 << 20
 """Compressed bytes that one read takes at the most, beyond its first piece."""
@@ -81,7 +76,17 @@ class TopicFile:
         self.name, self.file = name, file
         self.database = Database(file, name)
         self.kept_at, self.unkept = time.monotonic(), 0  # upkeep's: when it last looked, and bytes since
+        self._restored: dict[int, tuple[Gone, pa.Table]] = {}
+        self._renew()
         self.partitions = self.wanted().partitions
+
+    def _renew(self) -> None:
+        """A file of an earlier version has no list of what went."""
+        with self.database.reading() as connection:
+            if connection.execute("select 1 from sqlite_master where name = 'gone'").fetchone():
+                return
+        with self.database.writing() as connection:
+            connection.execute(gone.SCRIPT)
 
     def wanted(self) -> Topic:
         """How it was last wanted."""
@@ -160,8 +165,12 @@ class TopicFile:
         with self.database.reading() as connection:
             head = _head(connection, number)
             tables = self._pieces(connection, partition, offset, limit=limit) if head.first <= offset < head.end else []
+            went = gone.find(connection, number, offset) if offset < head.first and older else None
         if offset < head.first:
-            return self._from_older(partition, offset, head.first, limit=limit, older=older)
+            found = self._restore(went, older) if went and older else None
+            if found is None:
+                raise self._not_kept(partition, offset, head.first)
+            return _from(found, offset).slice(0, limit)
         return pa.concat_tables(tables).slice(0, limit) if tables else FETCHED_SCHEMA.empty_table()
 
     def _pieces(self, connection: sqlite3.Connection, partition: Partition, offset: int, *, limit: int) -> list[pa.Table]:
@@ -181,17 +190,22 @@ class TopicFile:
                 break
         return tables
 
-    def _from_older(
-        self, partition: Partition, offset: int, first: int, *, limit: int, older: Older | None
-    ) -> pa.Table:
-        found = older(partition, offset, first) if older and offset >= 0 else None
-        if found is None:
-            raise OffsetGoneError(
-                f"The records below offset {first} are no longer kept.", entity=self.name,
-                position=f"partition {partition.number}, offset {offset}", safe=f"From offset {first} on all are there.",
-                remedy=f"Read from offset {first}, or fill the gap from bronze.",
-            )  # fmt: skip
-        return found.slice(0, limit) if found.num_rows else self.read(partition.number, first, limit)
+    def _restore(self, went: Gone, older: Older) -> pa.Table | None:
+        """Records that went, had again. A partition's last answer is kept: it is read in parts, one after the other."""
+        last, found = self._restored.get(went.partition, (None, None))
+        if last is not None and (last.base, last.next) == (went.base, went.next):
+            return found
+        found = gone.restored(self.name, went, older)
+        if found is not None:
+            self._restored[went.partition] = went, found
+        return found
+
+    def _not_kept(self, partition: Partition, offset: int, first: int) -> OffsetGoneError:
+        return OffsetGoneError(
+            f"The records below offset {first} are no longer kept.", entity=self.name,
+            position=f"partition {partition.number}, offset {offset}", safe=f"From offset {first} on all are there.",
+            remedy=f"Read from offset {first}, or fill the gap from bronze.",
+        )  # fmt: skip
 
     def seek_time(self, at_us: int) -> dict[int, int]:
         statement = """select id, base, next, size, compacted from batch

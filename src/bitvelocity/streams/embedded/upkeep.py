@@ -19,6 +19,7 @@ from bitvelocity.errors import BusError
 from bitvelocity.streams.bus import Partition, Topic
 
 from .blobs import OFFSET_SCHEMA, PIECE_RECORDS, pieces_of, shaped
+from .gone import Gone, going, note
 from .sqlite import locked, told
 from .topicfile import Listed, TopicFile, insert, listed, opened
 
@@ -30,6 +31,8 @@ TOMBSTONES_STAY = timedelta(days=1)
 
 _AT_ONCE = 500
 """Pieces that go in one transaction: others want to write, too."""
+
+_AT_ONCE_BYTES = 32 << 20
 
 _VACUUM_PAGES = 2000
 
@@ -64,17 +67,40 @@ def keep(topic: TopicFile, now: datetime, *, half: bool = False) -> None:
 
 
 def forget(topic: TopicFile, number: int, below: int) -> None:
-    """Let go of all pieces that end at or below an offset, a few at a time; the room goes back to the disk."""
+    """Let go of all pieces that end at or below an offset, a few at a time; the room goes back to the disk.
+
+    The places of what goes stay, so that the records can be had again from where the publisher had them.
+    """
+    partition = Partition(topic.name, number)
     while True:
-        with topic.database.writing() as connection:
-            statement = "select id, next from batch where partition = ? and next <= ? order by base limit ?"
-            rows = connection.execute(statement, [number, below, _AT_ONCE]).fetchall()
-            connection.executemany("delete from batch where id = ?", [row[:1] for row in rows])
-            if rows:
-                connection.execute("update head set first = max(first, ?) where partition = ?", [rows[-1][1], number])
-        if not rows:
+        pieces = _oldest(topic, number, below)
+        if not pieces:
             return
+        gone = [one for piece in pieces if (one := _going(topic, partition, piece)) is not None]
+        with topic.database.writing() as connection:
+            connection.executemany("delete from batch where id = ?", [(piece.id,) for piece in pieces])
+            note(connection, gone)
+            connection.execute("update head set first = max(first, ?) where partition = ?", [pieces[-1].next, number])
         _give_back(topic)
+
+
+def _oldest(topic: TopicFile, number: int, below: int) -> list[Listed]:
+    """Pieces that go in one transaction: few enough to be read before it."""
+    statement = """select id, base, next, size, compacted from batch
+    where partition = ? and next <= ? order by base limit ?"""
+    with topic.database.reading() as connection:
+        pieces = [Listed(*row) for row in connection.execute(statement, [number, below, _AT_ONCE])]
+    sizes = np.cumsum([piece.size for piece in pieces])
+    return pieces[: max(1, int(np.searchsorted(sizes, _AT_ONCE_BYTES)))]
+
+
+def _going(topic: TopicFile, partition: Partition, piece: Listed) -> Gone | None:
+    """What stays known of a piece; nothing if it was appended without places, compacted, or damaged."""
+    try:
+        with topic.database.reading() as connection:
+            return None if piece.compacted else going(partition.number, piece.base, opened(connection, piece, partition))
+    except BusError:
+        return None
 
 
 def compact(topic: TopicFile, number: int, ended: datetime) -> None:
