@@ -1,11 +1,13 @@
-"""A newcomer's topics: `init --with kafka`, `up`, and the stock client reads typed rows through our registry."""
+"""A newcomer's topics: `init --with kafka`, `up`, and the page's programs read typed rows through our registry."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +18,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import Consumer
-from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
 from tests.conformance.servers import needed
+from tests.shown import shown, with_values
 
 from bitvelocity.errors import BusError
 from bitvelocity.streams.servers import MISSING, SERVERS
 
-TOPIC = "shop.public.orders"
+PAGE = "how-to/read-topics.md"
+STOCK, KCAT = "Kafka, with the Confluent client", "Kafka, with kcat"
 PATIENCE_S = 60.0
 CUSTOMER = """insert into customers (customer_number, name, email) values (1, 'Ada', 'ada@example.com')"""
 ORDER = """insert into orders (customer_id, store_number, subtotal, total_amount)
@@ -43,7 +43,7 @@ def shop(open_folder: Path) -> Path:
     command = [sys.executable, "-m", "bitvelocity", "init", "shop", "--with", "kafka"]
     subprocess.run(command, cwd=open_folder, check=True, capture_output=True)
     settings = open_folder / "shop" / "bitvelocity.toml"
-    settings.write_text(settings.read_text() + "\n[registry]\nport = 0\n")
+    settings.write_text(f"{settings.read_text()}\n{shown(PAGE, KCAT, 'toml')}\n[registry]\nport = 0\n")
     return settings.parent
 
 
@@ -71,24 +71,37 @@ def write(served: Mapping[str, str], *numbers: int) -> None:
 
 
 def read_up_to(served: Mapping[str, str], last: int) -> list[dict[str, Any]]:
-    """What stock clients make of the topic, up to the order of that number."""
-    client = SchemaRegistryClient({"url": served["registry"]})
-    value = AvroDeserializer(client)
-    consumer = Consumer({"bootstrap.servers": served["kafka"], "group.id": "newcomer", "auto.offset.reset": "earliest"})
-    consumer.subscribe([TOPIC])
+    """What the page's program makes of the topic, up to the order of that number."""
+    program = with_values(shown(PAGE, STOCK, "python"), KAFKA=served["kafka"], REGISTRY=served["registry"])
+    reader = subprocess.Popen([sys.executable, "-W", "error", "-c", program], stdout=subprocess.PIPE, text=True)
+    watch = threading.Timer(PATIENCE_S, reader.kill)
+    watch.start()
     rows: list[dict[str, Any]] = []
-    deadline = time.monotonic() + PATIENCE_S
     try:
-        while not rows or rows[-1]["store_number"] != last:
-            assert time.monotonic() < deadline, [row["store_number"] for row in rows]
-            message = consumer.poll(0.5)
-            if message is not None and message.error() is None:
-                event = value(message.value(), SerializationContext(TOPIC, MessageField.VALUE))
-                rows.append(event["after"])
+        for line in reader.stdout or ():
+            operation, _, row = line.partition(" ")
+            assert operation == "c", line
+            rows.append(eval(row, {"Decimal": Decimal}))
+            if rows[-1]["store_number"] == last:
+                break
     finally:
-        consumer.close()
-        client.close()
+        watch.cancel()
+        reader.kill()
+        reader.communicate()
     return rows
+
+
+def kcat_up_to(served: Mapping[str, str], last: int) -> list[dict[str, Any]]:
+    """What the page's kcat prints of the plain topic."""
+    words = shown(PAGE, KCAT, "sh").split()
+    words[words.index("-b") + 1] = served["kafka"]
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        if rows and rows[-1]["store_number"] == last:
+            return rows
+        assert time.monotonic() < deadline, done.stderr
 
 
 def test_a_newcomer_reads_typed_rows_each_once_over_a_kill(shop: Path) -> None:
@@ -99,6 +112,9 @@ def test_a_newcomer_reads_typed_rows_each_once_over_a_kill(shop: Path) -> None:
     with up(shop) as (_, served):
         write(served, 31)
         rows = read_up_to(served, 31)
+        plain = kcat_up_to(served, 31) if shutil.which("kcat") or needed("kcat") else []
+    assert served["topics"].startswith("kafka: shop.public.customers, ")
     assert [row["store_number"] for row in rows] == list(range(1, 32))
     assert {row["total_amount"] for row in rows} == {Decimal("19.90")}
     assert all(datetime.fromisoformat(row["created_at"]).tzinfo is not None for row in rows)
+    assert not plain or [(row["store_number"], row["total_amount"]) for row in plain] == [(n, "19.90") for n in range(1, 32)]

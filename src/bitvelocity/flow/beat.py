@@ -12,6 +12,7 @@ from typing import Any
 from ..files import replace_file
 from .database import Database
 from .project import Project
+from .routes import routes_of, topics_shown
 from .run import Step
 
 EVERY_SECONDS = 1.0
@@ -50,12 +51,14 @@ class Heartbeat:
         source = f"psql '{server.tcp_dsn}'" if server else "your database"
         if settings.capture.source != "postgres":
             source = f"Debezium's topics {settings.capture.topics}.*"
+        topics = topics_shown(routes_of(settings, self._project.specs))
         return {
             "source": source,
             "slot": settings.capture.slot,
             "lake": str(self._project.lake),
             "entities": ", ".join(spec.name for spec in self._project.specs),
             "gold": ", ".join(model.name for model in self._project.models) or "none",
+            **({"topics": topics} if topics else {}),
         }
 
     def clear(self) -> None:

@@ -13,6 +13,9 @@ from ..errors import SettingsError
 from ..settings import RouteSettings, Settings
 from ..streams import Abilities, Topic, abilities_of
 
+SHOWN = 6
+"""Topics of a route that are shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -61,6 +64,16 @@ def routes_of(settings: Settings, specs: Sequence[EntitySpec]) -> tuple[Route, .
     return routes
 
 
+def topics_shown(routes: Sequence[Route]) -> str:
+    """Where a newcomer may look: the topics of each route behind its transport, the first of many."""
+    shown = []
+    for route in routes:
+        topics = list(dict.fromkeys(route.topic_of(spec.qualified) for spec in route.specs))
+        more = f" and {len(topics) - SHOWN} more" if len(topics) > SHOWN else ""
+        shown.append(f"{route.bus}: {', '.join(topics[:SHOWN])}{more}")
+    return "; ".join(shown)
+
+
 def _route(settings: Settings, asked: RouteSettings, specs: Sequence[EntitySpec]) -> Route:
     chosen = tuple(_chosen(asked, specs))
     bus = asked.bus or settings.streams.bus
@@ -105,4 +118,4 @@ def _check(asked: RouteSettings, bus: str, abilities: Abilities) -> None:
 def _refused(asked: RouteSettings, what: str, remedy: str = "Change the route in bitvelocity.toml.") -> SettingsError:
     return SettingsError(f"[[routes]] {asked.name}: {what}", safe="Nothing was written.", remedy=remedy, code="RouteRefused")
 
-__all__ = ["Route", "routes_of"]
+__all__ = ["Route", "routes_of", "topics_shown"]

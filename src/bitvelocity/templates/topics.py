@@ -35,6 +35,7 @@ wire = "json"
 operations = ["u", "d"]
 retention_hours = 1
 start = "now"
+options = { "decimal.handling.mode" = "string" }  # else amounts are bytes in base64, as Debezium has them
 """,
     "rabbitmq": """
 # RabbitMQ has work that must be acknowledged: each new order is handed out until somebody has done it. A queue knows no

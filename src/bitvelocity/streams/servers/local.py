@@ -174,6 +174,7 @@ class LocalServer:
     def _launch(self) -> None:
         self._recipe.find(self._tell)
         self._recipe.tidy(self.folder)
+        self._tell(f"Starting {self._recipe.name}; it says what it does in {self.folder / 'log'}.")
         launch = self._recipe.prepare(self.folder, self.ports)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
