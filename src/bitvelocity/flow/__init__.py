@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .buses import local_servers, open_bus
     from .database import Database, running_database, source_database
     from .doctor import diagnose
-    from .gate import Reason, Wished, check_entities, register_entities
+    from .gate import Reason, check_entities, register_entities
     from .gauges import prometheus
     from .letterbox import find_letters, key_text, order_letters
     from .ordering import Readings, order_reading, show_readings
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from .telling import Telling, change_records
     from .trails import audit_trail
     from .waiting import flowing, wait_until
+    from .wires import Wished, carried
 
 __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Reason", "Status", "Step", "Telling",
-    "Verdict", "Wished", "adopt_database", "audit_trail", "change_records", "check_entities", "debezium_config",
+    "Verdict", "Wished", "adopt_database", "audit_trail", "carried", "change_records", "check_entities", "debezium_config",
     "diagnose", "find_letters", "flowing", "key_text", "local_servers", "open_bus", "open_project", "open_reader",
     "open_registry", "order_letters", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_of",
     "rebuild_silver", "reconcile", "recover", "register_entities", "registry_beside", "renew_silver",
@@ -47,7 +48,7 @@ _HOMES = {
     "buses": ("local_servers", "open_bus"),
     "database": ("Database", "running_database", "source_database"),
     "doctor": ("diagnose",),
-    "gate": ("Reason", "Wished", "check_entities", "register_entities"),
+    "gate": ("Reason", "check_entities", "register_entities"),
     "gauges": ("prometheus",),
     "letterbox": ("find_letters", "key_text", "order_letters"),
     "ordering": ("Readings", "order_reading", "show_readings"),
@@ -65,6 +66,7 @@ _HOMES = {
     "telling": ("Telling", "change_records"),
     "trails": ("audit_trail",),
     "waiting": ("flowing", "wait_until"),
+    "wires": ("Wished", "carried"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ..capture import WalSource
 from ..changes import Batch, ChangeSet, Passing, Twin, pass_by, within
-from ..changes.formats import Decoder, Described, Encoder, Options, topic_of
+from ..changes.formats import Decoder, Described, Encoder, topic_of
 from ..files import replace_file
 from ..lakehouse import DeadLetters, read_watermark
 from ..settings import Settings, StreamsSettings
@@ -26,7 +26,7 @@ from .describing import describe
 from .parking import Parking
 from .project import Project
 from .schemas import open_registry
-from .wires import registrar
+from .wires import carried, registrar
 
 BOUNDARIES = "boundaries"
 NOTES, ROUTE = ".bus-notes.json", ".route.json"
@@ -169,16 +169,12 @@ def record_encoder(
 ) -> Encoder:
     """Writes the records of a project's own route."""
     written = notation(settings.streams.wire, wires.register)
-    return Encoder("debezium", described, _options(settings.streams), describe=describe, notation=written, amid=amid)
+    return Encoder("debezium", described, carried(settings.streams), describe=describe, notation=written, amid=amid)
 
 
 def topic_of_relation(streams: StreamsSettings, relation: str) -> str:
     """Where a project's own route puts the changes of a table."""
-    return topic_of(relation, _options(streams))
-
-
-def _options(streams: StreamsSettings) -> Options:
-    return Options(topic_prefix=streams.prefix, skipped_operations=(), cloudevents=True, keep_exact=True)
+    return topic_of(relation, carried(streams))
 
 
 def read_records(project: Project, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:

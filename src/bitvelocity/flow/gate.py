@@ -7,32 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from ..changes.formats import Options
 from ..changes.formats.declared import declared_schemas
+from ..changes.formats.notation import SchemaUse, unregistered
 from ..contracts import EntitySpec, load_specs
 from ..errors import ModelError
-from ..lakehouse import as_stored, outdated
+from ..lakehouse import as_stored, in_stored_order, outdated
 from ..lakehouse.gold import bind_models, read_model
 from ..lakehouse.gold.silver import silver_schemas
 from ..settings import Settings
 from ..streams.registry import Caller
 from ..streams.wire import Registrar, notation, subject_of
 from .schemas import reasons_of
-
-
-@dataclass(frozen=True, slots=True)
-class Wished:
-    """Which records are meant: those of a format and a way of writing, on topics with a prefix."""
-
-    form: str = "debezium"
-    way: str = "avro"
-    prefix: str = "bv"
-
-    def options(self) -> Options:
-        """As a writer of these records has them."""
-        given = Options(topic_prefix=self.prefix)
-        made = notation(self.way)
-        return given if made is None else made.settle(given)
+from .wires import Wished, wished_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +30,36 @@ class Reason:
     what: str
 
 
-def check_entities(settings: Settings, caller: Caller, wished: Wished) -> list[Reason]:
-    """All that would break: nothing is written anywhere."""
+def check_entities(settings: Settings, caller: Caller, wished: Wished | None = None) -> list[Reason]:
+    """All that would break: nothing is written anywhere. `wished`: of other records than those that the project writes."""
     specs = load_specs(settings.entities_file)
-    return [*_topics(specs, caller, wished), *_tables(settings, specs), *_models(settings, specs)]
+    return [*_topics(settings, specs, caller, wished), *_tables(settings, specs), *_models(settings, specs)]
 
 
-def register_entities(settings: Settings, caller: Caller, wished: Wished) -> list[tuple[str, str]]:
+def register_entities(settings: Settings, caller: Caller, wished: Wished | None = None) -> list[tuple[str, str]]:
     """Register the schemas of all entities: subjects and ids. One that is there already keeps its id."""
-    registrar = Registrar(caller, register=True)
     specs = load_specs(settings.entities_file)
-    done = []
-    for _, use in declared_schemas(specs, wished.form, wished.way, wished.options()):
-        frame = registrar.register(use).frame
-        done.append((subject_of(use, "topic"), str(int.from_bytes(frame[1:5], "big"))))
-    return done
+    done = {}
+    for one, use in _uses(settings, specs, wished):
+        registered = Registrar(caller, naming=one.naming, register=True).register(use)
+        done[subject_of(use, one.naming)] = str(int.from_bytes(registered.frame[1:5], "big"))
+    return list(done.items())
 
 
-def _topics(specs: Sequence[EntitySpec], caller: Caller, wished: Wished) -> Iterator[Reason]:
-    for _, use in declared_schemas(specs, wished.form, wished.way, wished.options()):
-        subject = subject_of(use, "topic")
+def _uses(settings: Settings, specs: Sequence[EntitySpec], wished: Wished | None) -> Iterator[tuple[Wished, SchemaUse]]:
+    """The schemas as the encoders of these records make them: columns in the order that the table has them in."""
+    ordered = in_stored_order(settings.lake_folder, specs)
+    for one in (wished,) if wished else wished_records(settings, specs):
+        chosen = [spec for spec in ordered if one.tables is None or spec.qualified in one.tables]
+        made = notation(one.way, unregistered)
+        assert made is not None
+        for _, use in declared_schemas(chosen, one.form, one.way, made.settle(one.options)):
+            yield one, use
+
+
+def _topics(settings: Settings, specs: Sequence[EntitySpec], caller: Caller, wished: Wished | None) -> Iterator[Reason]:
+    for one, use in _uses(settings, specs, wished):
+        subject = subject_of(use, one.naming)
         path = f"compatibility/subjects/{quote(subject, safe='')}/versions?verbose=true"
         answer = caller.ask("POST", path, {"schema": use.text, "schemaType": use.kind})
         if not answer["is_compatible"]:
@@ -96,4 +92,4 @@ def _models(settings: Settings, specs: Sequence[EntitySpec]) -> Iterator[Reason]
             return
 
 
-__all__ = ["Reason", "Wished", "check_entities", "register_entities"]
+__all__ = ["Reason", "check_entities", "register_entities"]

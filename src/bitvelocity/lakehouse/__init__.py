@@ -13,7 +13,7 @@ from .reconcile import EntityVerdict, compare_gold, compare_silver
 from .replaying import replay, stretch
 from .shapes import MARKER, stored_shapes, unsent_above
 from .silver import Changed
-from .stored import Outdated, as_stored, kept_as_text, outdated
+from .stored import Outdated, as_stored, in_stored_order, kept_as_text, outdated
 from .table import DataFile, Staged, Table
 from .upkeep import Care
 from .views import event_id
@@ -49,6 +49,7 @@ __all__ = [
     "event_id",
     "fits",
     "identities",
+    "in_stored_order",
     "kept_as_text",
     "load_models",
     "mismatches",

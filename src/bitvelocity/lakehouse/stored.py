@@ -39,6 +39,11 @@ def as_stored(root: Path, specs: Sequence[EntitySpec]) -> tuple[EntitySpec, ...]
     return tuple(_as_stored(root, spec) for spec in specs)
 
 
+def in_stored_order(root: Path, specs: Iterable[EntitySpec]) -> tuple[EntitySpec, ...]:
+    """The entities with their columns as the source sends them: those that bronze has in its order, then what is new."""
+    return tuple(_in_stored_order(root, spec) for spec in specs)
+
+
 def kept_as_text(root: Path, specs: Iterable[EntitySpec]) -> Iterator[tuple[str, str, pa.DataType]]:
     """Entity, lake column and type of what `rebuild` would give a type of its own."""
     for spec in specs:
@@ -56,6 +61,15 @@ def outdated(root: Path, specs: Iterable[EntitySpec]) -> list[Outdated]:
 def key_property(spec: EntitySpec) -> dict[str, str]:
     """The property that a silver table of this entity has."""
     return {KEY: json.dumps(spec.lake_key)}
+
+
+def _in_stored_order(root: Path, spec: EntitySpec) -> EntitySpec:
+    state = _state(root / "bronze" / spec.name)
+    if state is None:
+        return spec
+    places = {name: place for place, name in enumerate(state.schema.names)}
+    names = spec.lake_names
+    return replace(spec, columns=tuple(sorted(spec.columns, key=lambda one: places.get(AFTER + names[one.name], len(places)))))
 
 
 def _as_stored(root: Path, spec: EntitySpec) -> EntitySpec:

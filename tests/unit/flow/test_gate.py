@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from bitvelocity.changes import SYSTEM_FIELDS, Batch, Mark
+from bitvelocity.changes.formats import Options
 from bitvelocity.contracts import load_specs
 from bitvelocity.flow import Wished, check_entities, open_registry, register_entities
-from bitvelocity.lakehouse import Lake
+from bitvelocity.lakehouse import Lake, in_stored_order
 from bitvelocity.settings import Settings, load_settings
 from bitvelocity.streams.registry import Caller
 
@@ -28,6 +29,24 @@ class Thing(Entity, table="things", name="things", audit=False):
     name: str | None
     price: Annotated[Decimal, Numeric(9, 2)]
 '''
+TOLD = """
+[streams]
+route = "bus"
+wire = "protobuf"
+prefix = "lake"
+
+[[routes]]
+name = "rows"
+format = "debezium-unwrapped"
+wire = "json-schema"
+prefix = "out"
+subjects = "record"
+
+[[routes]]
+name = "plain"
+wire = "json"
+prefix = "plain"
+"""
 MODEL = """-- model: {name}
 -- key: name
 -- columns:
@@ -65,14 +84,13 @@ def registry(settings: Settings) -> Iterator[Caller]:
 
 
 def test_all_reasons_at_once(settings: Settings, registry: Caller) -> None:
-    wished = Wished()
-    subjects = [subject for subject, _ in register_entities(settings, registry, wished)]
+    subjects = [subject for subject, _ in register_entities(settings, registry)]
     assert subjects == ["bv.public.things-key", "bv.public.things-value"]
-    assert register_entities(settings, registry, wished) == [("bv.public.things-key", "1"), ("bv.public.things-value", "2")]
-    assert check_entities(settings, registry, wished) == []
+    assert register_entities(settings, registry) == [("bv.public.things-key", "1"), ("bv.public.things-value", "2")]
+    assert check_entities(settings, registry) == []
     changed = ENTITIES.replace("name: str | None", "title: str | None").replace("Numeric(9, 2)", "Numeric(9, 3)")
     settings.entities_file.write_text(changed)
-    found = check_entities(settings, registry, wished)
+    found = check_entities(settings, registry)
     assert {one.where for one in found} == {"topic", "table", "model"}
     topic = next(one for one in found if one.where == "topic")
     assert topic.at == "bv.public.things-value"
@@ -82,11 +100,41 @@ def test_all_reasons_at_once(settings: Settings, registry: Caller) -> None:
     assert registry.ask("GET", "subjects/bv.public.things-value/versions") == [1]
 
 
-def test_a_column_that_may_be_null_comes_in(settings: Settings, registry: Caller) -> None:
-    for way in ("avro", "json"):
-        for form in ("debezium", "debezium-unwrapped", "bitvelocity"):
-            wished = Wished(form, way, prefix=f"{way}.{form}")
-            settings.entities_file.write_text(ENTITIES)
-            register_entities(settings, registry, wished)
-            settings.entities_file.write_text(ENTITIES + "    note: str | None = None\n")
-            assert [one for one in check_entities(settings, registry, wished) if one.where == "topic"] == [], wished
+@pytest.mark.parametrize("way", ["avro", "json", "protobuf"])
+def test_a_change_in_every_notation_and_format(settings: Settings, registry: Caller, way: str) -> None:
+    """A column that may be NULL comes in; an amount whose point moves is told, also where its bytes look the same."""
+    for form in ("debezium", "debezium-unwrapped", "bitvelocity"):
+        wished = Wished(form, way, Options(topic_prefix=f"{way}.{form}"))
+        settings.entities_file.write_text(ENTITIES)
+        register_entities(settings, registry, wished)
+        settings.entities_file.write_text(ENTITIES + "    note: str | None = None\n")
+        assert [one for one in check_entities(settings, registry, wished) if one.where == "topic"] == [], wished
+        settings.entities_file.write_text(ENTITIES.replace("Numeric(9, 2)", "Numeric(9, 3)"))
+        told = [one.what for one in check_entities(settings, registry, wished) if one.where == "topic"]
+        if form == "bitvelocity":  # an amount is text there
+            assert told == []
+        else:
+            assert told
+            assert all("LOGICAL_TYPE_MISMATCH" in what and "decimal(9,3)" in what for what in told), told
+
+
+def test_what_the_project_writes(settings: Settings, registry: Caller) -> None:
+    """Over the bus and each route, as bitvelocity.toml says it; plain JSON has no schemas."""
+    (settings.root / "bitvelocity.toml").write_text(TOLD)
+    told = load_settings(settings.root)
+    subjects = [subject for subject, _ in register_entities(told, registry)]
+    assert subjects == [
+        "lake.public.things-key", "lake.public.things-value", "out.public.things.Key", "out.public.things.Value",
+    ]  # fmt: skip
+    held = {one["subject"]: one.get("schemaType", "AVRO") for one in registry.ask("GET", "schemas")}
+    assert held == dict.fromkeys(subjects[:2], "PROTOBUF") | dict.fromkeys(subjects[2:], "JSON")
+    settings.entities_file.write_text(ENTITIES.replace("Numeric(9, 2)", "Numeric(9, 3)"))
+    found = check_entities(told, registry)
+    assert {one.at for one in found if one.where == "topic"} == {"lake.public.things-value", "out.public.things.Value"}
+
+
+def test_columns_stand_as_the_table_has_them(settings: Settings) -> None:
+    """One that was declared between two others is added behind them: fields of Protobuf are numbered by it."""
+    settings.entities_file.write_text(ENTITIES.replace("    name: str | None\n", "    note: str | None\n    name: str | None\n"))
+    (spec,) = in_stored_order(settings.lake_folder, load_specs(settings.entities_file))
+    assert [column.name for column in spec.columns] == ["id", "name", "price", "note"]

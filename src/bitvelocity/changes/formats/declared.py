@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -12,10 +12,11 @@ from .avro.schema import avro_schema
 from .described import ColumnFacts, Described, TableFacts, TypeFacts
 from .jsonschema import json_schema
 from .layout import Schema, parsed, value_schema
-from .notation import SchemaUse
+from .notation import Kind, SchemaUse
 from .options import Options
 from .own import own_options, own_type
 from .plan import Plan, compile_plan
+from .protobuf.schema import proto_schema
 
 _OIDS = {
     "boolean": 16, "int16": 21, "int32": 23, "int64": 20, "float32": 700, "float64": 701, "decimal": 1700, "char": 1042,
@@ -25,6 +26,9 @@ _OIDS = {
 _NATIVE = {
     "oid": 26, "xml": 142, "tsvector": 3614, "inet": 869, "cidr": 650, "macaddr": 829, "macaddr8": 774, "money": 790,
     "point": 600, "bit": 1560, "bit varying": 1562, "name": 19,
+}  # fmt: skip
+_TEXTS: Mapping[str, tuple[Kind, Callable[[Schema], str]]] = {
+    "avro": ("AVRO", avro_schema), "json": ("JSON", json_schema), "protobuf": ("PROTOBUF", proto_schema),
 }  # fmt: skip
 _FIRST_OWN = 16384
 """PostgreSQL numbers types that are not built in from here on; ours are invented."""
@@ -80,7 +84,7 @@ def _facts(column: Column, types: _Types) -> ColumnFacts:
 
 
 def declared_schemas(specs: Iterable[EntitySpec], form: str, notation: str, options: Options) -> Iterator[tuple[EntitySpec, SchemaUse]]:
-    """The schemas of key and value that records of these entities have; `notation` is avro or json."""
+    """The schemas of key and value that records of these entities have; `notation` is avro, json or protobuf."""
     specs = tuple(specs)
     described = described_of(specs, "")
     for spec in specs:
@@ -98,10 +102,8 @@ def _plan(batch: Batch, described: Described, form: str, options: Options) -> Pl
 
 
 def _use(plan: Plan, schema: Schema, notation: str, *, is_key: bool) -> SchemaUse:
-    name = str(schema.get("name", ""))
-    if notation == "json":
-        return SchemaUse(plan.topic, is_key, name, "JSON", json_schema(schema))
-    return SchemaUse(plan.topic, is_key, name, "AVRO", avro_schema(schema))
+    kind, text = _TEXTS[notation]
+    return SchemaUse(plan.topic, is_key, str(schema.get("name", "")), kind, text(schema))
 
 
 __all__ = ["declared_schemas", "described_of"]

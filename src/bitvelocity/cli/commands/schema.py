@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,11 +15,20 @@ from urllib.parse import quote
 import click
 
 from ...errors import SettingsError
-from ...flow import Wished, check_entities, open_registry, reasons_of, register_entities, serve_registry
+from ...flow import (
+    Wished,
+    carried,
+    check_entities,
+    open_registry,
+    reasons_of,
+    register_entities,
+    serve_registry,
+)
 from ...settings import load_settings
 from ..output import json_option, print_json, project_option, say
 
 if TYPE_CHECKING:
+    from ...settings import Settings
     from ...streams.registry import Caller
 
 FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
@@ -31,11 +40,10 @@ registry_option = click.option("--registry", "url", default="", metavar="URL", h
 def schema_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What a schema in a file needs beside its text; and, without a file, which records of the entities are meant."""
     for option in (
-        click.option("--topic-prefix", "prefix", default="bv", show_default=True, help="Of the entities' topics."),
-        click.option("--notation", "way", type=click.Choice(["avro", "json"]), default="avro", show_default=True,
+        click.option("--topic-prefix", "prefix", default=None, help="Of the entities' topics. These three: else as bitvelocity.toml says."),
+        click.option("--notation", "way", type=click.Choice(["avro", "json", "protobuf"]), default=None,
                      help="How records of the entities are written."),
-        click.option("--format", "form", type=click.Choice(FORMATS), default="debezium", show_default=True,
-                     help="What records of the entities say."),
+        click.option("--format", "form", type=click.Choice(FORMATS), default=None, help="What records of the entities say."),
         click.option("--reference", "references", multiple=True, metavar="NAME=SUBJECT:VERSION", help="A schema that it uses."),
         click.option("--type", "kind", type=click.Choice(list(TYPES.values()), case_sensitive=False), default=None,
                      help="Else by the file's name: .avsc, .json, .proto."),
@@ -113,7 +121,7 @@ def register(file: Path | None, subject: str, kind: str | None, references: tupl
 def _register_entities(words: dict[str, Any]) -> None:
     settings = load_settings(words["folder"])
     with open_registry(settings, words["url"]) as registry:
-        done = register_entities(settings, registry, Wished(words["form"], words["way"], words["prefix"]))
+        done = register_entities(settings, registry, _wished(settings, words))
     if words["as_json"]:
         print_json({"schemas": [{"subject": subject, "id": int(number)} for subject, number in done]})
         return
@@ -150,7 +158,7 @@ def check(file: Path | None, subject: str, kind: str | None, references: tuple[s
 def _check_entities(words: dict[str, Any]) -> int:
     settings = load_settings(words["folder"])
     with open_registry(settings, words["url"]) as registry:
-        reasons = check_entities(settings, registry, Wished(words["form"], words["way"], words["prefix"]))
+        reasons = check_entities(settings, registry, _wished(settings, words))
     if words["as_json"]:
         print_json({"compatible": not reasons, "reasons": [asdict(one) for one in reasons]})
         return 1 if reasons else 0
@@ -218,6 +226,15 @@ def import_all(file: Path, url: str, folder: Path, as_json: bool) -> None:
     with _registry(folder, url) as registry:
         count = import_registry(registry, document)
     print_json({"versions": count}) if as_json else say(f"Imported {count} versions.")
+
+
+def _wished(settings: Settings, words: dict[str, Any]) -> Wished | None:
+    """Other records than the project's, if any of the three words was said; what was not said is as on the project's bus."""
+    form, way, prefix = (words[name] for name in ("form", "way", "prefix"))
+    if not (form or way or prefix):
+        return None
+    options = replace(carried(settings.streams), topic_prefix=prefix or settings.streams.prefix)
+    return Wished(form or "debezium", way or settings.streams.wire, options)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from importlib import import_module
 from typing import Any
 
 from ....errors import MissingExtraError
-from .schema import META, Schema
+from .schema import Schema
+from .told import told_of
 
 _SCALARS = {
     1: "double", 2: "float", 3: "int64", 4: "int64", 5: "int32", 6: "int64", 7: "int64", 8: "boolean", 9: "string",
     12: "bytes", 13: "int64", 14: "string", 15: "int32", 16: "int64", 17: "int32", 18: "int64",
 }  # fmt: skip
 """By the descriptors' numbers of types."""
-_ENUM, _MESSAGE, _REPEATED, _EXTENSION, _PARAMS = 14, 11, 3, 1088, 2
+_ENUM, _MESSAGE, _REPEATED = 14, 11, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class _Reading:
         return tuple(self.field(one, (*inside, name)) for one in self.types[name].field)
 
     def field(self, one: Any, inside: tuple[str, ...]) -> Field:
-        is_message, told = one.type == _MESSAGE, _told(one.options)
+        is_message, told = one.type == _MESSAGE, told_of(one.options)
         repeated = one.label == _REPEATED
         if one.type not in _SCALARS and not is_message:
             raise ValueError(f"the field {one.name} is a group, which is not read")
@@ -144,40 +144,6 @@ def _held(items: Field, told: Schema) -> dict[str, Any]:
     if told.get("wrapped"):
         return {"type": "array", "items": items.fields[0].connect}
     return {"type": "array", "items": items.connect["items"]}
-
-
-def _told(options: Any) -> Schema:
-    """The rest of Connect's schema, from `confluent.field_meta`: as it was written, or as an extension."""
-    from google.protobuf.text_encoding import CUnescape
-
-    for one in options.uninterpreted_option:
-        if [part.name_part for part in one.name] == ["confluent.field_meta"]:
-            found = re.search(rf'"{re.escape(META)}"\s*,?\s*value\s*:\s*"((?:[^"\\]|\\.)*)"', one.aggregate_value)
-            return _parsed(CUnescape(found[1]).decode()) if found else {}
-    from google.protobuf.unknown_fields import UnknownFieldSet
-
-    for meta in UnknownFieldSet(options):
-        if meta.field_number == _EXTENSION:
-            return _parsed(_parameter(meta.data))
-    return {}
-
-
-def _parsed(text: str) -> Schema:
-    found: Schema = json.loads(text) if text else {}
-    return found
-
-
-def _parameter(meta: bytes) -> str:
-    """Our parameter in the bytes of a `confluent.Meta`."""
-    from google.protobuf.empty_pb2 import Empty  # has no fields: it reads any bytes, and keeps them
-    from google.protobuf.unknown_fields import UnknownFieldSet
-
-    for entry in UnknownFieldSet(Empty.FromString(meta)):
-        if entry.field_number == _PARAMS:
-            pair = {one.field_number: one.data for one in UnknownFieldSet(Empty.FromString(entry.data))}
-            if pair.get(1) == META.encode():
-                return bytes(pair[2]).decode()
-    return ""
 
 
 __all__ = ["Field", "Shape", "shape_of"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..meanings import Meaning
+
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 NAMED = frozenset({"record", "enum", "fixed"})
 NO_DEFAULT: Any = object()
@@ -22,7 +24,7 @@ class Field:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A type. `meaning` is what its values stand for (`decimal`, `timestamp-micros`, ...), None when they stand as is."""
+    """A type. `meaning` is what its values stand for, None when they stand as is."""
 
     type: str
     name: str = ""
@@ -35,18 +37,14 @@ class Node:
     default: str | None = None
     """The symbol that stands for those an enum does not know."""
     size: int = 0
-    meaning: str | None = None
-    precision: int = 0
-    scale: int = 0
+    meaning: Meaning | None = None
 
     @property
     def short_name(self) -> str:
         return self.name.rpartition(".")[2]
 
     def __str__(self) -> str:
-        if self.meaning == "decimal":
-            return f"decimal({self.precision},{self.scale})"
-        return self.meaning or (f"{self.type} {self.name}" if self.name else self.type)
+        return str(self.meaning or (f"{self.type} {self.name}" if self.name else self.type))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ..meanings import DEBEZIUM_TIMES, Meaning
 from ..refusals import invalid_schema
 from .defaults import fits
 from .nodes import NAMED, NO_DEFAULT, PRIMITIVES, AvroSchema, Field, Node
@@ -21,7 +22,6 @@ _ORDER = {
     "map": ("type", "values"),
 }
 _FIELD_ORDER = ("name", "type", "doc", "default", "order")
-_DEBEZIUM_TIMES = "io.debezium.time."
 
 
 def read_avro(text: str, imports: Iterable[str] = ()) -> AvroSchema:
@@ -226,12 +226,12 @@ def _give_meaning(node: Node, more: dict[str, Any], path: str) -> None:
     """Logical types, and Debezium's names for times that Avro has no logical type for."""
     meaning, other = more.get("logicalType"), more.get("connect.name")
     if meaning == "decimal" and node.type in ("bytes", "fixed"):
-        node.precision = _whole(more.get("precision"), path, "the precision of a decimal")
-        node.scale = _whole(more.get("scale", 0), path, "the scale of a decimal")
-        if not node.precision >= max(1, node.scale):
-            raise _wrong(path, f"a decimal of {node.precision} digits cannot have {node.scale} after the point")
-        node.meaning = "decimal"
+        precision = _whole(more.get("precision"), path, "the precision of a decimal")
+        scale = _whole(more.get("scale", 0), path, "the scale of a decimal")
+        if not precision >= max(1, scale):
+            raise _wrong(path, f"a decimal of {precision} digits cannot have {scale} after the point")
+        node.meaning = Meaning("decimal", precision, scale)
     elif isinstance(meaning, str) and meaning not in ("decimal", "uuid"):
-        node.meaning = meaning
-    elif isinstance(other, str) and other.startswith(_DEBEZIUM_TIMES):
-        node.meaning = other
+        node.meaning = Meaning(meaning)
+    elif isinstance(other, str) and other.startswith(DEBEZIUM_TIMES):
+        node.meaning = Meaning(other)

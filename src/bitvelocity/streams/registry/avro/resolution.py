@@ -1,11 +1,11 @@
 """What a reader's schema makes of a writer's data: Avro's rules of resolution, and what the values mean.
 
-Avro's own rules say nothing about logical types: a decimal(12,2) read as a decimal(12,4) is money divided by a hundred
-without an error, in every registry that asks Avro alone. Here it is an objection, with its path.
+Avro's own rules say nothing about logical types (see `meanings`). Here they are objections, with their paths.
 """
 
 from __future__ import annotations
 
+from ..meanings import MISMATCH, meaning_objections
 from ..objections import Objection
 from .nodes import NO_DEFAULT, Field, Node
 
@@ -63,7 +63,7 @@ class _Comparison:
         tried = sorted(reader.branches, key=lambda branch: not _is_same(branch, writer))
         for branch in tried:
             found = self.compare(branch, writer)
-            if all(one.kind == "LOGICAL_TYPE_MISMATCH" for one in found):
+            if all(one.kind == MISMATCH for one in found):
                 return found
         if tried and _is_same(tried[0], writer):
             return self.compare(tried[0], writer)
@@ -126,16 +126,4 @@ def _symbols(reader: Node, writer: Node) -> Found:
 
 
 def _meanings(reader: Node, writer: Node) -> Found:
-    """A value must mean the same after it was read; a decimal may gain digits before the point, never lose any."""
-    if "decimal" == reader.meaning == writer.meaning:
-        if reader.scale != writer.scale:
-            what = f"{writer} would be read as {reader}: every amount changes by a power of ten"
-        elif reader.precision < writer.precision:
-            what = f"{writer} has values that {reader} cannot hold"
-        else:
-            return ()
-    elif reader.meaning == writer.meaning:
-        return ()
-    else:
-        what = f"{writer} would be read as {reader}, with the same number and another meaning"
-    return _objection("LOGICAL_TYPE_MISMATCH", what)
+    return meaning_objections(reader.meaning, writer.meaning, "", read=reader, written=writer)

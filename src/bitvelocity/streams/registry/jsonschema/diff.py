@@ -10,6 +10,7 @@ import json
 from fractions import Fraction
 from typing import Any
 
+from ..meanings import MISMATCH, connect_meaning, meaning_objections
 from ..objections import Objection
 from .objects import object_objections
 from .parse import TYPES, JsonSchema
@@ -103,6 +104,9 @@ class Comparison:
         tried = [self.compare((branch, reader[1]), writer, f"{path}/{key}/{n}") for n, branch in enumerate(reader[0][key])]
         if not all(tried):
             return []
+        for found in tried:
+            if all(one.kind == MISMATCH for one in found):
+                return found
         if len(kinds := _kinds(writer[0])) > 1 and "type" in writer[0]:
             halves = [({**writer[0], "type": kind}, writer[1]) for kind in sorted(kinds)]
             return [one for half in halves for one in self._read_choice(reader, half, key, path=path)]
@@ -115,7 +119,7 @@ class Comparison:
         more = kinds - _kinds(read) - ({"integer"} if "number" in _kinds(read) else set())
         if more:
             return [Objection("TYPE_NARROWED", path, f"{', '.join(sorted(more))} is not accepted")]
-        found = [*_values(read, written, path), *_opaque(read, written, path)]
+        found = [*_meanings(read, written, path), *_values(read, written, path), *_opaque(read, written, path)]
         if kinds & {"number", "integer"}:
             found += _bounds(read, written, path, ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
             found += _multiple(read, written, path)
@@ -198,6 +202,14 @@ def _kind(value: Any) -> str:
 
 
 _KINDS = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array"}
+
+
+def _meanings(read: dict[str, Any], written: dict[str, Any], path: str) -> Found:
+    """As Connect's converter tells them: the title is the name of the type."""
+    if "type" not in read or "type" not in written:
+        return []
+    told, was = (connect_meaning(one.get("title"), one.get("connect.parameters")) for one in (read, written))
+    return list(meaning_objections(told, was, path, read=read["type"], written=written["type"]))
 
 
 def _values(read: dict[str, Any], written: dict[str, Any], path: str) -> Found:

@@ -11,6 +11,8 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
+from ....changes.formats.protobuf.told import told_of
+from ..meanings import Meaning, connect_meaning, meaning_objections
 from ..objections import Objection
 from .parse import SCALARS
 
@@ -70,20 +72,29 @@ def _message(reader: Any, writer: Any, path: str) -> Iterator[Objection]:
 
 
 def _field(reader: Any, writer: Any, mine: Any, theirs: Any, *, path: str) -> Iterator[Objection]:
-    kind, was = _kind(reader, mine), _kind(writer, theirs)
-    if kind != was and was not in _READS.get(kind, ()):
-        code = "FIELD_SCALAR_KIND_CHANGED" if {kind, was} <= set(SCALARS) else "FIELD_KIND_CHANGED"
-        yield Objection(code, path, f"{theirs.name} was {was}, and cannot be read as {kind} without loss")
-    elif kind == was and kind in ("message", "enum") and mine.type_name != theirs.type_name:
+    kind, was_kind = _kind(reader, mine), _kind(writer, theirs)
+    if kind != was_kind and was_kind not in _READS.get(kind, ()):
+        code = "FIELD_SCALAR_KIND_CHANGED" if {kind, was_kind} <= set(SCALARS) else "FIELD_KIND_CHANGED"
+        yield Objection(code, path, f"{theirs.name} was {was_kind}, and cannot be read as {kind} without loss")
+    elif kind == was_kind and kind in ("message", "enum") and mine.type_name != theirs.type_name:
         what = f"{theirs.name} was {theirs.type_name.lstrip('.')} and is {mine.type_name.lstrip('.')}"
         yield Objection("FIELD_NAMED_TYPE_CHANGED", path, what)
-    elif kind == was == "map":
+    elif kind == was_kind == "map":
         yield from _field(*(_entry(one, field) for one, field in ((reader, mine), (writer, theirs))),
                           *(_entry(one, field).field[1] for one, field in ((reader, mine), (writer, theirs))), path=path)  # fmt: skip
+    else:
+        told, was = (_meaning(field) for field in (mine, theirs))
+        yield from meaning_objections(told, was, path, read=kind, written=was_kind)
     repeated = [field.label == FieldDescriptorProto.LABEL_REPEATED for field in (mine, theirs)]
     if repeated[0] != repeated[1] and kind not in ("string", "bytes", "map"):
         words = ["repeated" if one else "single" for one in repeated]
         yield Objection("FIELD_NUMERIC_LABEL_CHANGED", path, f"{theirs.name} was {words[1]}, and is {words[0]}")
+
+
+def _meaning(field: Any) -> Meaning | None:
+    """What our own notation, which has Connect's schemas, tells of a field."""
+    told = told_of(field.options)
+    return connect_meaning(told.get("name"), told.get("parameters"))
 
 
 def _kind(message: Any, field: Any) -> str:
