@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -25,13 +26,19 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     """As `python -c CODE ...`, `python -m MODULE ...` or `python FILE ...`, run to its end; `env` is added to ours."""
     with tempfile.TemporaryDirectory() as folder:
-        place, environment = str(cwd or Path.cwd()), {**os.environ, **(env or {})}
-        process = FORKS.Process(target=_live, args=(words, folder, place, environment))
-        process.start()
+        process = started(*words, into=folder, cwd=cwd, env=env)
         process.join()
         out, err = (path.read_text() if (path := Path(folder) / name).exists() else "" for name in ("out", "err"))
         assert process.exitcode is not None
         return subprocess.CompletedProcess(words, process.exitcode, out, err)
+
+
+def started(*words: str, into: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> ForkServerProcess:
+    """The same, running; what it says comes into the files `out` and `err` of the folder `into`."""
+    place, environment = str(cwd or Path.cwd()), {**os.environ, **(env or {})}
+    process = FORKS.Process(target=_live, args=(words, into, place, environment))
+    process.start()
+    return process
 
 
 def _live(words: tuple[str, ...], folder: str, place: str, environment: Mapping[str, str]) -> None:

@@ -23,8 +23,11 @@ from .restored import Piece, Told, batches_of, pieces_of
 _NAMES = (
     "bv-change", "bv-user", "bv-correlation-id", "bv-source", "bv-absent", "bv-unfit", "bv-columns", "ce_subject",
     "__debezium.newkey", "__debezium.oldkey", "__key_schema_id", "__value_schema_id",
+    "apicurio.key.contentId", "apicurio.value.contentId", "apicurio.key.globalId", "apicurio.value.globalId",
 )  # fmt: skip
 _FRAME = 5
+_GLOBAL = b"globalId"
+"""Stands for an id of Apicurio's by which a registry of Confluent's kind cannot be asked."""
 
 
 class Reader(Protocol):
@@ -90,7 +93,7 @@ class Decoder:
         """`records` has `key`, `value`, `headers`, in order; other columns are passed by."""
         table = records.combine_chunks()
         columns = {name: _one(table[name]) for name in ("key", "value", "headers")}
-        heads = header_columns(columns["headers"], _NAMES)
+        heads = _with_apicurio(header_columns(columns["headers"], _NAMES))
         refused: list[Refused] = []
         pieces: list[Piece] = []
         rewritten = False
@@ -137,6 +140,11 @@ class Decoder:
     def _reader(self, name: bytes) -> Reader:
         """`name`: an id, a GUID, or the text of a JSON value's own schema."""
         if name not in self._readers:
+            if name == _GLOBAL:
+                raise ValueError(
+                    "the header apicurio.value.globalId names the schema, and registries are asked by content: "
+                    "let the converter write apicurio.registry.use-id=contentId"
+                )
             if len(name) in (4, 16):
                 self._readers[name] = _reader_of(self._lookup(name))
             else:
@@ -176,6 +184,17 @@ class Decoder:
             yield Piece.of_keys(told, rows[within], frame, schema)
 
 
+def _with_apicurio(heads: dict[str, pl.Series]) -> dict[str, pl.Series]:
+    """Apicurio's converter names schemas in headers of its own, by 8 bytes: as if they were Confluent's."""
+    for part in ("key", "value"):
+        mine = f"__{part}_schema_id"
+        content, other = (heads[f"apicurio.{part}.{kind}"] for kind in ("contentId", "globalId"))
+        if content.null_count() < len(content) or other.null_count() < len(other):
+            stands = pl.when(pl.lit(other).is_not_null()).then(pl.lit(_GLOBAL))
+            heads[mine] = pl.select(pl.coalesce(heads[mine], content, stands).alias("v"))["v"]
+    return heads
+
+
 def _reader_of(schema: SchemaText) -> Reader:
     if schema.kind == "AVRO":
         return AvroReader.of(schema.text, schema.references.values())
@@ -213,7 +232,7 @@ def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes,
         "row",
         skip=pl.when(pl.col("g").is_not_null()).then(0).when(framed).then(_FRAME).otherwise(0),
         name=pl.when(pl.col("g").is_not_null())
-        .then(pl.col("g").bin.slice(1, 16))
+        .then(_named())
         .when(framed)
         .then(pl.col("v").bin.slice(1, 4))
         .otherwise(pl.lit(b"")),
@@ -222,6 +241,12 @@ def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes,
         rows = found["row"].to_numpy().astype(np.int64)
         chosen = values if len(rows) == len(values) else values.take(pa.array(rows, pa.int64()))
         yield bytes(name), _Group(rows, chosen, int(skip))
+
+
+def _named() -> pl.Expr:
+    """By what a header names a schema: 17 bytes are Confluent's GUID behind a mark, 8 an id of which the last 4 tell."""
+    told = pl.col("g")
+    return pl.when(told == _GLOBAL).then(told).when(told.bin.size() == 8).then(told.bin.slice(4, 4)).otherwise(told.bin.slice(1, 16))
 
 
 _BROKEN = (

@@ -200,6 +200,20 @@ def test_records_of_another_producer_of_debeziums() -> None:
     assert (unsent["_absent"], unsent["after_name"]) == ('["name"]', None)
 
 
+def test_apicurios_converter_names_schemas_in_headers() -> None:
+    """Ids of contents are what registries are asked by; one that is Apicurio's own is refused in words."""
+    ids, table = encoded("debezium", batch([change("c", (100, n), after=row(n)) for n in range(2)]))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for one, kind in zip(rows, ("contentId", "globalId"), strict=True):
+        for part in ("key", "value"):
+            one["headers"] = [*(one["headers"] or ()), (f"apicurio.{part}.{kind}", b"\0\0\0\0" + one[part][1:5])]
+            one[part] = one[part][5:]
+    back = decoded("debezium", ids, pa.Table.from_pylist(rows, schema=table.schema))
+    assert frame(back.batches[0])["after_id"].to_list() == ["0"]
+    assert [(one.row, one.code) for one in back.refused] == [(1, "UnknownSchema")]
+    assert "use-id=contentId" in back.refused[0].reason
+
+
 def test_unions_of_several_types_go_through_another_library() -> None:
     schema = {"type": "record", "name": "R", "fields": [{"name": "a", "type": ["null", "int", "string"]}, {"name": "b", "type": "int"}]}
     raw = []
