@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -312,3 +313,15 @@ def test_what_is_not_declared_is_refused_when_it_is_asked_for(bus: Bus) -> None:
             call()
         assert refused.value.retry != "itself", refused.value
     member.close()
+
+
+def test_a_topic_is_told_as_it_is_held(bus: Bus) -> None:
+    """What was wanted at its making, whatever is asked for now; nothing is made by asking."""
+    other = {"compacted": True} if bus.abilities.compaction else {}
+    keeps = timedelta(hours=3) if bus.abilities.retention and not other else None
+    wanted = Topic(name=f"held-{uuid4().hex[:8]}", partitions=3 if bus.abilities.partitions else 1, retention=keeps, **other)
+    assert bus.held(wanted) is None
+    assert wanted.name not in bus.topics()
+    bus.ensure(wanted)
+    assert bus.held(wanted) == wanted
+    assert bus.held(Topic(name=wanted.name)) == wanted

@@ -33,6 +33,7 @@ from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
 from bitvelocity.streams import Bus, Partition, Topic
 from bitvelocity.streams.embedded import EmbeddedBus
+from bitvelocity.streams.embedded.upkeep import keep
 
 ENTITIES = '''
 from decimal import Decimal
@@ -211,7 +212,7 @@ def let_go(bus: Bus, *topics: str) -> None:
     assert isinstance(bus, EmbeddedBus)
     for topic in topics:
         bus.ensure(Topic(name=topic, partitions=3, retention_bytes=1))
-        bus.keep(topic)
+        keep(bus.topic(topic))
 
 
 def repeatable(row: dict[str, Any]) -> dict[str, Any]:

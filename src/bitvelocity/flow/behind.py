@@ -10,16 +10,13 @@ from typing import Any
 
 from ..changes.formats import Options, topic_of
 from ..errors import BitVelocityError
-from ..settings import Settings
 from ..streams import Lag, Partition, lags
-from .buses import open_bus
+from .buses import impatient, open_bus
 from .carrying import NOTES, boundaries_topic, came_over_a_bus
 from .project import Project
 
 LAKE = "lake"
 """The lake as a group of readers: it keeps its offsets itself, and the transport knows of none."""
-_PATIENCE_S = 5
-"""A look does not wait for a transport as long as a pipeline does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def _asked(project: Project, way: Way) -> Way:
     taken = _taken(project)
     options = Options(topic_prefix=project.settings.streams.prefix)
     wanted = {topic_of(spec.qualified, options) for spec in project.specs} | {one.topic for one in taken or ()}
-    with closing(open_bus(_impatient(project.settings))) as bus:
+    with closing(open_bus(impatient(project.settings))) as bus:
         topics = tuple(sorted(wanted & set(bus.topics())))
         if taken is not None:  # what the lake does not tell of it takes from its first record on
             taken = {Partition(name, at): span.first for name in topics for at, span in bus.spans(name).items()} | taken
@@ -80,8 +77,3 @@ def _taken(project: Project) -> dict[Partition, int] | None:
         return {Partition(str(name), int(number)): int(at) for name, number, at in told["next"]}
     return None
 
-
-def _impatient(settings: Settings) -> Settings:
-    kafka = settings.streams.kafka
-    kafka = replace(kafka, patience_seconds=min(kafka.patience_seconds, _PATIENCE_S))
-    return replace(settings, streams=replace(settings.streams, kafka=kafka))

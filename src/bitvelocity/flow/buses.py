@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..streams import Place
     from ..streams.embedded import Older
+
+_LOOK_S = 5
 
 
 def open_bus(settings: Settings, name: str = "") -> Bus:
@@ -36,6 +39,20 @@ def local_servers(settings: Settings, names: Sequence[str], tell: Tell) -> Itera
         raise SettingsError(f"There is no server of {', '.join(unknown)} to start.", remedy=f"Known: {', '.join(SERVERS)}.")
     with ExitStack() as stack:
         yield {name: stack.enter_context(_server(settings, name, tell)) for name in dict.fromkeys(names)}
+
+
+def local_server(settings: Settings, name: str) -> LocalServer | None:
+    """The server of a transport that `up` runs here, or ran; None: the settings name another one, or it needs none."""
+    kind = name.partition("-")[0]
+    named = {"kafka": settings.streams.kafka.bootstrap, "nats": settings.streams.nats.url, "rabbitmq": settings.streams.rabbitmq.url}
+    return _server(settings, kind) if named.get(kind) == "" else None
+
+
+def impatient(settings: Settings) -> Settings:
+    """Settings for a look, which does not wait for a transport as long as a pipeline does."""
+    kafka = settings.streams.kafka
+    kafka = replace(kafka, patience_seconds=min(kafka.patience_seconds, _LOOK_S))
+    return replace(settings, streams=replace(settings.streams, kafka=kafka))
 
 
 def _embedded(settings: Settings) -> Bus:

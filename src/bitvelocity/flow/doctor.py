@@ -14,6 +14,7 @@ from ..oltp import find_binaries
 from ..oltp.checks import Check, Wanted, bad, fine, look
 from .beat import read_beat
 from .database import Database, running_database
+from .outreach import look_at_routes
 from .project import Project, open_project
 from .slots import health_of_slot
 
@@ -31,7 +32,7 @@ def diagnose(start: Path) -> list[Check]:
     if project.embedded:
         checks.append(_programs())
     database = running_database(project)
-    checks += _shapes(project)
+    checks += [*_shapes(project), *look_at_routes(project)]
     if database is None:
         return [*checks, fine("source", "the embedded PostgreSQL is not running (bitvelocity up starts it)")]
     return [*checks, *_source(project, database), _slot(project, database)]

@@ -11,6 +11,7 @@ from ..contracts import EntitySpec
 from ..errors import BitVelocityError
 from ..lakehouse import LakeReader, Watermark, replay
 from ..oltp import TrailSink
+from .hindrance import Notice
 from .outlets import outlets_of
 from .project import Project
 
@@ -115,6 +116,7 @@ class _Followed:
         self._reader: LakeReader | None = None
         self._sets: Iterator[ChangeSet] = iter(())
         self._opened = self._failed = 0.0
+        self._notice = Notice(project, sink.name)
         self.error: BitVelocityError | None = None
 
     def connect(self, dsn: str) -> None:
@@ -147,6 +149,7 @@ class _Followed:
         receipts: list[Receipt] = []
         if self._try(lambda: receipts.append(self._sink.commit(mark))):
             self._waiting, self._rows, self._committed = None, 0, time.monotonic()
+            self._notice.over()
         return receipts[0] if receipts else None
 
     def tend(self, published: Watermark | None) -> None:
@@ -181,6 +184,7 @@ class _Followed:
         if read is not None and read.position >= max(self._fed, published.position):
             self._sink.level(read.position)
             self._level = True
+            self._notice.over()
 
     def _begin_reading(self) -> None:
         self._stop_reading()
@@ -207,5 +211,6 @@ class _Followed:
             if error.retry == "itself":
                 raise
             self.error, self._failed = error, time.monotonic()
+            self._notice.tell(error)
             return False
         return True

@@ -43,11 +43,20 @@ def _samples(found: Status) -> Iterator[Sample]:
     about = "Records of topics that are no changes, or wait behind such ones."
     yield "dead_letters_parked", "gauge", about, {}, float(found.parked)
     yield from _slot(found)
-    if found.way:
-        yield from samples(found.way.lags)
+    yield from samples([*(found.way.lags if found.way else ()), *(lag for route in found.routes for lag in route.lags)])
+    yield from _routes(found)
     for table in found.tables:
         labels = {"layer": table.layer, "table": table.name}
         yield "rows", "gauge", "Rows of a table of the lake.", labels, float(table.rows)
+
+
+def _routes(found: Status) -> Iterator[Sample]:
+    for route in found.routes:
+        about = "1 while something is in the way of a route; it is tried again by itself."
+        yield "route_stands_still", "gauge", about, {"route": route.name, "bus": route.bus}, float(route.trouble is not None)
+    for route in found.routes:
+        about = "Commit LSN up to which the topics of a route are complete; -1 where it has not begun."
+        yield "route_position_bytes", "gauge", about, {"route": route.name, "bus": route.bus}, float(route.position)
 
 
 def _slot(found: Status) -> Iterator[Sample]:

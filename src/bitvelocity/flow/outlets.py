@@ -25,6 +25,7 @@ from ..streams import RECORD_SCHEMA, Bus, Publisher
 from ..streams.wire import Naming, notation
 from .aside import Aside
 from .buses import open_bus
+from .outbound import kept_file, kept_positions, positions_of
 from .project import Project
 from .routes import Route, routes_of
 from .schemas import open_registry
@@ -58,9 +59,9 @@ class Outlet:
     waits = True
 
     def __init__(self, project: Project, route: Route, *, at: Passing = pass_by) -> None:
-        self.name = f"route {route.asked.name}"
-        self._project, self._route, self._at = project, route, within(at, f"route {route.asked.name}")
-        self._file = project.settings.state_folder / "routes" / f"{route.asked.name}.json"
+        self.name = route.sink
+        self._project, self._route, self._at = project, route, within(at, route.sink)
+        self._file = kept_file(project, route)
         self._aside = Aside(self.name)
         self._link: _Link | None = None
         self._refused: BitVelocityError | None = None
@@ -181,19 +182,15 @@ class Outlet:
             link.close()
 
     def _known(self) -> dict[str, int]:
-        """The positions as they are kept; a table that is new begins as the route says, or where a topic that it shares is."""
-        kept: dict[str, int] = json.loads(self._file.read_text())["positions"] if self._file.exists() else {}
-        begin, mark = -1, read_watermark(self._project.lake)
-        if min(kept.values(), default=-1) > (mark.position if mark else -1):
+        kept = kept_positions(self._project, self._route)
+        mark = read_watermark(self._project.lake)
+        published = mark.position if mark else -1
+        if min(kept.values(), default=-1) > published:
             raise BusError(
                 f"The {self.name} was ahead of this lake: its topics are those of another one.", code="RouteAhead",
                 safe="Nothing was written.", remedy="Give the route another name, and another prefix or topic.",
             )  # fmt: skip
-        if self._route.asked.topic and kept:
-            begin = max(kept.values())
-        elif self._route.asked.start == "now" and mark:
-            begin = mark.position
-        return {spec.qualified: kept.get(spec.qualified, begin) for spec in self.specs}
+        return positions_of(self._route, kept, published)
 
     def _move(self, lsn: int) -> None:
         self._positions = {name: max(position, lsn) for name, position in self._positions.items()}

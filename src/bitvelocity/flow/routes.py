@@ -27,6 +27,11 @@ class Route:
     abilities: Abilities
     options: Options
 
+    @property
+    def sink(self) -> str:
+        """Its name among the sinks beside the lake."""
+        return f"route {self.asked.name}"
+
     def topic_of(self, relation: str) -> str:
         """Where the changes of a table go."""
         return self.asked.topic or topic_of(relation, self.options)

@@ -16,6 +16,7 @@ from ..serving import TableSize, table_sizes
 from .beat import read_beat
 from .behind import Way, way_of
 from .database import running_database
+from .outbound import RouteStand, route_stands
 from .project import Project
 from .pulse import read_pulse
 from .reading import open_reader
@@ -56,6 +57,8 @@ class Status:
 
     parked: int = 0
     """Records of topics that are no changes, or wait behind such ones."""
+    routes: tuple[RouteStand, ...] = ()
+    """Changes that go to topics beside the lake."""
 
     @property
     def freshness_seconds(self) -> float | None:
@@ -79,6 +82,7 @@ class Status:
             "dead_letters": self.parked,
             "models": [asdict(kept) for kept in self.kept],
             "streams": self.way.as_dict() if self.way else None,
+            "routes": [route.as_dict() for route in self.routes],
             "notes": self.notes,
         }
 
@@ -102,7 +106,8 @@ def status(project: Project) -> Status:
     if parked := count_parked(project.lake):
         notes.append(f"{parked} records of topics are parked: bitvelocity dead-letters show")
     level = level and mark is not None and (way is None or way.level)
-    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way, parked)
+    routes = _routes(project, notes)
+    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way, parked, routes)
 
 
 def _way(project: Project, notes: list[str], *, patience: float) -> Way | None:
@@ -115,6 +120,14 @@ def _way(project: Project, notes: list[str], *, patience: float) -> Way | None:
     if way and way.trouble:
         notes.append(f"The bus ({way.bus}) cannot be asked: {way.trouble}")
     return way
+
+
+def _routes(project: Project, notes: list[str]) -> tuple[RouteStand, ...]:
+    try:
+        return route_stands(project)
+    except BitVelocityError as error:
+        notes.append(error.what)
+        return ()
 
 
 def _trails(project: Project, notes: list[str]) -> tuple[TrailStand, ...]:

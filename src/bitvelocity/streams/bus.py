@@ -153,6 +153,13 @@ class Bus(Protocol):
         """
         ...
 
+    def held(self, wanted: Topic) -> Topic | None:
+        """What `ensure` would find: the topic as it is; None when it is not there. Changes nothing.
+
+        What the transport does not tell (RabbitMQ's policies, most of them their replicas) is as it is wanted.
+        """
+        ...
+
     def topics(self) -> Mapping[str, int]:
         """Names of the topics that are there, each with its number of partitions."""
         ...

@@ -13,6 +13,9 @@ from .bus import Bus, Partition
 NEVER = -1
 """In place of a lag: the group has never committed there. It is left out of sums."""
 
+WHOLE = -1
+"""In place of a partition's number: the whole topic. Its label is empty then."""
+
 RECORDS, SECONDS = "consumer_lag_records", "consumer_lag_seconds"
 _ABOUT = {
     RECORDS: "Records that the group has not committed; -1 where it never has.",
@@ -73,5 +76,6 @@ def samples(found: Iterable[Lag]) -> Iterator[Sample]:
     known = list(found)
     for name in (RECORDS, SECONDS):
         for lag in known:
-            labels = {"group": lag.group, "topic": lag.partition.topic, "partition": str(lag.partition.number)}
+            number = "" if lag.partition.number == WHOLE else str(lag.partition.number)
+            labels = {"group": lag.group, "topic": lag.partition.topic, "partition": number}
             yield name, "gauge", _ABOUT[name], labels, float(lag.records if name == RECORDS else lag.seconds)

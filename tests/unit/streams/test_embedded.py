@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from bitvelocity.errors import BusError, FencedError, OffsetGoneError
 from bitvelocity.streams import FETCHED_SCHEMA, PLACED_SCHEMA, RECORD_SCHEMA, Partition, Place, Span, Topic
 from bitvelocity.streams.embedded import EmbeddedBus, blobs
+from bitvelocity.streams.embedded.upkeep import keep
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T0 = Partition("t", 0)
@@ -73,12 +74,12 @@ def offsets(table: pa.Table) -> list[Any]:
 
 def test_what_is_too_old_goes(bus: EmbeddedBus) -> None:
     fill(bus, retention=timedelta(seconds=12))
-    bus.keep("t", now=EPOCH + timedelta(seconds=36))
+    keep(bus.topic("t"), EPOCH + timedelta(seconds=36))
     assert bus.spans("t") == {0: Span(20, 40)}
     with pytest.raises(OffsetGoneError, match="below offset 20") as gone:
         bus.read(T0, 19)
     assert "partition 0, offset 19" in str(gone.value)
-    bus.keep("t", now=EPOCH + timedelta(days=1))
+    keep(bus.topic("t"), EPOCH + timedelta(days=1))
     assert bus.spans("t") == {0: Span(40, 40)}
     assert bus.append("t", records((b"k", b"v", 99))).ends == {T0: 41}
     assert offsets(bus.read(T0, 40)) == [40]
@@ -95,7 +96,7 @@ def test_what_is_too_much_goes_and_the_file_shrinks(bus: EmbeddedBus, tmp_path: 
         return file.stat().st_size
 
     before = size()
-    bus.keep("t")
+    keep(bus.topic("t"))
     assert bus.spans("t") == {0: Span(30, 40)}
     assert size() < before * 0.4
     assert bus.read(T0, 30).num_rows == 10
@@ -123,7 +124,7 @@ def test_what_is_gone_is_had_again_from_what_is_older(open_bus: Open, tmp_path: 
     everything = [everything_in(bus, number) for number in (0, 1)]
     bus.ensure(Topic(name="t", partitions=2, retention=timedelta(seconds=1)))
     for second in (15, 16, 40):
-        bus.keep("t", now=EPOCH + timedelta(seconds=second))
+        keep(bus.topic("t"), EPOCH + timedelta(seconds=second))
     firsts = [span.first for span in bus.spans("t").values()]
     assert all(firsts)
     assert [everything_in(open_bus(older=older), number) for number in (0, 1)] == everything
@@ -169,7 +170,7 @@ def test_files_of_before_forget_and_records_without_places_are_gone(open_bus: Op
     connection.close()
     bus = open_bus(older=lambda *_: pytest.fail("nothing tells what to ask for"))
     bus.ensure(Topic(name="t", retention=timedelta(seconds=1)))
-    bus.keep("t", now=EPOCH + timedelta(seconds=25))
+    keep(bus.topic("t"), EPOCH + timedelta(seconds=25))
     with pytest.raises(OffsetGoneError):
         bus.read(T0, 4)
     assert offsets(bus.read(T0, 20))[0] == 20
@@ -193,7 +194,7 @@ def test_a_compacted_topic_keeps_the_last_of_each_key(bus: EmbeddedBus, before: 
             base = bus.spans(topic)[0].end
             bus.append(topic, records(*((key, value, second) for key, value in batch)))
             expected += [(base + n, key, value) for n, (key, value) in enumerate(batch)]
-        bus.keep(topic, now=EPOCH + timedelta(seconds=second + 3600))
+        keep(bus.topic(topic), EPOCH + timedelta(seconds=second + 3600))
     last = {key: offset for offset, key, _ in expected}
     young = sum(map(len, before))
     end = len(expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ from ...capture import SlotHealth
 from ...changes import format_lsn
 from ...flow import Status, open_project, prometheus, status
 from ...flow.behind import Way
+from ...flow.followers import RETRY_SECONDS
+from ...flow.outbound import RouteStand
 from ..output import json_option, print_json, project_option, say
 
 
@@ -42,6 +45,8 @@ def _show(found: Status) -> None:
         say(f"lake      at {format_lsn(found.watermark.position)}, {_age(found)}")
     for table in found.tables:
         say(f"  {table.layer:<7} {table.name:<24} {table.rows:>14,} rows")
+    for route in found.routes:
+        _show_route(route, running=bool(beat))
     for trail in found.trails:
         since = f", the first since {trail.since:%Y-%m-%d %H:%M:%S}" if trail.since else ""
         stands = f"{trail.behind:,} changes behind{since}" if trail.behind else "level"
@@ -70,6 +75,20 @@ def _show_way(way: Way) -> None:
         behind = f"{lag.records:,} records, {lag.seconds:,.1f} s behind" if lag.records else "level"
         said = "nothing was taken yet" if lag.records < 0 else behind
         say(f"  topic   {f'{lag.partition.topic} [{lag.partition.number}]':<32} {said}")
+
+
+def _show_route(route: RouteStand, *, running: bool) -> None:
+    at = f"at {format_lsn(route.position)}" if route.position >= 0 else "nothing told yet"
+    say(f"route     {route.name}: to {route.bus}, {at}, {route.state}", fg="yellow" if route.trouble else None)
+    for one in route.topics:
+        stands = f"{one.records:,} changes, {one.seconds:,.1f} s behind" if one.records else "level"
+        say(f"  topic   {one.topic:<32} {stands}")
+    if trouble := route.trouble:
+        often = "once" if trouble.times == 1 else f"{trouble.times:,} times since {datetime.fromtimestamp(trouble.since, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        again = f"tried again every {RETRY_SECONDS:.0f} s" if running else "tried again by the next bitvelocity up"
+        say(f"          {trouble.what} ({often}; {again})", fg="yellow")
+        if trouble.remedy:
+            say(f"          Remedy: {trouble.remedy}")
 
 
 def _age(found: Status) -> str:

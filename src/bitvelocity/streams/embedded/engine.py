@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -24,7 +25,6 @@ from .publisher import EmbeddedPublisher
 from .sqlite import told
 from .steps import At, nothing
 from .topicfile import TopicFile, make_topic
-from .upkeep import keep
 
 ABILITIES = Abilities(compaction=True)
 _LONGEST_NAME = 200
@@ -69,6 +69,11 @@ class EmbeddedBus:
             )  # fmt: skip
         if found.wanted() != topic:
             found.change(topic)
+
+    def held(self, wanted: Topic) -> Topic | None:
+        if not self._file(wanted.name).exists():
+            return None
+        return replace(self.topic(wanted.name).wanted(), replicas=wanted.replicas, packed=wanted.packed)
 
     def topics(self) -> Mapping[str, int]:
         names = sorted(unquote(file.stem) for file in self._folder.glob("*.db"))
@@ -115,10 +120,6 @@ class EmbeddedBus:
     def topic(self, name: str) -> TopicFile:
         """The topic's file. An error when there is none."""
         return self._found(name)[0]
-
-    def keep(self, topic: str, *, now: datetime | None = None) -> None:
-        """Let go of what the topic need not keep, and compact it. Writers do so by themselves, now and then."""
-        keep(self.topic(topic), now or datetime.now(UTC))
 
     def _found(self, name: str) -> tuple[TopicFile, Appends]:
         with self._lock:

@@ -52,9 +52,9 @@ def look_after(topic: TopicFile, written: int) -> None:
         return
 
 
-def keep(topic: TopicFile, now: datetime, *, half: bool = False) -> None:
+def keep(topic: TopicFile, now: datetime | None = None, *, half: bool = False) -> None:
     """Let go of what need not be kept. `half`: compact only when half of the topic has come since the last time."""
-    wanted = topic.wanted()
+    wanted, now = topic.wanted(), now or datetime.now(UTC)
     if wanted.retention is None and wanted.retention_bytes is None and not wanted.compacted:
         return
     with _alone(topic) as mine:

@@ -49,6 +49,9 @@ class KafkaBus:
     def ensure(self, topic: Topic) -> None:
         self._topics.ensure(topic)
 
+    def held(self, wanted: Topic) -> Topic | None:
+        return self._topics.held(wanted)
+
     def topics(self) -> Mapping[str, int]:
         return self._topics.partitions()
 

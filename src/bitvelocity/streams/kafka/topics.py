@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -52,6 +52,7 @@ class Described:
 
     id: str
     partitions: int
+    replicas: int = 1
 
 
 class Topics:
@@ -78,6 +79,24 @@ class Topics:
             )
         self._configure(topic)
         self._known[topic.name] = found
+
+    def held(self, wanted: Topic) -> Topic | None:
+        """The topic as the brokers have it; None when there is none."""
+        found = self._described([wanted.name]).get(wanted.name)
+        if found is None:
+            return None
+        now = self._settings(wanted.name)
+        millis, size = int(now["retention.ms"] or -1), int(now["retention.bytes"] or -1)
+        policy = str(now["cleanup.policy"])
+        deletes = "delete" in policy
+        return replace(
+            wanted,
+            partitions=found.partitions,
+            retention=timedelta(milliseconds=millis) if deletes and millis >= 0 else None,
+            retention_bytes=size if deletes and size >= 0 else None,
+            compacted="compact" in policy,
+            replicas=found.replicas,
+        )
 
     def partitions(self) -> Mapping[str, int]:
         """The topics that are there, but for those that Kafka and we keep for ourselves."""
@@ -166,7 +185,8 @@ class Topics:
                     continue
                 raise failure(error, "describe a topic", entity=name) from error
             if all(part.leader is not None for part in topic.partitions):
-                found[name] = Described(str(topic.topic_id), len(topic.partitions))
+                replicas = min(len(part.replicas) for part in topic.partitions)
+                found[name] = Described(str(topic.topic_id), len(topic.partitions), replicas)
         return found
 
     def _make(self, topic: Topic) -> None:
@@ -189,10 +209,7 @@ class Topics:
         return found[topic.name]
 
     def _configure(self, topic: Topic) -> None:
-        resource = ConfigResource(ResourceType.TOPIC, topic.name)
-        with explained("read a topic's settings", entity=topic.name):
-            (answer,) = self._admin.describe_configs([resource], request_timeout=self._patience).values()
-            now = {name: entry.value for name, entry in self._result(answer).items()}
+        now = self._settings(topic.name)
         changes = [
             ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
             for name, value in _config(topic).items()
@@ -203,6 +220,12 @@ class Topics:
             with explained("change a topic's settings", entity=topic.name):
                 (changed,) = self._admin.incremental_alter_configs([wanted], request_timeout=self._patience).values()
                 self._result(changed)
+
+    def _settings(self, name: str) -> dict[str, str | None]:
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        with explained("read a topic's settings", entity=name):
+            (answer,) = self._admin.describe_configs([resource], request_timeout=self._patience).values()
+            return {key: entry.value for key, entry in self._result(answer).items()}
 
     def _result(self, answer: Future[Any]) -> Any:
         try:

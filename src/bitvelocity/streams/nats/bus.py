@@ -61,6 +61,9 @@ class NatsBus:
             )  # fmt: skip
         self._line.run(self._ensure(topic))
 
+    def held(self, wanted: Topic) -> Topic | None:
+        return self._line.run(storing.held(self._line, wanted))
+
     def topics(self) -> Mapping[str, int]:
         return self._line.run(self._topics())
 

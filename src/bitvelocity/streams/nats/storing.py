@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +97,24 @@ def config_of(topic: Topic, number: int) -> dict[str, Any]:
             "bv-packed": str(topic.packed).lower(),
         },
     }
+
+
+async def held(line: Line, wanted: Topic) -> Topic | None:
+    """The topic by the stream of its first partition; None: there is none of ours."""
+    info = await stream(line, Partition(wanted.name, 0))
+    config = info["config"] if info else {}
+    facts = config.get("metadata", {})
+    if facts.get("bv-topic") != wanted.name:
+        return None
+    size = config["max_bytes"]
+    return Topic(
+        name=wanted.name,
+        partitions=int(facts["bv-partitions"]),
+        retention=timedelta(microseconds=config["max_age"] // 1000) or None,
+        retention_bytes=size if size > 0 else None,
+        replicas=config["num_replicas"],
+        packed=facts["bv-packed"] == "true",
+    )
 
 
 async def stream(line: Line, partition: Partition) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from .address import parse_address
 from .amqp import DIFFERS, NOT_FOUND, Amqp, Channel, Message, patiently
 from .queue_member import QueueMember, refused
 from .queue_records import published
-from .topics import SETTLE_S, add_entry, entries, entry_of, is_there, no_topic, same_topic
+from .topics import SETTLE_S, add_entry, entries, entry_of, held, is_there, no_topic, same_topic
 
 ABILITIES = Abilities(
     replay=False, order="none", dedup=False, acknowledges=True, seek_time=False, retention=False, partitions=False
@@ -78,6 +78,9 @@ class RabbitQueues:
         make_topic(amqp, topic.name, self._limit)
         if fresh:
             time.sleep(self._settle)
+
+    def held(self, wanted: Topic) -> Topic | None:
+        return patiently(lambda: held(self._control(), wanted, "queue", f"{wanted.name}.unclaimed"))
 
     def topics(self) -> Mapping[str, int]:
         held = patiently(lambda: entries(self._control(), "queue"))

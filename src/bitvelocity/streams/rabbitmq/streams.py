@@ -26,7 +26,7 @@ from .group import committed_marks
 from .links import Links, publish
 from .member import StreamMember
 from .publisher import StreamPublisher
-from .topics import add_entry, entries, entry_of, make_super_stream, partitions_differ, same_topic
+from .topics import add_entry, entries, entry_of, held, make_super_stream, partitions_differ, same_topic
 
 ABILITIES = Abilities(timestamps="ms")
 CURSORS = 32
@@ -78,6 +78,10 @@ class RabbitStreams:
                 return
         same_topic(held, wanted)
         make_super_stream(amqp, held)
+
+    def held(self, wanted: Topic) -> Topic | None:
+        """As the catalogue has it; a policy may say otherwise."""
+        return patiently(lambda: held(self._control(), wanted, "stream", f"{wanted.name}-0"))
 
     def topics(self) -> Mapping[str, int]:
         held = patiently(lambda: entries(self._control(), "stream"))

@@ -7,7 +7,8 @@ import queue
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pika
@@ -108,6 +109,19 @@ def no_topic(topic: str) -> BusError:
         "There is no such topic.", entity=topic, safe="Nothing was done.", remedy="Make it first (`ensure`).",
         code="TopicMissing",
     )  # fmt: skip
+
+
+def held(amqp: Amqp, wanted: Topic, kind: str, queue: str) -> Topic | None:
+    """The topic as the catalogue has it; None when that or its `queue` is not there. Makes nothing."""
+    if not is_there(amqp, CATALOGUE) or not is_there(amqp, queue):
+        return None
+    entry = entries(amqp, kind).get(wanted.name)
+    if entry is None:
+        return None
+    keeps = timedelta(seconds=int(entry.age[:-1])) if entry.age else None
+    return replace(
+        wanted, partitions=entry.partitions, retention=keeps, retention_bytes=entry.size or None, compacted=False
+    )
 
 
 def make_super_stream(amqp: Amqp, entry: Entry) -> None:
