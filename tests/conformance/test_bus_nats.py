@@ -124,7 +124,7 @@ def test_a_packed_topic_does_all_of_it_with_few_messages(bus: NatsBus, nats_serv
     assert column(got, "partition") == partition_of(got["key"], 2).tolist()
     middle = got.filter(pa.array([number == 2500 for number in numbers(got)])).to_pylist()[0]
     assert middle["headers"][-1][0] == "bv-place"
-    part = bus.read(Partition(topic, middle["partition"]), middle["offset"])
+    part = bus.read(Partition(topic, middle["partition"]), middle["offset"], timeout=PATIENCE_S)
     assert numbers(part)[0] == 2500
     found = bus.seek_time(topic, middle["timestamp"])
     assert found[middle["partition"]] <= middle["offset"]
@@ -247,7 +247,7 @@ def test_a_call_reaches_many_readers_that_hold_nothing_on_the_server(bus: NatsBu
     ends = [(NatsBus(nats_server.address), bus.spans(topic)[0].end) for _ in range(3)]
     bus.append(topic, rows([b"drop customer 7"], [None]))
     for reader, end in ends:
-        assert column(reader.read(Partition(topic, 0), end), "value") == [b"drop customer 7"]
+        assert column(reader.read(Partition(topic, 0), end, timeout=PATIENCE_S), "value") == [b"drop customer 7"]
         reader.close()
 
     async def consumers(client: Any) -> int:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import rstream
 from tests.conformance.buses import (
+    PATIENCE_S,
     assert_once,
     column,
     new_topic,
@@ -70,7 +71,7 @@ def read_by_rstream(address: str, stream: str, count: int, **words: Any) -> list
 
         first = rstream.ConsumerOffsetSpecification(rstream.OffsetType.FIRST)
         await consumer.subscribe(stream, callback=on_message, offset_specification=first, **words)
-        await asyncio.wait_for(consumer.run(), 20)
+        await asyncio.wait_for(consumer.run(), PATIENCE_S)
         await consumer.close()
 
     asyncio.run(reading())
@@ -200,9 +201,9 @@ def test_retention_by_bytes(streams: RabbitStreams) -> None:
     span = streams.spans(name)[0]
     assert 0 < span.first < span.end == 2000
     with pytest.raises(OffsetGoneError) as gone:
-        streams.read(Partition(name, 0), 0)
+        streams.read(Partition(name, 0), 0, timeout=PATIENCE_S)
     assert str(span.first) in str(gone.value)
-    assert streams.read(Partition(name, 0), span.first)["offset"][0].as_py() == span.first
+    assert streams.read(Partition(name, 0), span.first, timeout=PATIENCE_S)["offset"][0].as_py() == span.first
     with pytest.raises(BusError, match="does not let a client change that") as refused:
         streams.ensure(Topic(name=name, retention=timedelta(days=1)))
     assert "rabbitmqctl set_policy" in str(refused.value.remedy)
@@ -243,8 +244,8 @@ def test_work_that_fails_again_and_again_is_set_apart(queues: RabbitQueues, plai
 def _dead(plain: Any, topic: str, count: int) -> list[tuple[Any, bytes]]:
     """What has been set apart; it gets there by itself."""
     found: list[tuple[Any, bytes]] = []
-    for _, properties, body in plain.consume(f"{topic}.dead", auto_ack=True, inactivity_timeout=10):
-        assert properties is not None, f"after 10 s there were {len(found)} of {count}"
+    for _, properties, body in plain.consume(f"{topic}.dead", auto_ack=True, inactivity_timeout=PATIENCE_S):
+        assert properties is not None, f"after {PATIENCE_S:.0f} s there were {len(found)} of {count}"
         found.append((properties, body))
         if len(found) == count:
             break
@@ -263,7 +264,7 @@ def test_an_application_shares_the_work(queues: RabbitQueues, plain: Any) -> Non
     assert row["timestamp"].timestamp() == 5
     member.close()
     queues.append(topic, pa.Table.from_pylist([{"key": b"\xff", "value": b"x", "headers": [("ce_id", b"7")]}], RECORD_SCHEMA))
-    _, properties, body = next(plain.consume(f"{topic}.g", auto_ack=True, inactivity_timeout=10))
+    _, properties, body = next(plain.consume(f"{topic}.g", auto_ack=True, inactivity_timeout=PATIENCE_S))
     assert (body, properties.headers["ce_id"], properties.headers["bv-key"]) == (b"x", "7", b"\xff")
 
 

@@ -41,7 +41,9 @@ from bitvelocity.flow import (
 from bitvelocity.oltp import connect
 
 pytestmark = pytest.mark.every_postgres
-
+HOLD, LET_GO = "select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"
+HELD = "pg_advisory_xact_lock_shared(7)::text is not null"
+"""A condition that stops a reading in the middle of a chunk, for as long as we hold the lock."""
 
 
 @pytest.fixture
@@ -69,15 +71,17 @@ def test_a_table_is_read_again_while_it_is_written_to(shop: Project) -> None:
 
 
 def test_changes_between_snapshot_and_mark_outdate_rows(shop: Project) -> None:
-    """The condition makes the reading slow, so that what is changed meanwhile is changed in the middle of a chunk."""
+    """The condition waits for a lock of ours, so that what is changed meanwhile is changed in the middle of a chunk."""
     dsn = shop.settings.database.dsn
     with running(shop) as check, connect(dsn, autocommit=True) as connection:
         connection.execute("delete from things where id > 300")
-        order_reading(shop, "start", "things", "pg_sleep(0.005) is not null")
-        until(lambda: sleeping(connection), check)
+        connection.execute(HOLD)
+        order_reading(shop, "start", "things", HELD)
+        until(lambda: waits(connection, "advisory"), check)
         connection.execute("update things set name = 'second' where id between 1 and 50")
         connection.execute("delete from things where id between 51 and 60")
         connection.execute("update things set id = id + 1000 where id between 61 and 70")
+        connection.execute(LET_GO)
         until(lambda: in_state(shop, "done"), check)
         proved(shop, check)
     run = last_run(shop)
@@ -86,8 +90,12 @@ def test_changes_between_snapshot_and_mark_outdate_rows(shop: Project) -> None:
 
 
 def sleeping(connection: psycopg.Connection[Any]) -> bool:
-    query = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
-    row = connection.execute(query).fetchone()
+    return waits(connection, "PgSleep")
+
+
+def waits(connection: psycopg.Connection[Any], event: str) -> bool:
+    query = "select count(*) from pg_stat_activity where wait_event = %s and datname = current_database()"
+    row = connection.execute(query, [event]).fetchone()
     return bool(row and row[0])
 
 
@@ -139,23 +147,26 @@ def test_a_condition_that_the_server_refuses_fails_alone(shop: Project, where: s
 
 def test_pause_resume_and_stop(shop: Project) -> None:
     dsn = shop.settings.database.dsn
-    slow = "pg_sleep(0.005) is not null"
     with running(shop) as check, connect(dsn, autocommit=True) as connection:
         connection.execute("delete from things where id > 300")
+        connection.execute(HOLD)
         with pytest.raises(CaptureError, match="nothing to pause"):
             order_reading(shop, "pause", "things")
-        order_reading(shop, "start", "things", slow)
-        until(lambda: sleeping(connection), check)
+        order_reading(shop, "start", "things", HELD)
+        until(lambda: waits(connection, "advisory"), check)
         order_reading(shop, "pause", "things")
+        connection.execute(LET_GO)
         until(lambda: in_state(shop, "paused"), check)
     with running(shop) as check, connect(dsn, autocommit=True) as connection:
         connection.execute("update things set name = 'meanwhile' where id < 200")
         assert in_state(shop, "paused"), "over a restart too"
         order_reading(shop, "resume", "things")
         until(lambda: in_state(shop, "done"), check)
-        order_reading(shop, "start", "things", slow)
+        connection.execute(HOLD)
+        order_reading(shop, "start", "things", HELD)
         until(lambda: in_state(shop, "asked", "waiting", "reading"), check)
         order_reading(shop, "stop", "things")
+        connection.execute(LET_GO)
         until(lambda: in_state(shop, "stopped"), check)
         with pytest.raises(CaptureError, match="Nothing that may be stopped"):
             order_reading(shop, "stop", "things")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bitvelocity.errors import BusError
+from bitvelocity.processes import free_ports
 from bitvelocity.streams.servers import (
     MISSING,
     SERVERS,
@@ -19,7 +20,6 @@ from bitvelocity.streams.servers import (
     LocalServer,
     Ports,
     Tell,
-    free_ports,
     missing,
 )
 

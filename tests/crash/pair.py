@@ -18,7 +18,7 @@ from psycopg import conninfo
 from bitvelocity.errors import DatabaseError
 from bitvelocity.oltp import Server, connect
 from bitvelocity.oltp.account import server_account
-from bitvelocity.oltp.process import free_port
+from bitvelocity.processes import free_ports
 
 PATIENCE = 60.0
 SLOT = "standby_1"
@@ -34,7 +34,7 @@ class Standby:
 
     def __enter__(self) -> Self:
         self._account = server_account()
-        self._port = free_port()
+        self._port = free_ports(1)[0]
         self._programs = Path(f"/proc/{self.primary.pid}/exe").readlink().parent
         self.data, self.sockets = self.folder / "standby", self.folder / "sockets"
         for path in (self.data, self.sockets):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from bitvelocity.errors import LakeError
+from bitvelocity.processes import locked
 
 NAME = ".lease"
 
@@ -28,16 +28,14 @@ class Lease:
                 f"the lake at {root} cannot be written: {error.strerror}",
                 remedy="set [lake] path to a folder that this user can write, or mend its permissions",
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(descriptor):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise LakeError(
                 f"the lake at {root} has a writer already (process {holder})",
                 safe="nothing was written by this process",
                 remedy=f"stop process {holder} first, or give this one a lake of its own",
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return cls(descriptor)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DatabaseError
+from ..processes import runs_in
 from .account import Account
 from .binaries import Binaries, find_binaries, installed, probe
-from .process import Server, alive, forget_stale_lock
+from .process import Server, forget_stale_lock
 
 OPEN_GROUND = Path("/var/lib/bitvelocity")
 """Where root's data and programs go when the account of the server cannot enter the place they are in."""
@@ -193,7 +194,7 @@ def _forget_stale_sockets(sockets: Path, data: Path) -> None:
     """Remove lock files of servers that are gone: PostgreSQL takes a zombie, or a process id used again, for alive."""
     for lock in sockets.glob(".s.PGSQL.*.lock"):
         pid = lock.read_text().partition("\n")[0]
-        if not (pid.isdigit() and alive(int(pid), data)):
+        if not (pid.isdigit() and runs_in(int(pid), data)):
             lock.unlink()
 
 

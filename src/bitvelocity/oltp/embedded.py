@@ -13,7 +13,6 @@ Below its root folder:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -24,10 +23,11 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import DatabaseError
+from ..processes import free_ports, owned, runs_in
 from .account import Account, server_account
 from .binaries import Binaries
 from .cluster import Cluster, choose_binaries, existing_clusters, prepare_cluster, socket_folder
-from .process import Server, alive, answering, end_orphans, failure, free_port, listening, server_pid
+from .process import Server, answering, end_orphans, failure, listening, server_pid
 
 PATIENCE = 300.0
 """Seconds for a server to become ready: recovery after a crash may take its time."""
@@ -102,7 +102,7 @@ class EmbeddedPostgres:
     def _end(self, server: Server) -> None:
         """Fast, and when a client that does not read holds that up, at once: recovery will do the rest."""
         for sign, patience in ((signal.SIGINT, STOP_PATIENCE), (signal.SIGQUIT, PATIENCE)):
-            if alive(server.pid, server.data):
+            if runs_in(server.pid, server.data):
                 os.kill(server.pid, sign)
             if self._gone(server, patience):
                 self._process = None
@@ -115,7 +115,7 @@ class EmbeddedPostgres:
         child = self._process if self._process and self._process.pid == server.pid else None
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
-            ended = child.poll() is not None if child else not alive(server.pid, server.data)
+            ended = child.poll() is not None if child else not runs_in(server.pid, server.data)
             if ended:
                 return True
             time.sleep(0.02)
@@ -135,19 +135,13 @@ class EmbeddedPostgres:
         if self.owned:
             return True
         try:
-            handle = os.open(self.root / "owner", os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock = owned(self.root / "owner")
         except OSError as error:
             raise DatabaseError(
                 f"The folder of the embedded PostgreSQL cannot be written: {error}",
                 remedy=f"Make {self.root} writable for this user.",
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return False
-        self._lock = handle
-        return True
+        return self.owned
 
     def _disown(self) -> None:
         if self._lock is not None:
@@ -177,7 +171,7 @@ class EmbeddedPostgres:
         cluster.configure(self._settings)
         deadline = time.monotonic() + PATIENCE
         while True:
-            port = self._port or cluster.remembered_port() or free_port()
+            port = self._port or cluster.remembered_port() or free_ports(1)[0]
             server = self._run(cluster, account, port=port, deadline=deadline)
             if server:
                 cluster.remember_port(port)
@@ -222,7 +216,7 @@ def attach(root: Path) -> Server | None:
         if pid is None:
             continue
         deadline = time.monotonic() + PATIENCE
-        while alive(pid, cluster.data) and time.monotonic() < deadline:
+        while runs_in(pid, cluster.data) and time.monotonic() < deadline:
             place = listening(cluster.data)
             if place and (ready := answering(cluster.server(pid, *place))):
                 return ready

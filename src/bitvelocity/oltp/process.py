@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import psycopg
 from psycopg import conninfo
 
 from ..errors import DatabaseError
+from ..processes import runs_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ def server_pid(data: Path) -> int | None:
     if not lines or not lines[0].strip().isdigit():
         return None
     pid = int(lines[0])
-    return pid if alive(pid, data) else None
+    return pid if runs_in(pid, data) else None
 
 
 def listening(data: Path) -> tuple[int, Path] | None:
@@ -65,21 +64,10 @@ def listening(data: Path) -> tuple[int, Path] | None:
     return int(lines[3]), Path(lines[4].strip())
 
 
-def alive(pid: int, data: Path) -> bool:
-    """The process runs and is a server of this data folder: process ids are used again, above all in containers."""
-    if Path("/proc/self/cwd").exists():
-        try:
-            return Path(f"/proc/{pid}/cwd").readlink() == data.resolve()  # a server's working folder is its data
-        except OSError:
-            return False
-    done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return str(data) in done.stdout
-
-
 def end_orphans(data: Path) -> None:
     """End what a killed server left behind, at once; its work is undone by recovery. Only when no server is alive."""
     for folder in Path("/proc").glob("[0-9]*"):
-        if alive(int(folder.name), data):
+        if runs_in(int(folder.name), data):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(folder.name), signal.SIGQUIT)
 
@@ -98,14 +86,6 @@ def answering(server: Server) -> Server | None:
             remedy=f"{server.passfile} does not belong to {server.data}: put the right one back.",
         ) from error
     return replace(server, version=f"{number // 10000}.{number % 10000}")
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def failure(said: str, *, port: int, log: Path) -> DatabaseError:

@@ -28,8 +28,8 @@ PUBLISH = "create publication bitvelocity for table orders"
 
 def test_a_slow_consumer_holds_the_reader_back_and_keeps_the_connection(source_db: Bench) -> None:
     source_db.run(ORDERS, PUBLISH)
-    # the server gives up after 0.6 s without a sign of life; the consumer sleeps until it has waited for three times that
-    tuning = Tuning(limit=1 << 20, settings={"wal_sender_timeout": "600ms"}, report_every=0.1)
+    # the server gives up after 1.5 s without a sign of life; the consumer sleeps until it has waited for twice that
+    tuning = Tuning(limit=1 << 20, settings={"wal_sender_timeout": "1500ms"}, report_every=0.1)
     source = source_db.open(tuning=tuning)
     source_db.snapshot(source)
     for part in range(40):
@@ -37,7 +37,7 @@ def test_a_slow_consumer_holds_the_reader_back_and_keeps_the_connection(source_d
     changes = source.tail(5)
     rows = source_db.take(source, next(changes))
     began = time.monotonic()
-    source_db.until(lambda: time.monotonic() - began > 1.8)
+    source_db.until(lambda: time.monotonic() - began > 3.0)
     rows += source_db.tail(source)
     assert len(rows) == 40_000
     assert source.stats.held_back > 1

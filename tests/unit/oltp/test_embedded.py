@@ -21,7 +21,8 @@ from bitvelocity.oltp import EmbeddedPostgres, Server, attach, connect, find_bin
 from bitvelocity.oltp.account import server_account
 from bitvelocity.oltp.binaries import probe
 from bitvelocity.oltp.cluster import OPEN_GROUND
-from bitvelocity.oltp.process import alive, free_port, server_pid
+from bitvelocity.oltp.process import server_pid
+from bitvelocity.processes import free_ports, runs_in
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
@@ -41,7 +42,7 @@ def embedded(folder: Path, **options: int) -> EmbeddedPostgres:
 
 
 def wait_for_death(pid: int, data: Path) -> None:
-    while alive(pid, data):
+    while runs_in(pid, data):
         os.sched_yield()
 
 
@@ -135,7 +136,7 @@ def test_server_outlives_a_killed_parent_and_is_taken_over(open_folder: Path) ->
         assert engine.owned
     finally:
         engine.stop()
-    assert not alive(server.pid, server.data)
+    assert not runs_in(server.pid, server.data)
 
 
 def test_stale_lock_file_with_a_reused_process_id(open_folder: Path) -> None:
@@ -175,7 +176,7 @@ def test_stop_waits_for_the_exit_status_of_a_server_that_is_ending(
     """A process that is ending shows no working folder any more, so `alive` denies it before it can be waited for."""
     engine = embedded(open_folder)
     server = engine.start()
-    monkeypatch.setattr("bitvelocity.oltp.embedded.alive", lambda pid, data: False)
+    monkeypatch.setattr("bitvelocity.oltp.embedded.runs_in", lambda pid, data: False)
     os.kill(server.pid, signal.SIGINT)
     engine.stop()
     with pytest.raises(ChildProcessError):
@@ -326,7 +327,7 @@ def test_client_that_does_not_read_cannot_hold_up_the_stop(
         stream.pgconn.exec_(b"START_REPLICATION SLOT stuck LOGICAL 0/0")
         with connect(server.dsn) as connection:
             connection.execute("create table t as select repeat('x', 1000) from generate_series(1, 50000)")
-    assert not alive(server.pid, server.data)
+    assert not runs_in(server.pid, server.data)
     assert "received immediate shutdown request" in server.log.read_text()
     stream.pgconn.finish()
 
@@ -334,4 +335,4 @@ def test_client_that_does_not_read_cannot_hold_up_the_stop(
 def test_ctrl_c_does_not_reach_the_server(open_folder: Path) -> None:
     with embedded(open_folder) as server:
         assert os.getsid(server.pid) != os.getsid(0)
-        assert free_port() != server.port
+        assert free_ports(1)[0] != server.port

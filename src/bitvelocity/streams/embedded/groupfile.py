@@ -15,10 +15,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from bitvelocity.errors import FencedError
+from bitvelocity.processes import locked
 from bitvelocity.streams.bus import Partition
 from bitvelocity.streams.groups import shared_out
 
-from .sqlite import Database, locked, make
+from .sqlite import Database, make
 
 SCRIPT = """
 create table publisher (name text primary key, epoch integer not null) without rowid;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -116,15 +115,6 @@ def make(file: Path, script: str, rows: dict[str, list[tuple[object, ...]]]) -> 
         for left in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
             left.unlink(missing_ok=True)
     sync_path(file.parent)
-
-
-def locked(handle: int) -> bool:
-    """Lock an open file for as long as it is open, unless another has."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager

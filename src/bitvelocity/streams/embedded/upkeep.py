@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bitvelocity.errors import BusError
+from bitvelocity.processes import locked
 from bitvelocity.streams.bus import Partition, Topic
 
 from .blobs import OFFSET_SCHEMA, PIECE_RECORDS, pieces_of, shaped
 from .gone import Gone, going, note
-from .sqlite import locked, told
+from .sqlite import told
 from .topicfile import Listed, TopicFile, insert, listed, opened
 
 EVERY_S, EVERY_BYTES = 60.0, 32 << 20

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from .kafka import KafkaServer
-from .local import MISSING, Launch, LocalServer, Ports, Recipe, Tell, free_ports, missing
+from .local import MISSING, Launch, LocalServer, Ports, Recipe, Tell, missing
 from .nats import NatsServer
 from .rabbitmq import RabbitServer
 
@@ -12,5 +12,5 @@ SERVERS: Mapping[str, Callable[[], Recipe]] = {"kafka": KafkaServer, "nats": Nat
 
 __all__ = [
     "MISSING", "SERVERS", "KafkaServer", "Launch", "LocalServer", "NatsServer", "Ports", "RabbitServer", "Recipe", "Tell",
-    "free_ports", "missing",
+    "missing",
 ]  # fmt: skip

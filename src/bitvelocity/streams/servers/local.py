@@ -15,11 +15,9 @@ All else in it is the server's own.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +27,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ...errors import BusError
+from ...processes import free_ports, owned, runs_in
 
 PATIENCE = 120.0
 """Seconds for a server to become ready: recovery after a crash may take its time."""
@@ -128,7 +127,7 @@ class LocalServer:
             pid = int((self.folder / "pid").read_text())
         except (OSError, ValueError):
             return None
-        return pid if _serves(pid, self.folder) else None
+        return pid if runs_in(pid, self.folder) else None
 
     def start(self) -> Self:
         """Return when clients get an answer: from a new process, or from one that runs on this folder already."""
@@ -162,14 +161,8 @@ class LocalServer:
 
     def _own(self) -> bool:
         if self._lock is None:
-            handle = os.open(self.folder / "owner", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                return False
-            self._lock = handle
-        return True
+            self._lock = owned(self.folder / "owner")
+        return self._lock is not None
 
     def _launch(self) -> None:
         self._recipe.find(self._tell)
@@ -226,26 +219,6 @@ class LocalServer:
         self._recipe.tidy(self.folder)
 
 
-def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that nobody uses at this moment, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
 def missing(what: str, remedy: str) -> BusError:
     """The error of a server whose programs are not there."""
     return BusError(what, safe="Nothing was started.", remedy=remedy, code=MISSING)
-
-
-def _serves(pid: int, folder: Path) -> bool:
-    """The process runs on this folder: process ids are used again, above all in containers."""
-    if Path("/proc/self/cwd").exists():
-        try:
-            return Path(f"/proc/{pid}/cwd").readlink() == folder.resolve()
-        except OSError:
-            return False
-    done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return str(folder) in done.stdout

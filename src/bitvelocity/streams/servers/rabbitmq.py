@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...processes import runs_in
 from .local import Launch, Ports, Tell, missing
 
 HOME = "BV_RABBITMQ_HOME"
@@ -74,7 +75,7 @@ class RabbitServer:
         if child is not None:
             child.kill()
             child.wait()
-        elif pid and _is_epmd(pid, folder):
+        elif pid and runs_in(pid, folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         file.unlink()
@@ -82,14 +83,6 @@ class RabbitServer:
 
 _ours: dict[int, subprocess.Popen[bytes]] = {}
 """Children have to be waited for, or they stay as zombies."""
-
-
-def _is_epmd(pid: int, folder: Path) -> bool:
-    """Process ids are used again: it is ours if it runs in our folder."""
-    try:
-        return Path(f"/proc/{pid}/cwd").readlink() == folder.resolve()
-    except OSError:
-        return False
 
 
 def _config(ports: Ports) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,10 +94,9 @@ def test_a_fault_is_found_and_its_remedy_mends_it(patient: Patient, fault: Fault
 
 def wait_for(patient: Patient, fault: Fault, *, gone: bool = False) -> list[Check]:
     """What the check says once the server has read its configuration again."""
-    for _ in range(100):
-        found = patient.find(fault.name, as_role=fault.as_role, limits=STRICT)
-        if bool(found) != gone:
-            break
+    deadline = time.monotonic() + 30
+    while bool(found := patient.find(fault.name, as_role=fault.as_role, limits=STRICT)) == gone:
+        assert time.monotonic() < deadline, found
         patient.one("select pg_sleep(0.02)")
     return found
 
