@@ -106,6 +106,12 @@ class LakeError(BitVelocityError):
     """A table of the lakehouse cannot be read or written."""
 
 
+class PoisonError(LakeError):
+    """Something in the changes themselves cannot be written. They are taken once more, each tried before it is taken."""
+
+    retry: ClassVar[Retry] = "itself"
+
+
 class ModelError(BitVelocityError):
     """A gold model does not give what it declares."""
 

@@ -5,116 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from tests.conformance.letters import TOPIC, Shop
 
 from bitvelocity.cli.app import cli
-from bitvelocity.errors import BusError
+from bitvelocity.errors import BusError, LakeError, PoisonError
 from bitvelocity.flow import (
     Pipeline,
-    Project,
     find_letters,
     key_text,
-    open_bus,
     open_project,
-    open_reader,
     open_registry,
     order_letters,
-    prepare,
     prometheus,
     status,
 )
-from bitvelocity.flow.carrying import Carrier
+from bitvelocity.lakehouse import rebuild
 from bitvelocity.oltp import connect
-from bitvelocity.serving import ask
-from bitvelocity.streams import PLACE_HEADER, PLACED_SCHEMA, RECORD_SCHEMA, Bus, Partition, parse_place
+from bitvelocity.streams import RECORD_SCHEMA, Partition
 
-ENTITIES = '''
-from typing import Annotated
-from bitvelocity.contracts import Entity, Key
-
-class Thing(Entity, table="things", name="things", audit=False):
-    """A thing."""
-
-    id: Annotated[int, Key()]
-    name: str | None
-'''
-TOPIC = "shop.public.things"
-STEPS = ("silver committed", "letters committed")
-
-
-def project_at(folder: Path, dsn: str, dead_letters: str) -> Project:
-    (folder / "models").mkdir(parents=True, exist_ok=True)
-    (folder / "entities.py").write_text(ENTITIES)
-    slot = f"letters_{folder.name.lower().replace('-', '_')}"
-    (folder / "bitvelocity.toml").write_text(
-        f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{slot}"\n[lake]\nsync = false\n'
-        f'[streams]\nroute = "bus"\nprefix = "shop"\ndead_letters = "{dead_letters}"\n'
-    )
-    return open_project(folder)
-
-
-class Shop:
-    """A project whose changes a carrier puts on the bus when it is told to."""
-
-    def __init__(self, folder: Path, dsn: str) -> None:
-        self._folder, self._dsn = folder, dsn
-        self.project = project_at(folder, dsn, "table")
-        prepare(self.project, dsn)
-        self._carrier = Carrier(self.project)
-        self._carrier.connect(dsn)
-        self.bus: Bus = open_bus(self.project.settings)
-
-    def set(self, dead_letters: str) -> None:
-        self.project = project_at(self._folder, self._dsn, dead_letters)
-
-    def write(self, *statements: str) -> None:
-        before = self._end()
-        with connect(self._dsn) as connection:
-            for statement in statements:
-                connection.execute(statement)
-        while self._end() == before:
-            self._carrier.step(0.05)
-
-    def _end(self) -> int:
-        return self.bus.spans(TOPIC)[0].end if TOPIC in self.bus.topics() else 0
-
-    def records(self) -> list[dict[str, Any]]:
-        return self.bus.read(Partition(TOPIC, 0), 0).to_pylist()
-
-    def spoil(self, value: bytes, key: bytes | None) -> None:
-        """Put a record with a place behind the last one. It is in no count of a boundary."""
-        last = self.records()[-1]
-        lsn, ordinal, step = parse_place(dict(last["headers"])[PLACE_HEADER])
-        headers = [pair for pair in last["headers"] if pair[0] != PLACE_HEADER]
-        row = {"key": key, "value": value, "headers": headers, "timestamp": 0, "lsn": lsn, "ordinal": ordinal, "step": step + 1}
-        publisher = self.bus.publisher("other")
-        publisher.publish({TOPIC: pa.Table.from_pylist([row], schema=PLACED_SCHEMA)})
-        publisher.close()
-
-    def flow(self, at: Any = lambda _: None) -> None:
-        with Pipeline(self.project, at=at) as pipeline:
-            pipeline.connect(self._dsn)
-            pipeline.start()
-            pipeline.step(0.0)
-
-    def ask(self, query: str) -> list[dict[str, Any]]:
-        with open_reader(self.project) as reader:
-            return ask(reader, query).as_dicts()
-
-    def letters(self, columns: str = "code") -> list[Any]:
-        rows = self.ask(f'select {columns} from bronze._dead_letters order by "offset"')
-        return [tuple(row.values()) if "," in columns else row[columns] for row in rows]
-
-    def names(self) -> dict[int, str]:
-        return {row["id"]: row["name"] for row in self.ask("select id, name from silver.things order by id")}
-
-    def close(self) -> None:
-        self._carrier.close()
-        self.bus.close()
+STEPS = ("letters committed", "bronze committed", "silver committed")
 
 
 @pytest.fixture
@@ -203,7 +116,7 @@ def test_once_whoever_breaks_off_where(shop: Shop, step: str) -> None:
 
     def break_off(name: str) -> None:
         seen.append(name)
-        if name == step and "set staged" in seen:  # a table that is made commits too
+        if name == step and "set staged" in seen and not (name == "letters committed" and seen.count(name) < 2):  # a table that is made commits too
             raise InterruptedError(name)
 
     with pytest.raises(InterruptedError, match=step):
@@ -249,6 +162,67 @@ def test_replayed_once_in_order_after_the_schema_was_mended(shop: Shop, step: st
     shop.write("update things set name = 'AAA' where id = 1")
     shop.flow()
     assert shop.names() == {1: "AAA"}
+
+
+def test_a_record_that_breaks_its_contract_waits_until_the_contract_is_mended(shop: Shop) -> None:
+    """The database was altered ahead of the entity. What only the lake's types have not is in `_unfit`, as ever."""
+    with connect(shop.project.settings.database.dsn) as connection:
+        connection.execute("alter table things alter price type numeric(12, 4)")
+    shop.write("insert into things values (1, 'a', 1.25), (2, 'b', 'NaN'), (3, 'c', 3.14159)")
+    shop.write("update things set price = 3 where id = 3", "update things set id = 33 where id = 3")
+    shop.flow()
+    assert shop.names() == {1: "a", 2: "b", 33: "c"}
+    assert shop.letters("class, code, state") == [("contract", "UnfitValue", "parked"), *[("follows", "Follows", "parked")] * 3]
+    assert "column price is no decimal(6,2)" in shop.letters("reason")[0]
+    entities = shop.project.root / "entities.py"
+    entities.write_text(entities.read_text().replace("Numeric(6, 2)", "Numeric(12, 4)"))
+    shop.project = open_project(shop.project.root)
+    rebuild(shop.project.lake, shop.project.specs[0], sync=False)
+    order_letters(shop.project, "replay")
+    shop.flow()
+    assert shop.letters("state") == ["replayed"] * 4
+    assert shop.names() == {1: "a", 2: "b", 33: "c"}
+
+
+def test_rules_are_held_where_the_project_says_so(shop: Shop) -> None:
+    with connect(shop.project.settings.database.dsn) as connection:
+        connection.execute("alter table things drop constraint ck_things_name_pattern")
+    shop.set("table", 'contract = "rules"')
+    shop.write("insert into things values (1, 'a'), (2, '2')")
+    shop.write("update things set name = 'b' where id = 2")
+    shop.flow()
+    assert shop.letters("class, code") == [("contract", "NoMatch"), ("follows", "Follows")]
+    assert shop.names() == {1: "a"}
+
+
+def test_what_the_lake_cannot_write_stops_it_or_is_set_apart(shop: Shop) -> None:
+    """A list of absent columns that is no JSON trips silver. It passes by once, and the second time it does not."""
+    shop.write("insert into things values (1, 'a')")
+    shop.flow()
+    shop.write("insert into things values (2, 'b')")
+    shop.poison(like=0)
+    shop.write("update things set name = 'A' where id = 1")
+    shop.set("stop")
+    with Pipeline(shop.project) as pipeline:
+        for kind in (PoisonError, LakeError):
+            with pytest.raises(LakeError) as caught:
+                shop.step(pipeline)
+            assert (type(caught.value), caught.value.code) == (kind, "Poison")
+            assert "dead_letters" in (caught.value.remedy or "")
+    assert status(shop.project).parked == 0
+    shop.set("table")
+    shop.flow()
+    assert shop.names() == {1: "a", 2: "b"}
+    assert shop.letters("class, code") == [("sink", "LakeRefused"), ("follows", "Follows")]
+    order_letters(shop.project, "replay")
+    shop.flow()
+    assert shop.letters("state") == ["parked", "parked"]
+    order_letters(shop.project, "drop")
+    order_letters(shop.project, "replay")
+    shop.flow()
+    shop.flow()
+    assert shop.letters("state") == ["dropped", "replayed"]
+    assert shop.names() == {1: "A", 2: "b"}
 
 
 def test_what_waits_behind_a_dropped_record_can_be_replayed(shop: Shop) -> None:

@@ -15,7 +15,7 @@ from ..capture import WalSource
 from ..changes import Batch, ChangeSet, Passing, Twin, pass_by, within
 from ..changes.formats import Decoder, Described, Encoder, topic_of
 from ..files import replace_file
-from ..lakehouse import DeadLetters, read_watermark
+from ..lakehouse import Lake, read_watermark
 from ..settings import Settings, StreamsSettings
 from ..streams import Topic
 from ..streams.relay import BusSource, Decode, Relay, Undecodable
@@ -97,14 +97,14 @@ class Carrier:
 class BusOrigin:
     """What the lake reads when changes come over a bus."""
 
-    def __init__(self, project: Project, letters: DeadLetters, *, position: int, at: Passing = pass_by) -> None:
+    def __init__(self, project: Project, lake: Lake, *, position: int, at: Passing = pass_by) -> None:
         self._open = ExitStack()
         self._route = project.lake / ROUTE
         with ExitStack() as stack:
             bus = open_bus(project.settings)
             stack.callback(bus.close)
             wires = registrar(project.settings, stack.enter_context(open_registry(project.settings)))
-            parking = Parking(project.settings.streams, bus, decoder(wires), letters)
+            parking = Parking(project.settings.streams, bus, decoder(wires), lake)
             self._source = BusSource(
                 bus,
                 parking.decode,

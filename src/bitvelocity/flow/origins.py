@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..capture import WalSource
 from ..changes import ChangeSet, Passing, Twin, pass_by
-from ..lakehouse import DeadLetters
+from ..lakehouse import Lake
 from .capturing import open_wal
 from .carrying import BusOrigin, came_over_a_bus
 from .foreign import DebeziumOrigin, check_filled_by
@@ -35,7 +35,7 @@ class Origin(Protocol):
 
 
 def open_origin(
-    project: Project, dsn: str, letters: DeadLetters, *, has_position: bool, position: int, recovering: bool, at: Passing = pass_by
+    project: Project, dsn: str, lake: Lake, *, has_position: bool, position: int, recovering: bool, at: Passing = pass_by
 ) -> Origin:
     """What feeds the lake by the settings. `position`: commit LSN of the lake, -1 for none.
 
@@ -45,9 +45,9 @@ def open_origin(
     if project.settings.capture.source == "debezium":
         return DebeziumOrigin(project, position=position, at=at)
     if project.settings.streams.route == "bus" and not recovering:
-        return BusOrigin(project, letters, position=position, at=at)
+        return BusOrigin(project, lake, position=position, at=at)
     if came_over_a_bus(project.lake) and not recovering:
-        return _Draining(project, dsn, letters, has_position=has_position, position=position, at=at)
+        return _Draining(project, dsn, lake, has_position=has_position, position=position, at=at)
     return open_wal(project, dsn, has_position=has_position, start_lsn=max(position, 0), at=at)
 
 
@@ -55,9 +55,9 @@ class _Draining:
     """Gives what is on the bus yet, and then goes on with the source, whose slot stands behind it."""
 
     def __init__(
-        self, project: Project, dsn: str, letters: DeadLetters, *, has_position: bool, position: int, at: Passing
+        self, project: Project, dsn: str, lake: Lake, *, has_position: bool, position: int, at: Passing
     ) -> None:  # fmt: skip
-        self._bus: BusOrigin | None = BusOrigin(project, letters, position=position, at=at)
+        self._bus: BusOrigin | None = BusOrigin(project, lake, position=position, at=at)
         self._wal: WalSource | None = None
         self._given, self._has_position = position, has_position
         self._open: Callable[[], WalSource] = lambda: open_wal(

@@ -5,24 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .. import __version__
 from ..changes import Batch
 from ..errors import BusError
-from ..lakehouse import FOLLOWS, LETTERS_SCHEMA, DeadLetters
+from ..lakehouse import CONTRACT, FOLLOWS, LETTERS_SCHEMA, REFUSED, Lake, Misfit
 from ..settings import StreamsSettings
-from ..streams import PLACE_HEADER, RECORD_SCHEMA, Bus, Topic, parse_place
+from ..streams import PLACE_HEADER, RECORD_SCHEMA, Bus, Topic, parse_place, places_of
 from ..streams.relay import Decode, Undecodable
 
 FOREIGN = "Foreign"
 """A record that no publisher of ours wrote: it stands in nobody's order, and holds no key."""
 LETTERS = ".dlq"
-LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", "40401", "40402", "40403")
+LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", "40401", "40402", "40403", *CONTRACT, REFUSED)
 """Codes that tell of the record. Any other tells of the registry, and the record may be good."""
 _ERRORS = "__connect.errors."
 
@@ -30,9 +31,10 @@ _ERRORS = "__connect.errors."
 class Parking:
     """Decodes with regard to keys that are held, and takes what is refused. Used by one `BusSource`."""
 
-    def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, letters: DeadLetters) -> None:
-        self._streams, self._bus, self._letters = streams, bus, letters
-        self._decode = decode
+    def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake) -> None:
+        self._streams, self._bus, self._letters = streams, bus, lake.letters
+        rules = streams.contract == "rules"
+        self._decode = decode if streams.dead_letters == "stop" else fitting(decode, lambda batch: lake.misfits(batch, rules=rules))
 
     def decode(self, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
         """As the decoder that was given; records behind a parked one of their key are refused too."""
@@ -62,6 +64,36 @@ class Parking:
         self._bus.append(name, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
 
 
+def fitting(decode: Decode, misfits: Callable[[Batch], Sequence[Misfit]]) -> Decode:
+    """Refuses also what can be read, and is not taken."""
+
+    def fitted(topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
+        batches, refused = decode(topic, records)
+        told = {(one.lsn, one.ordinal): one for batch in batches for one in misfits(batch)}
+        if not told:
+            return batches, refused
+        why = _of_records(records, told)
+        wrong = pa.array([one is not None for one in why], pa.bool_())
+        batches, refused = decode(topic, records.filter(pc.invert(wrong)))
+        reasons, codes = (tuple(getattr(one, name) for one in why if one is not None) for name in ("reason", "code"))
+        unfit = Undecodable(topic, records.filter(wrong), reasons, codes)
+        return batches, unfit if refused is None else _both(refused, unfit)
+
+    return fitted
+
+
+def _of_records(records: pa.Table, told: Mapping[tuple[int, int], Misfit]) -> list[Misfit | None]:
+    """What is told of each record's change: one that gives its row another key has several."""
+    lsn, ordinal, _ = places_of(records)
+    return [told.get(place) for place in zip(lsn.tolist(), ordinal.tolist(), strict=True)]
+
+
+def _both(one: Undecodable, other: Undecodable) -> Undecodable:
+    return Undecodable(
+        one.topic, pa.concat_tables([one.records, other.records]), one.reasons + other.reasons, one.codes + other.codes
+    )
+
+
 def apart(decode: Decode, topic: str, records: pa.Table, held: Any) -> tuple[Sequence[Batch], Undecodable | None]:
     """What can be read and stands behind nothing that cannot; and the rest. `held`: which stand behind a parked one."""
     batches, refused = decode(topic, records.filter(pa.array(~held)) if held.any() else records)
@@ -79,13 +111,19 @@ def letters_of(found: Undecodable) -> pa.Table:
     rows = [
         {
             **{name: row[name] for name in ("partition", "offset", "key", "value", "timestamp")},
-            "_lsn": _lsn(row["headers"]), "topic": found.topic, "headers": _printed(row["headers"]), "class": "undecodable",
+            "_lsn": _lsn(row["headers"]), "topic": found.topic, "headers": _printed(row["headers"]), "class": class_of(code),
             "code": code, "reason": reason, "schema_id": _schema_id(row["value"], row["headers"]), "version": __version__,
             "state": "parked", "seen_at": now, "holds": code != FOREIGN,
         }
         for row, reason, code in zip(found.records.to_pylist(), found.reasons, found.codes, strict=True)
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=LETTERS_SCHEMA)
+
+
+def class_of(code: str) -> str:
+    """What is wrong with a record: nothing but that it waits, its entity's contract, the lake's writing, or else its bytes."""
+    known = {FOLLOWS: "follows", REFUSED: "sink", **dict.fromkeys(CONTRACT, "contract")}
+    return known.get(code, "undecodable")
 
 
 def headers_from(text: str) -> list[tuple[str, bytes | None]]:
@@ -107,8 +145,7 @@ def _joined(topic: str, refused: Undecodable | None, held: pa.Table) -> Undecoda
     reasons, codes = ("An earlier record of its key is parked.",) * held.num_rows, (FOLLOWS,) * held.num_rows
     if refused is None:
         return Undecodable(topic, held, reasons, codes) if held.num_rows else None
-    records = pa.concat_tables([refused.records, held])
-    return Undecodable(topic, records, refused.reasons + reasons, refused.codes + codes)
+    return _both(refused, Undecodable(topic, held, reasons, codes))
 
 
 def _stop(found: Undecodable, row: int, *, asked: bool) -> BusError:

@@ -21,7 +21,7 @@ from ..errors import BusError
 from ..files import replace_file
 from ..lakehouse import FOLLOWS, Lake, Watermark, identities
 from ..streams import FETCHED_SCHEMA, PLACE_HEADER, parse_place
-from .parking import FOREIGN, LASTING, apart, headers_from
+from .parking import FOREIGN, LASTING, apart, fitting, headers_from
 from .project import Project
 
 ORDERS, PLAN = ".dead-letters", "plan.json"
@@ -55,7 +55,9 @@ class Redelivery:
     """Carries orders out, between two sets of the source. `decode` gives a fresh decoder."""
 
     def __init__(self, project: Project, lake: Lake, decode: Callable[[str, pa.Table], Any]) -> None:
-        self._folder, self._lake, self._decode = project.lake / ORDERS, lake, decode
+        self._folder, self._lake = project.lake / ORDERS, lake
+        rules = project.settings.streams.contract == "rules"
+        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules, tried=True))
 
     def next(self, last: Watermark) -> Plan | None:
         """The plan that was broken off, else one for the oldest order; None when nothing is to be done."""

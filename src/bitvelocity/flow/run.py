@@ -146,7 +146,7 @@ class Pipeline:
         return open_origin(
             self._project,
             dsn,
-            self._lake.letters,
+            self._lake,
             has_position=has_position,
             position=self._last.position if self._last else -1,
             recovering=self._readings.recovering,

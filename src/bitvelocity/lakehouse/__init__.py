@@ -1,6 +1,7 @@
 """Where changes become tables: bronze untouched, silver typed, gold computed; Delta Lake on disk."""
 
 from .delta import LocalTable
+from .fitting import CONTRACT, REFUSED, Misfit
 from .gold import Gold, GoldReceipt, Model, load_models
 from .gold.verify import ModelVerdict
 from .lake import Lake
@@ -20,9 +21,11 @@ from .views import event_id
 from .watermark import Watermark, publish, read_watermark
 
 __all__ = [
+    "CONTRACT",
     "FOLLOWS",
     "LETTERS_SCHEMA",
     "MARKER",
+    "REFUSED",
     "Care",
     "Changed",
     "DataFile",
@@ -34,6 +37,7 @@ __all__ = [
     "LakeReader",
     "Layers",
     "LocalTable",
+    "Misfit",
     "Mismatch",
     "Model",
     "ModelVerdict",

@@ -17,17 +17,24 @@ from .columns import Mask, Values
 Places = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-_QUOTE, _BACKSLASH, _COMMA, _OPEN = b'"\\,{'
+_QUOTE, _BACKSLASH, _COMMA, _OPEN, _CLOSE = b'"\\,{}'
 _NULL = b"NULL"
 _LONGEST = (1 << 31) - 64
 
 
 def is_list(values: Values) -> Mask:
-    """Which of the values, none of them NULL, are arrays of one dimension that begin at 1 (or are empty)."""
+    """Which of the values, none of them NULL, are arrays of one dimension that begin at 1 (or are empty).
+
+    What is no array at all is none of them: one quote without its other would turn the values behind it inside out.
+    """
     cells, offsets = _cells(values)
     padded = np.append(cells, np.zeros(2, np.uint8))
-    starts = offsets[:-1]
-    lists: Mask = (np.diff(offsets) > 1) & (padded[starts] == _OPEN) & (padded[starts + 1] != _OPEN)
+    starts, ends = offsets[:-1], offsets[1:]
+    lists: Mask = (np.diff(offsets) > 1) & (padded[starts] == _OPEN) & (padded[starts + 1] != _OPEN) & (padded[ends - 1] == _CLOSE)
+    quotes, _ = _quotes(padded)
+    if quotes.any():
+        before = np.append(0, np.cumsum(quotes))
+        lists &= (before[ends] - before[starts]) % 2 == 0
     return lists
 
 
@@ -60,17 +67,21 @@ def _cells(values: Values) -> tuple[Bytes, Places]:
 
 def _outside(cells: Bytes) -> tuple[Mask, Mask]:
     """Which bytes stand outside of quotes, and which belong to a value (no quote, no escaping backslash)."""
-    quotes = cells == _QUOTE
+    quotes, kept = _quotes(cells)
     if not quotes.any():
         return np.ones(len(cells), bool), np.ones(len(cells), bool)
-    kept = np.ones(len(cells), bool)
-    backslashes = np.flatnonzero(cells == _BACKSLASH)
-    if len(backslashes):
-        escapes = backslashes[_number_in_run(backslashes) % 2 == 0]
-        kept[escapes] = False
-        quotes[escapes + 1] = False  # a backslash is never the last byte
     inside = (np.cumsum(quotes) & 1).astype(bool)
     return ~inside, kept & ~quotes
+
+
+def _quotes(cells: Bytes) -> tuple[Mask, Mask]:
+    """Which bytes are quotes that nothing escapes, and which are no escaping backslashes. The last byte is none."""
+    quotes, kept = cells == _QUOTE, np.ones(len(cells), bool)
+    if quotes.any() and len(backslashes := np.flatnonzero(cells == _BACKSLASH)):
+        escapes = backslashes[_number_in_run(backslashes) % 2 == 0]
+        kept[escapes] = False
+        quotes[escapes + 1] = False
+    return quotes, kept
 
 
 def _number_in_run(at: Places) -> Places:

@@ -41,6 +41,10 @@ class Bronze:
             self._staged.append(self.table.stage(self._renamed(new)))
         return new.data.num_rows
 
+    def try_out(self, batch: Batch) -> None:
+        """Write a batch, and keep nothing of it."""
+        self.table.discard([self.table.stage(self._renamed(batch))])
+
     def encode(self, columns: Sequence[str]) -> None:
         """Write these source columns as dictionaries from now on."""
         names = widened(self._spec, tuple(columns)).lake_names

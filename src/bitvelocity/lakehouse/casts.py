@@ -67,7 +67,7 @@ def _decimals(values: Values, precision: int, scale: int) -> Values:
     try:
         return pc.cast(values, pa.decimal128(precision, scale))
     except pa.ArrowInvalid:
-        printed = series(values)
+        printed = series(values).str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".")  # of a wider scale, and exact
     typed = printed.cast(pl.Decimal(precision, scale), strict=False)
     digits = printed.str.len_bytes() - printed.str.find(".", literal=True)
     return arrow(typed.set((digits > scale + 1).fill_null(False), None))

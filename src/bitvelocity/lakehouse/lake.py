@@ -6,18 +6,21 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from bitvelocity.changes import Batch, Mark, Passing, Receipt, Unsent, is_table, pass_by, within
+from bitvelocity.changes import Batch, Mark, Passing, Receipt, Unsent, format_lsn, is_table, pass_by, within
 from bitvelocity.contracts import EntitySpec
+from bitvelocity.errors import LakeError, PoisonError
 
 from .beside import Beside
 from .bronze import Bronze, repeating
 from .delta import LocalTable
+from .fitting import FAULTS, Fitting, Misfit
 from .layers import connect
 from .lease import Lease
 from .letters import DeadLetters
@@ -77,6 +80,7 @@ class Lake:
         self.horizon = max((table.position() for table in self._tables()), default=-1)
         """Highest position that a table had at opening. Until repeats have brought all tables to it they stand at
         different commits, so nothing below it may be published."""
+        self._fitting = Fitting(specs, {spec.name: partial(self._try_out, spec.name) for spec in specs})
         self._background = ThreadPoolExecutor(1, thread_name_prefix="lake")
         self._beside = Beside("bronze")
         self._measured: set[str] = set()
@@ -91,6 +95,19 @@ class Lake:
 
     def stage(self, batch: Batch) -> None:
         """Write a batch to files that nobody sees. A relation without a spec is counted, not kept."""
+        with self._doubting(batch.relation):
+            self._stage(batch)
+
+    def misfits(self, batch: Batch, *, rules: bool = False, tried: bool = False) -> Sequence[Misfit]:
+        """Rows of a batch that the contract of their entity, or the writing of the lake, does not take.
+
+        `rules`: what is declared beside types is held against them too. `tried`: writing is tried on each; it also is
+        after writing has failed.
+        """
+        entity = self._shapes.entity_of(batch) if is_table(batch.relation) else None
+        return self._fitting.misfits(entity, batch, rules=rules, tried=tried) if entity and batch.data.num_rows else ()
+
+    def _stage(self, batch: Batch) -> None:
         if not is_table(batch.relation):
             self._shapes.mark(batch)
             return
@@ -117,13 +134,16 @@ class Lake:
         Maintenance changes versions only in here, so the watermark published next names them, and files that it
         replaced are needed by older watermarks only, for which they are kept.
         """
-        self._beside.wait()
+        with self._doubting(None):
+            self._beside.wait()
         began = time.perf_counter()
+        self.letters.commit(mark.lsn)
         for bronze in self._bronze.values():
             bronze.commit(mark.lsn)
         changes = {name: silver.commit(mark.lsn) for name, silver in self._silver.items()}
         self.unsent = self._shapes.commit(mark.lsn)
-        self.letters.commit(mark.lsn)
+        self.letters.conclude(mark.lsn)
+        self._fitting.doubtful = False
         self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
         self._position = max(self._position, mark.lsn)
         between = time.perf_counter()
@@ -200,6 +220,25 @@ class Lake:
     @cached_property
     def _engine(self) -> duckdb.DuckDBPyConnection:
         return connect(self._root / SCRATCH, threads=2)
+
+    @contextmanager
+    def _doubting(self, relation: str | None) -> Iterator[None]:
+        """The first failure of writing passes by: what comes again is tried before it is taken."""
+        try:
+            yield
+        except FAULTS as error:
+            kind: type[LakeError] = LakeError if self._fitting.doubtful else PoisonError
+            self._fitting.doubtful = True
+            raise kind(
+                f"The lake cannot write what came. {type(error).__name__}: {error}", entity=relation, code="Poison",
+                position=format_lsn(max(self._position, 0)), safe="Nothing of it was taken; the lake is whole as of its position.",
+                remedy='Over a bus such records can be set apart: [streams] dead_letters = "table".',
+            ) from error  # fmt: skip
+
+    def _try_out(self, entity: str, batch: Batch) -> None:
+        self._bronze[entity].try_out(batch)
+        if silver := self._silver.get(entity):
+            silver.try_out(batch)
 
     def _tables(self) -> Iterator[LocalTable]:
         for bronze in self._bronze.values():

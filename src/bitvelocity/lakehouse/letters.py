@@ -1,7 +1,7 @@
 """Dead letters: records that came over a bus and are no changes. The table `bronze/_dead_letters` of a lake.
 
-They are appended with the commit of the set that they stood in, each once, and last of all tables: where they are, the
-rest of the set is. A key of which a record is parked is held: its later records are parked too, until the first is
+They are appended with the commit of the set that they stood in, each once, and before all other tables: what is here
+is never taken out of a set that comes again after a crash, even if its cause was mended in between. A key of which a record is parked is held: its later records are parked too, until the first is
 replayed or dropped, for their order must hold. All that is known of that stands in the table itself.
 """
 
@@ -35,7 +35,7 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
 ]  # fmt: skip
 LETTERS_SCHEMA: pa.Schema = pa.schema(_COLUMNS)
 """`_lsn`: position in the source, NULL where the record tells none. `headers`: a JSON array of pairs, in order; a value
-that is no text is `{"base64": ...}`. `class`: `undecodable`, `contract` or `sink`. `state`: `parked`, `replayed`,
+that is no text is `{"base64": ...}`. `class`: `undecodable`, `contract`, `sink` or `follows`. `state`: `parked`, `replayed`,
 `dropped`. `holds`: later records of its key wait for it."""
 Identity = tuple[str, int, int, int]
 """Topic, partition, offset, microseconds."""
@@ -51,6 +51,8 @@ class DeadLetters:
         self._staged: list[Staged] = []
         self._ended: dict[Identity, str] = {}
         self._known: set[Identity] = set()
+        self._reach: dict[str, int] = {}
+        """The highest offset of each topic that is known."""
         self._first: dict[str, dict[bytes, int]] = {}
         self.load()
 
@@ -65,8 +67,8 @@ class DeadLetters:
         return new
 
     def held(self, records: pa.Table, topic: str) -> npt.NDArray[np.bool_]:
-        """Which records of a topic stand behind a parked one of their key. `records` has `key` and `offset`."""
-        mask = np.zeros(records.num_rows, bool)
+        """Which records of a topic are here already, or stand behind a parked one of their key: rows of a topic as it is read."""
+        mask = self._here(records, topic)
         if not (first := self._first.get(topic)):
             return mask
         keyed = pc.is_in(records["key"], value_set=pa.array(list(first), pa.binary()))
@@ -74,17 +76,20 @@ class DeadLetters:
             mask[row] = records["offset"][row].as_py() > first[records["key"][row].as_py()]
         return mask
 
+    def _here(self, records: pa.Table, topic: str) -> npt.NDArray[np.bool_]:
+        mask = np.zeros(records.num_rows, bool)
+        if records.num_rows and pc.min(records["offset"]).as_py() <= self._reach.get(topic, -1):
+            named = records.append_column("topic", pa.repeat(pa.scalar(topic), records.num_rows))
+            mask[:] = [name in self._known for name in identities(named)]
+        return mask
+
     def end(self, letters: Iterable[Identity], state: str) -> None:
         """With the next commit these are `replayed`, or `dropped`."""
         self._ended |= dict.fromkeys(letters, state)
 
     def commit(self, position: int) -> None:
-        """Make what is staged visible."""
+        """Make what is staged visible: before the set that it stood in, or else that might be taken whole after a crash."""
         staged, self._staged = self._staged, []
-        if self.table is not None and self._ended:
-            kept, self._ended = self.table.stage(_ending(self.stored(), self._ended)), {}
-            self.table.commit([kept], max(position, self.table.position()), replace=True)
-            self.load()
         if staged and self.table is not None:
             if position > self.table.position():
                 self.table.commit(staged, position)
@@ -92,6 +97,13 @@ class DeadLetters:
                 kept = self.table.stage(pa.concat_tables([self.stored(), *(read(self.table.path / one.file.path) for one in staged)]))
                 self.table.discard(staged)
                 self.table.commit([kept], self.table.position(), replace=True)
+
+    def conclude(self, position: int) -> None:
+        """Make visible what has ended: behind the set that it ended with."""
+        if self.table is not None and self._ended:
+            kept, self._ended = self.table.stage(_ending(self.stored(), self._ended)), {}
+            self.table.commit([kept], max(position, self.table.position()), replace=True)
+            self.load()
 
     def rollback(self) -> None:
         """Forget what is staged."""
@@ -106,11 +118,13 @@ class DeadLetters:
 
     def load(self) -> None:
         """Learn anew what is committed."""
-        self._known, self._first = set(), {}
+        self._known, self._reach, self._first = set(), {}, {}
         self._learn(self.stored())
 
     def _learn(self, letters: pa.Table) -> None:
-        self._known.update(identities(letters))
+        for name in identities(letters):
+            self._known.add(name)
+            self._reach[name[0]] = max(name[2], self._reach.get(name[0], -1))
         held = [row for row in letters.select(["topic", "key", "offset", "state", "holds"]).to_pylist() if _holds(row)]
         for row in held:
             keys = self._first.setdefault(row["topic"], {})

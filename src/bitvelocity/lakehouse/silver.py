@@ -76,14 +76,14 @@ class Silver:
         new = unseen(batch, self.layers.log.position())
         if new.data.num_rows == 0:
             return 0
-        typed = typed_rows(new, self._spec, self._target)
-        if typed.rows["_absent"].null_count < typed.rows.num_rows:
-            known = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
-            typed = TypedRows(rows_of(known), typed.moved, typed.previous)
-        rows = with_tombstones(typed)
+        rows = self._rows(new)
         self._staged.append(self.layers.log.stage(rows))
         self._keep(rows)
         return new.data.num_rows
+
+    def try_out(self, batch: Batch) -> None:
+        """Type and write a batch, and keep nothing of it."""
+        self.layers.log.discard([self.layers.log.stage(self._rows(batch))])
 
     def encode(self, columns: Sequence[str]) -> None:
         """Write these source columns as dictionaries from now on."""
@@ -124,6 +124,13 @@ class Silver:
         rows = self.layers.latest_sql([*key, "_absent"])
         query = f"SELECT {', '.join(printed)} FROM ({rows}) WHERE _absent IS NOT NULL LIMIT {UNKNOWN_ROWS}"
         return tuple(self._engine().sql(query).fetchall())
+
+    def _rows(self, batch: Batch) -> pa.Table:
+        typed = typed_rows(batch, self._spec, self._target)
+        if typed.rows["_absent"].null_count < typed.rows.num_rows:
+            known = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
+            typed = TypedRows(rows_of(known), typed.moved, typed.previous)
+        return with_tombstones(typed)
 
     def _keep(self, rows: pa.Table) -> None:
         """Hold the rows for gold, all text as views, unless the commit has grown too large to hold."""

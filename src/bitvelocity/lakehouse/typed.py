@@ -48,7 +48,7 @@ def typed_rows(batch: Batch, spec: EntitySpec, target: pa.Schema) -> TypedRows:
     unfit: dict[str, tuple[Mask, Values]] = {}
     for column in spec.columns:
         lake = spec.lake_names[column.name]
-        printed = _key(data, column.name) if column.name in spec.key else _image(data, AFTER, column.name)
+        printed = key_image(data, column.name) if column.name in spec.key else _image(data, AFTER, column.name)
         columns[lake], wrong = cast(printed, column.type, target.field(lake).type)
         if wrong is not None:
             unfit[lake] = wrong, printed
@@ -109,7 +109,8 @@ def _image(data: pa.Table, image: str, name: str) -> Values:
     return data.column(at) if at >= 0 else nulls(data.num_rows, pa.string())
 
 
-def _key(data: pa.Table, name: str) -> Values:
+def key_image(data: pa.Table, name: str) -> Values:
+    """A printed column of the key: of a delete the image before it."""
     after = _image(data, AFTER, name)
     if after.null_count == 0:
         return after
@@ -134,7 +135,7 @@ def _previous(data: pa.Table, spec: EntitySpec, target: pa.Schema) -> pa.Table:
     def typed() -> Iterator[Values]:
         for name in spec.key:
             before = series(_image(data, BEFORE, name))
-            printed = before.zip_with(before.is_not_null(), series(_key(data, name)))
+            printed = before.zip_with(before.is_not_null(), series(key_image(data, name)))
             yield cast(arrow(printed), spec.by_name[name].type, target.field(spec.lake_names[name]).type)[0]
 
     return pa.Table.from_arrays(list(typed()), names=list(spec.lake_key))

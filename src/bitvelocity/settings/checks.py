@@ -17,6 +17,7 @@ TRANSPORTS = ("kafka", "nats", "rabbitmq")
 """Servers that have topics."""
 BUSES = ("embedded", *TRANSPORTS, "rabbitmq-queues")
 ROUTES, WIRES, DEAD_LETTERS = ("direct", "bus"), ("avro", "json", "protobuf"), ("stop", "table", "topic")
+CONTRACTS = ("types", "rules")
 PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROUTE_FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
 ROUTE_WIRES = ("avro", "json", "json-schema", "protobuf")
@@ -77,6 +78,7 @@ def _of_capture(capture: CaptureSettings) -> _Checks:
 def _of_streams(streams: StreamsSettings) -> _Checks:
     return {
         "[streams] route": (streams.route, ROUTES.__contains__, _one_of(ROUTES)),
+        "[streams] contract": (streams.contract, CONTRACTS.__contains__, _one_of(CONTRACTS)),
         "[streams] dead_letters": (streams.dead_letters, DEAD_LETTERS.__contains__, _one_of(DEAD_LETTERS)),
         "[streams] wire": (streams.wire, WIRES.__contains__, _one_of(WIRES)),
         "[streams] prefix": (streams.prefix, PREFIX.fullmatch, "Use letters, digits, _ and -."),

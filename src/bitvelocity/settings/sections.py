@@ -143,6 +143,9 @@ class StreamsSettings:
     dead_letters: str = "stop"
     """A record that is no change: `stop` before it, or set it apart in `bronze._dead_letters` (`table`), and on
     `<topic>.dlq` too (`topic`). Later records of its key wait with it."""
+    contract: str = "types"
+    """Of an entity, what a record must fit where dead letters are set apart: its `types`, or all its `rules` (NOT NULL, length,
+    choices, pattern, range)."""
     partitions: int = 1
     """Of topics that are made; a topic that is there keeps its number."""
     replicas: int = 1

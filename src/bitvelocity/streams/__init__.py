@@ -19,7 +19,7 @@ from .bus import (
 )
 from .engines import abilities_of
 from .lag import Lag, lags
-from .placing import above, check_order, parse_place, partition_of, place_text, with_places
+from .placing import above, check_order, parse_place, partition_of, place_text, places_of, with_places
 
 __all__ = [
     "FETCHED_SCHEMA",
@@ -45,5 +45,6 @@ __all__ = [
     "parse_place",
     "partition_of",
     "place_text",
+    "places_of",
     "with_places",
 ]  # fmt: skip

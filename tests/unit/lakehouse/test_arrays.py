@@ -57,6 +57,16 @@ def test_what_is_no_list_is_null_and_told(values: list[str | None]) -> None:
     assert (wrong.tolist() if wrong is not None else [False] * len(values)) == told
 
 
+@settings(deadline=None)
+@given(st.lists(st.one_of(ELEMENTS, st.text('{}",\\\\1a', min_size=1, max_size=6)), min_size=1, max_size=6))
+def test_what_is_no_array_harms_no_other_value(values: list[list[str | None] | str]) -> None:
+    of = Type("array", item=Type("text"))
+    typed, _ = cast(column(*(value if isinstance(value, str) else printed(value) for value in values)), of, silver_type(of))
+    typed.validate(full=True)
+    found = zip(values, typed.to_pylist(), strict=True)
+    assert all(value == read for value, read in found if not isinstance(value, str))
+
+
 @pytest.mark.parametrize(("item", "value", "fits"), [
     (Type("decimal", 10, 2), "{1.50,NULL}", True),
     (Type("decimal", 10, 2), "{1.50,NaN}", False),

@@ -59,6 +59,8 @@ def latest(lake: Lake, *columns: str) -> list[dict[str, Any]]:
         (Type("float64"), "-Infinity", float("-inf")),
         (Type("float64"), "1e-300", 1e-300),
         (Type("decimal", 10, 2), "-12345678.90", Decimal("-12345678.90")),
+        (Type("decimal", 10, 2), "-1.2500", Decimal("-1.25")),
+        (Type("decimal", 10, 0), "100.00", Decimal(100)),
         (Type("decimal", 38, 0), "9" * 38, Decimal("9" * 38)),
         (Type("bytes"), "\\x00ff", b"\x00\xff"),
         (Type("bytes"), "\\x", b""),
