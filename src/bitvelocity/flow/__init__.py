@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .recovering import recover
     from .renewal import rebuild_silver, renew_silver
     from .run import Pipeline, Step
-    from .schemas import open_registry, reasons_of, registry_beside, serve_registry
+    from .schemas import open_registry, reasons_against, registry_beside, serve_registry
     from .standing import Status, status
     from .supervisor import supervise
     from .telling import Telling, change_records
@@ -37,7 +37,7 @@ __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Reason", "Status", "Step", "Telling",
     "Verdict", "Wished", "adopt_database", "audit_trail", "carried", "change_records", "check_entities", "debezium_config",
     "diagnose", "find_letters", "flowing", "key_text", "local_servers", "open_bus", "open_project", "open_reader",
-    "open_registry", "order_letters", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_of",
+    "open_registry", "order_letters", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_against",
     "rebuild_silver", "reconcile", "recover", "register_entities", "registry_beside", "renew_silver",
     "running_database", "serve_registry", "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
@@ -60,7 +60,7 @@ _HOMES = {
     "recovering": ("recover",),
     "renewal": ("rebuild_silver", "renew_silver"),
     "run": ("Pipeline", "Step"),
-    "schemas": ("open_registry", "reasons_of", "registry_beside", "serve_registry"),
+    "schemas": ("open_registry", "reasons_against", "registry_beside", "serve_registry"),
     "standing": ("Status", "status"),
     "supervisor": ("supervise",),
     "telling": ("Telling", "change_records"),

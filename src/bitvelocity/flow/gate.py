@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote
 
 from ..changes.formats.declared import declared_schemas
 from ..changes.formats.notation import SchemaUse, unregistered
@@ -17,7 +16,7 @@ from ..lakehouse.gold.silver import silver_schemas
 from ..settings import Settings
 from ..streams.registry import Caller
 from ..streams.wire import Registrar, notation, subject_of
-from .schemas import reasons_of
+from .schemas import reasons_against
 from .wires import Wished, wished_records
 
 
@@ -60,11 +59,8 @@ def _uses(settings: Settings, specs: Sequence[EntitySpec], wished: Wished | None
 def _topics(settings: Settings, specs: Sequence[EntitySpec], caller: Caller, wished: Wished | None) -> Iterator[Reason]:
     for one, use in _uses(settings, specs, wished):
         subject = subject_of(use, one.naming)
-        path = f"compatibility/subjects/{quote(subject, safe='')}/versions?verbose=true"
-        answer = caller.ask("POST", path, {"schema": use.text, "schemaType": use.kind})
-        if not answer["is_compatible"]:
-            found = reasons_of(answer.get("messages", []))
-            yield from (Reason("topic", subject, f"version {one['version']}, {one['kind']} at {one['path']}: {one['what']}") for one in found)
+        for found in reasons_against(caller, subject, {"schema": use.text, "schemaType": use.kind}):
+            yield Reason("topic", subject, f"version {found['version']}, {found['kind']} at {found['path']}: {found['what']}")
 
 
 def _tables(settings: Settings, specs: Sequence[EntitySpec]) -> Iterator[Reason]:

@@ -19,6 +19,7 @@ from ..streams.registry import (
     SqliteStore,
     Store,
     StoreCaller,
+    judged,
     serve,
     serving,
 )
@@ -66,7 +67,14 @@ def serve_registry(
         store.close()
 
 
-def reasons_of(messages: list[str]) -> list[dict[str, Any]]:
+def reasons_against(caller: Caller, subject: str, body: Mapping[str, Any], *, normalize: bool = False) -> list[dict[str, Any]]:
+    """All that stands against a schema under this subject; another registry than ours is told more than it asks."""
+    messages, unasked = judged(caller, subject, body, normalize=normalize)
+    more = [{"version": version, "kind": one.kind, "path": one.path or "/", "what": one.what} for version, one in unasked]
+    return [*_reasons_of(messages), *more]
+
+
+def _reasons_of(messages: list[str]) -> list[dict[str, Any]]:
     """Reasons with the version that they are about, which the messages tell after them; other registries' texts as they are."""
     found: list[dict[str, Any]] = []
     for message in messages:

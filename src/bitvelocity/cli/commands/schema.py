@@ -20,7 +20,7 @@ from ...flow import (
     carried,
     check_entities,
     open_registry,
-    reasons_of,
+    reasons_against,
     register_entities,
     serve_registry,
 )
@@ -86,8 +86,10 @@ def serve(host: str, port: int | None, read_only: bool, folder: Path, as_json: b
 @json_option
 def list_schemas(deleted: bool, url: str, folder: Path, as_json: bool) -> None:
     """Every version of every subject: its number, id and type."""
+    from ...streams.registry import every_version
+
     with _registry(folder, url) as registry:
-        held = registry.ask("GET", "schemas?deleted=true" if deleted else "schemas")
+        held = every_version(registry, deleted=deleted)
     if as_json:
         print_json({"schemas": held})
         return
@@ -140,19 +142,17 @@ def check(file: Path | None, subject: str, kind: str | None, references: tuple[s
     """
     if file is None:
         return _check_entities(words)
-    path = f"compatibility/subjects/{quote(subject, safe='')}/versions?verbose=true&normalize=true"
     with _registry(words["folder"], words["url"]) as registry:
-        answer = registry.ask("POST", path, _body(file, kind, references, subject))
-    reasons = reasons_of(answer.get("messages", []))
+        reasons = reasons_against(registry, subject, _body(file, kind, references, subject), normalize=True)
     if words["as_json"]:
-        print_json({"subject": subject, "compatible": answer["is_compatible"], "reasons": reasons})
-    elif answer["is_compatible"]:
+        print_json({"subject": subject, "compatible": not reasons, "reasons": reasons})
+    elif not reasons:
         say(f"{subject}: compatible")
     else:
         say(f"{subject}: not compatible", fg="red")
         for one in reasons:
             say(f"  version {one['version']}  {one['kind']} at {one['path']}: {one['what']}")
-    return 0 if answer["is_compatible"] else 1
+    return 1 if reasons else 0
 
 
 def _check_entities(words: dict[str, Any]) -> int:

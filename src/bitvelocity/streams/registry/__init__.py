@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from .app import RegistryApp
     from .callers import Caller, HttpCaller, StoreCaller
     from .copies import export_registry, import_registry
+    from .elsewhere import every_version, judged, texts_of
+    from .forms import Import, descriptor_of
     from .postgres import PostgresStore
     from .server import Listening, serve, serving
     from .sqlite import SqliteStore
     from .store import Store
 
 __all__ = [
-    "Caller", "HttpCaller", "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore", "Store",
-    "StoreCaller", "export_registry", "import_registry", "respond", "serve", "serving",
+    "Caller", "HttpCaller", "Import", "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore",
+    "Store", "StoreCaller", "descriptor_of", "every_version", "export_registry", "import_registry", "judged", "respond",
+    "serve", "serving", "texts_of",
 ]  # fmt: skip
 
 _HOMES = {
@@ -26,6 +29,8 @@ _HOMES = {
     "app": ("RegistryApp",),
     "callers": ("Caller", "HttpCaller", "StoreCaller"),
     "copies": ("export_registry", "import_registry"),
+    "elsewhere": ("every_version", "judged", "texts_of"),
+    "forms": ("Import", "descriptor_of"),
     "postgres": ("PostgresStore",),
     "server": ("Listening", "serve", "serving"),
     "sqlite": ("SqliteStore",),

@@ -37,7 +37,8 @@ class HttpCaller:
         request = urllib.request.Request(f"{self._url}/{path}", data=data, method=method, headers=self._headers)  # noqa: S310 - checked above
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                return json.loads(answer.read())
+                said = answer.read()
+                return json.loads(said) if said else None  # Apicurio has nothing to say of a subject's mode: 204
         except urllib.error.HTTPError as error:
             with error:
                 raise _refused(error.code, error.read()) from None

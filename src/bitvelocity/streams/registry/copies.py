@@ -7,21 +7,21 @@ from urllib.parse import quote
 
 from ...errors import RegistryError
 from .callers import Caller
+from .elsewhere import asked, every_version
 
 FORM = "bitvelocity-registry/1"
-_UNSET = ("40401", "40408", "40409")
 
 
 def export_registry(caller: Caller) -> dict[str, Any]:
     """Everything that a registry keeps, except what was deleted for good."""
-    schemas = caller.ask("GET", "schemas?deleted=true")
+    schemas = every_version(caller, deleted=True)
     subjects = sorted({one["subject"] for one in schemas})
-    configs = {name: held for name in subjects if (held := _own(caller, f"config/{_escaped(name)}"))}
-    modes = {name: held["mode"] for name in subjects if (held := _own(caller, f"mode/{_escaped(name)}"))}
+    configs = {name: held for name in subjects if (held := asked(caller, f"config/{_escaped(name)}"))}
+    modes = {name: held["mode"] for name in subjects if (held := asked(caller, f"mode/{_escaped(name)}"))}
     return {
         "form": FORM,
         "config": caller.ask("GET", "config"),
-        "mode": caller.ask("GET", "mode")["mode"],
+        "mode": (asked(caller, "mode") or {"mode": "READWRITE"})["mode"],
         "configs": configs,
         "modes": modes,
         "schemas": sorted(schemas, key=lambda one: (one["id"], one["subject"], one["version"])),
@@ -58,7 +58,7 @@ def _hide(caller: Caller, schemas: list[dict[str, Any]]) -> None:
     """What was soft-deleted is so again, those that refer to others first."""
     for one in reversed([one for one in schemas if one.get("deleted")]):
         path = f"subjects/{_escaped(one['subject'])}/versions"
-        held = caller.ask("GET", path) if _own(caller, path) else []
+        held = caller.ask("GET", path) if asked(caller, path) else []
         if one["version"] in held:
             caller.ask("DELETE", f"{path}/{one['version']}")
 
@@ -77,15 +77,6 @@ def _as_request(held: dict[str, Any]) -> dict[str, Any]:
     """An answer says compatibilityLevel, a request compatibility."""
     rest = {key: value for key, value in held.items() if key != "compatibilityLevel"}
     return {**rest, "compatibility": held["compatibilityLevel"]} if "compatibilityLevel" in held else rest
-
-
-def _own(caller: Caller, path: str) -> Any:
-    try:
-        return caller.ask("GET", path)
-    except RegistryError as error:
-        if error.code in _UNSET:
-            return None
-        raise
 
 
 def _escaped(subject: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -78,6 +79,15 @@ def protobuf() -> Any:
         if (error.name or "").startswith("google"):
             raise MissingExtraError("Protobuf schemas need the library protobuf.", remedy=EXTRA) from error
         raise
+
+
+def descriptor_of(text: str, imports: Sequence[Import]) -> str:
+    """A Protobuf file's descriptor in base64, of its text; one that is a descriptor already stays."""
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return str(protobuf().serialized(_Protobuf().read(text, imports).content))
+    return text
 
 
 FORMS: Mapping[SchemaType, Form] = {"AVRO": _Avro(), "JSON": _Json(), "PROTOBUF": _Protobuf()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
 from ...changes.formats import SchemaText
 from ...changes.formats.notation import Registered, SchemaUse
 from ...errors import RegistryError
-from ..registry import Caller
+from ..registry import Caller, Import, descriptor_of, texts_of
 
 Naming = Literal["topic", "record", "topic-record"]
 """What a subject is called: `orders-value`, `shop.Order`, or `orders-shop.Order`."""
@@ -88,25 +89,23 @@ class Registrar:
                 where = f"schemas/ids/{int.from_bytes(name, 'big')}"
                 said = [f"subject=:.{self._context}:"] if self._context else []
             found = self._described(where, *said)
-            self._read[name] = SchemaText(found.get("schemaType", "AVRO"), found["schema"], self._references(found))
+            references = texts_of(found, self._described, _readable)
+            self._read[name] = SchemaText(found.get("schemaType", "AVRO"), _readable(found, references), references)
         return self._read[name]
 
     def _described(self, path: str, *said: str) -> Any:
-        """A schema; of Protobuf its descriptor."""
+        """A schema; of Protobuf its descriptor, if the registry makes one."""
         found = self._caller.ask("GET", "?".join((path, *filter(None, ["&".join(said)]))))
         if found.get("schemaType") == "PROTOBUF":
             found = {**found, "schema": self._caller.ask("GET", f"{path}?{'&'.join((*said, 'format=serialized'))}")["schema"]}
         return found
 
-    def _references(self, found: Any) -> dict[str, str]:
-        """Texts of all schemas that this one needs, each before those that need it."""
-        texts: dict[str, str] = {}
-        for one in found.get("references") or ():
-            path = f"subjects/{quote(one['subject'], safe='')}/versions/{one['version']}"
-            held = self._described(path)
-            texts |= self._references(held)
-            texts[one["name"]] = held["schema"]
-        return texts
+
+def _readable(found: Any, references: Mapping[str, str]) -> str:
+    """The schema as a decoder takes it: of Protobuf a descriptor, made here where the registry gives the text alone."""
+    if found.get("schemaType") != "PROTOBUF":
+        return str(found["schema"])
+    return descriptor_of(found["schema"], [Import(name, text) for name, text in references.items()])
 
 
 __all__ = ["Naming", "Registrar", "subject_of"]
