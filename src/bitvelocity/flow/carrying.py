@@ -89,6 +89,11 @@ class Carrier:
             self.begun.set()
         return self._relay.step(self._source, timeout)
 
+    @property
+    def seen(self) -> int:
+        """LSN up to which everything that the source had is on the bus."""
+        return self._source.seen if self._source is not None else 0
+
     def close(self) -> None:
         self._open.close()
         self._relay = self._source = None
@@ -161,6 +166,7 @@ def _topic(project: Project, name: str) -> Topic:
         partitions=1 if alone else streams.partitions,
         retention=timedelta(hours=streams.retention_hours) if streams.retention_hours else None,
         replicas=streams.replicas,
+        packed=streams.packed and not alone,
     )
 
 

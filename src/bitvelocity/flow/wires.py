@@ -32,7 +32,9 @@ def registrar(settings: Settings, caller: Caller, naming: Naming = "topic") -> R
 
 def carried(streams: StreamsSettings) -> Options:
     """Of records that the lake is fed with over a bus: all that happened, and all that a batch is made of again."""
-    return Options(topic_prefix=streams.prefix, skipped_operations=(), cloudevents=True, keep_exact=True)
+    return Options(
+        topic_prefix=streams.prefix, skipped_operations=(), cloudevents=streams.cloudevents, keep_exact=True
+    )
 
 
 def wished_records(settings: Settings, specs: Sequence[EntitySpec]) -> tuple[Wished, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -105,35 +106,49 @@ def parse_place(text: str | bytes) -> Place:
     return Place(int(word[:16], 16), int(word[16:24], 16), int(word[24:], 16) - _STEP_BIAS)
 
 
-def placed(records: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which records have exactly one header with a place: those that a publisher wrote."""
+class Places(NamedTuple):
+    """A place for each of some records, by column."""
+
+    lsn: npt.NDArray[np.int64]
+    ordinal: npt.NDArray[np.int32]
+    step: npt.NDArray[np.int8]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Places]) -> Places:
+        return cls(*(np.concatenate([part[at] for part in parts]) for at in range(3)))
+
+    def part(self, begin: int, end: int) -> Places:
+        return Places(self.lsn[begin:end], self.ordinal[begin:end], self.step[begin:end])
+
+
+def located(records: pa.Table) -> tuple[npt.NDArray[np.bool_], Places]:
+    """Which records have exactly one header with a place (those that a publisher wrote), and the places of these."""
     texts, of = _place_headers(records)
     good = np.asarray(pc.binary_length(texts)) == sum(_PLACE_DIGITS)
     all_of_it, whole = (np.bincount(which, minlength=records.num_rows) for which in (of, of[good]))
     ours: npt.NDArray[np.bool_] = (all_of_it == 1) & (whole == 1)
-    return ours
+    return ours, _parsed(texts if ours.all() else texts.filter(pa.array(ours[of])))
 
 
-def places_of(records: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
-    """LSN, ordinal and step of each record. All must be `placed`."""
-    return parsed_bytes(bytes_of(records))
+def places_of(records: pa.Table) -> Places:
+    """The place of each record; all must have one."""
+    return _parsed(_place_headers(records)[0])
 
 
-def bytes_of(records: pa.Table) -> npt.NDArray[np.uint8]:
-    """The places of records as `place_bytes` writes them. All must be `placed`."""
-    texts, _ = _place_headers(records)
-    digits = np.frombuffer(b"".join(texts.to_pylist()), np.uint8).reshape(-1, sum(_PLACE_DIGITS))
+def _parsed(texts: Any) -> Places:
+    width = sum(_PLACE_DIGITS)
+    fixed = texts.cast(pa.binary(width))
+    content = np.frombuffer(fixed.buffers()[1] or b"", np.uint8)
+    digits = content[fixed.offset * width : (fixed.offset + len(fixed)) * width].reshape(-1, width)
     nibbles = np.where(digits >= ord("a"), digits - ord("a") + 10, digits - ord("0")).astype(np.uint8)
-    return (nibbles[:, ::2] << 4 | nibbles[:, 1::2]).astype(np.uint8)
+    return parsed_bytes((nibbles[:, ::2] << 4 | nibbles[:, 1::2]).astype(np.uint8))
 
 
-def parsed_bytes(
-    whole: npt.NDArray[np.uint8],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+def parsed_bytes(whole: npt.NDArray[np.uint8]) -> Places:
     """The inverse of `place_bytes`."""
     lsn = whole[:, :8].copy().view(">u8").ravel().astype(np.int64)
     ordinal = whole[:, 8:12].copy().view(">u4").ravel().astype(np.int32)
-    return lsn, ordinal, (whole[:, 12].astype(np.int16) - _STEP_BIAS).astype(np.int8)
+    return Places(lsn, ordinal, (whole[:, 12].astype(np.int16) - _STEP_BIAS).astype(np.int8))
 
 
 def _place_headers(records: pa.Table) -> tuple[Any, npt.NDArray[np.int64]]:

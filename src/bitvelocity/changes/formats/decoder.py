@@ -239,8 +239,21 @@ def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes,
     )
     for (name, skip), found in named.group_by("name", "skip", maintain_order=True):
         rows = found["row"].to_numpy().astype(np.int64)
-        chosen = values if len(rows) == len(values) else values.take(pa.array(rows, pa.int64()))
-        yield bytes(name), _Group(rows, chosen, int(skip))
+        yield bytes(name), _Group(rows, _chosen(values, rows), int(skip))
+
+
+def _chosen(values: pa.Array[Any], rows: np.ndarray) -> pa.Array[Any]:
+    """Some values, in their order. Where only empty ones are left out (tombstones), their bytes stay where they are."""
+    if len(rows) == len(values):
+        return values
+    buffers: list[Any] = values.buffers()
+    _, ends, content = buffers
+    if pa.types.is_binary(values.type) and len(rows) and ends and content:
+        offsets = np.frombuffer(ends, np.int32)[values.offset : values.offset + len(values) + 1]
+        kept = np.append(offsets[rows], offsets[rows[-1] + 1])
+        if np.array_equal(kept[1:], offsets[rows + 1]):
+            return pa.Array.from_buffers(values.type, len(rows), [None, pa.py_buffer(kept.tobytes()), content])
+    return values.take(pa.array(rows, pa.int64()))
 
 
 def _named() -> pl.Expr:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bitvelocity.streams.bus import FETCHED_SCHEMA, PLACED_SCHEMA, RECORD_SCHEMA, Place
-from bitvelocity.streams.placing import bytes_of, parsed_bytes, place_bytes, placed, with_places
+from bitvelocity.streams.placing import located, parsed_bytes, place_bytes, with_places
 
 from .blobs import PIECE_RECORDS, shaped
 
@@ -46,7 +46,8 @@ class Gone:
 
 def going(partition: int, base: int, records: pa.Table) -> Gone | None:
     """What is to be known of records that go, offset upon offset; None: a publisher wrote not all of them."""
-    return Gone(partition, base, bytes_of(records)) if records.num_rows and placed(records).all() else None
+    ours, places = located(records)
+    return Gone(partition, base, place_bytes(*places)) if records.num_rows and ours.all() else None
 
 
 def joined(gone: Sequence[Gone]) -> Iterator[Gone]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..bus import FETCHED_SCHEMA
+from ..garbage import collection_paused
 
 Message = Any
 """A message of the client. By its stubs every field may be absent; those of a record are there."""
@@ -32,6 +33,11 @@ def outgoing(table: pa.Table) -> tuple[Iterable[Any], Iterable[Any], Iterable[in
 
 def incoming(messages: Sequence[Message]) -> pa.Table:
     """A table of `FETCHED_SCHEMA`, in the order of the messages; all of them are records."""
+    with collection_paused():
+        return _incoming(messages)
+
+
+def _incoming(messages: Sequence[Message]) -> pa.Table:
     columns: list[Any] = [
         pa.array([message.partition() for message in messages], pa.int32()),
         pa.array([message.offset() for message in messages], pa.int64()),

@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from ...errors import BusLostError
 from ..bus import Partition
+from ..garbage import collection_paused
 from .columns import outgoing
 
 Report = Callable[[Any, Any], object]
@@ -44,10 +45,11 @@ class Feeder:
         for begin in range(0, len(table), step):
             piece = table.slice(begin, step)
             self._make_room(piece.nbytes)
-            keys, values, stamps, headers = outgoing(piece)
             where, whose = partitions[begin : begin + step].tolist(), reports[begin : begin + step]
             produce = self._producer.produce
-            deque(map(produce, repeat(topic), values, keys, where, whose, repeat(None), stamps, headers), maxlen=0)
+            with collection_paused():
+                keys, values, stamps, headers = outgoing(piece)
+                deque(map(produce, repeat(topic), values, keys, where, whose, repeat(None), stamps, headers), maxlen=0)
 
     def flush(self) -> None:
         """Wait until each record was acknowledged or refused."""

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ...errors import BusError, BusLostError, OffsetGoneError
 from ..bus import FETCHED_SCHEMA, Partition, Span
+from ..garbage import collection_paused
 from .client import LOG, explained, failure
 from .columns import Message, incoming
 from .topics import EARLIEST, LATEST, Topics
@@ -42,7 +43,8 @@ class Fetcher:
         with explained("read records"):
             messages: list[Message] = self.consumer.consume(1, max(0.0, timeout))
             if messages and limit > 1:
-                messages += self.consumer.consume(limit - 1, 0)
+                with collection_paused():
+                    messages += self.consumer.consume(limit - 1, 0)
         return messages
 
     def close(self) -> None:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from ..bus import Partition
-from ..placing import places_of
+from ..placing import Places
 
-Read = Callable[[Partition, int, int], tuple[pa.Table, int]]
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Records with their places, which are read out of their headers once."""
+
+    records: pa.Table
+    places: Places
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Piece]) -> Piece:
+        if len(pieces) == 1:
+            return pieces[0]
+        return cls(pa.concat_tables([piece.records for piece in pieces]), Places.joined([piece.places for piece in pieces]))
+
+    def __len__(self) -> int:
+        return self.records.num_rows
+
+    def part(self, begin: int, end: int) -> Piece:
+        return Piece(self.records.slice(begin, end - begin), self.places.part(begin, end))
+
+
+Read = Callable[[Partition, int, int], tuple[Piece, int]]
 """Reads placed records from an offset up to an end, and tells the offset to go on from. None: nothing is left."""
 
 
@@ -21,7 +43,7 @@ def in_order(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator
     one: its other records (the halves of a changed key may lie in two partitions) are never cut off from it.
     """
     offsets = {partition: offset for partition, (offset, _) in spans.items()}
-    pieces: dict[Partition, pa.Table] = {}
+    pieces: dict[Partition, Piece] = {}
     short = set(spans)
     while True:
         for partition in short:
@@ -29,43 +51,44 @@ def in_order(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator
         reaches = {each: _reach(piece) for each, piece in pieces.items() if offsets[each] < spans[each][1]}
         if not reaches:
             if pieces:
-                yield _sorted(pa.concat_tables(pieces.values()))
+                yield _sorted(Piece.joined(list(pieces.values())))
             return
         reach = min(reaches.values())
         counts = {each: _below(piece, reach) for each, piece in pieces.items()}
         if any(counts.values()):
-            yield _sorted(pa.concat_tables(pieces[each].slice(0, count) for each, count in counts.items()))
-        pieces = {each: piece.slice(counts[each]) for each, piece in pieces.items() if counts[each] < piece.num_rows}
+            yield _sorted(Piece.joined([piece.part(0, counts[each]) for each, piece in pieces.items()]))
+        pieces = {
+            each: piece.part(counts[each], len(piece)) for each, piece in pieces.items() if counts[each] < len(piece)
+        }
         short = {each for each, place in reaches.items() if place == reach}
 
 
 def _longer(
-    read: Read, partition: Partition, pieces: Mapping[Partition, pa.Table], *, offsets: dict[Partition, int], end: int
-) -> dict[Partition, pa.Table]:
+    read: Read, partition: Partition, pieces: Mapping[Partition, Piece], *, offsets: dict[Partition, int], end: int
+) -> dict[Partition, Piece]:
     """The partition's piece with what follows it; none if nothing does."""
     held = [pieces[partition]] if partition in pieces else []
     while offsets[partition] < end:
         piece, offsets[partition] = read(partition, offsets[partition], end)
-        if piece.num_rows:
-            return {partition: pa.concat_tables([*held, piece])}
+        if len(piece):
+            return {partition: Piece.joined([*held, piece])}
     return {partition: held[0]} if held else {}
 
 
-def _reach(piece: pa.Table) -> tuple[int, int]:
+def _reach(piece: Piece) -> tuple[int, int]:
     """The last change that a piece has a record of."""
-    lsn, ordinal, _ = places_of(piece.slice(piece.num_rows - 1))
-    return int(lsn[0]), int(ordinal[0])
+    return int(piece.places.lsn[-1]), int(piece.places.ordinal[-1])
 
 
-def _below(piece: pa.Table, change: tuple[int, int]) -> int:
+def _below(piece: Piece, change: tuple[int, int]) -> int:
     """How many rows stand below a change; rows are in order."""
-    lsn, ordinal, _ = places_of(piece)
+    lsn, ordinal, _ = piece.places
     low, high = (int(np.searchsorted(lsn, change[0], side=side)) for side in ("left", "right"))
     return low + int(np.searchsorted(ordinal[low:high], change[1], side="left"))
 
 
-def _sorted(records: pa.Table) -> pa.Table:
-    lsn, ordinal, step = places_of(records)
+def _sorted(piece: Piece) -> pa.Table:
+    lsn, ordinal, step = piece.places
     if len(lsn) < 2 or bool(((lsn[1:] > lsn[:-1]) | ((lsn[1:] == lsn[:-1]) & (ordinal[1:] >= ordinal[:-1]))).all()):
-        return records  # as those of one partition are
-    return records.take(np.lexsort((step, ordinal, lsn)))
+        return piece.records  # as those of one partition are
+    return piece.records.take(np.lexsort((step, ordinal, lsn)))

@@ -18,9 +18,9 @@ from bitvelocity.errors import BusError, BusLostError, OffsetGoneError
 from bitvelocity.files import replace_file
 
 from ..bus import Bus, Partition
-from ..placing import placed
+from ..placing import located
 from .boundaries import Boundary, all_boundaries, message_batch, read_boundaries
-from .merge import in_order
+from .merge import Piece, in_order
 
 _ROWS = 200_000
 """Boundaries are taken together up to so many rows: tiny commits are dear."""
@@ -209,7 +209,7 @@ class BusSource:
                     self._refuse(refused)
                     yield refused
 
-    def _fetch(self, partition: Partition, offset: int, end: int) -> tuple[pa.Table, int]:
+    def _fetch(self, partition: Partition, offset: int, end: int) -> tuple[Piece, int]:
         """Some records below `end`. None only if the transport says that it has nothing there any more."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
@@ -222,22 +222,22 @@ class BusSource:
             if below:
                 return self._ours(partition, found.slice(0, below)), int(offsets[below - 1]) + 1
             if found.num_rows or self._bus.spans(partition.topic)[partition.number].end >= end:
-                return found.slice(0, 0), end
+                return self._ours(partition, found.slice(0, 0)), end
             if time.monotonic() > deadline:
                 raise BusLostError(
                     f"The transport does not give what it had up to offset {end}.", entity=partition.topic, position=str(offset),
                     safe="Nothing behind it was taken.",
                 )  # fmt: skip
 
-    def _ours(self, partition: Partition, records: pa.Table) -> pa.Table:
+    def _ours(self, partition: Partition, records: pa.Table) -> Piece:
         """The records that a relay wrote; others are refused."""
-        ours = placed(records)
+        ours, places = located(records)
         if ours.all():
-            return records
+            return Piece(records, places)
         foreign = records.filter(pa.array(~ours))
         count = foreign.num_rows
         self._refuse(Undecodable(partition.topic, foreign, ("It has no place in a source.",) * count, ("Foreign",) * count))
-        return records.filter(pa.array(ours))
+        return Piece(records.filter(pa.array(ours)), places)
 
     def _finish(self) -> None:
         """The last set was taken whole."""
