@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -29,6 +30,7 @@ from .outbound import kept_file, kept_positions, positions_of
 from .project import Project
 from .routes import Route, routes_of
 from .schemas import open_registry
+from .sluice import Sluice, cut
 from .wires import registrar
 
 PATIENCE_S = 10.0
@@ -37,12 +39,14 @@ PROBE_S = 0.5
 """So long it waits for one that was away."""
 SAFE = "The lake has every change; what the topics lack comes from there."
 ROWS = 25_000
-"""So many are written at once; where tables share a topic, all of a change set, since their order is by place."""
+"""So many are written at once. Where tables share a topic those of a whole change set wait for each other, on disk if they are more."""
 
 
 def outlets_of(project: Project, at: Passing = pass_by) -> list[Outlet]:
     """One for each route of the project."""
     return [Outlet(project, route, at=at) for route in routes_of(project.settings, project.specs)]
+WORK_ROWS = 2_000
+"""So many at once where the transport drops no repeats."""
 
 
 class Outlet:
@@ -68,6 +72,7 @@ class Outlet:
         self._failed = False
         self._positions: dict[str, int] = {}
         self._staged: list[Batch] = []
+        self._sluice = Sluice(self._file.with_suffix(".waiting"), ROWS) if route.asked.topic else None
         self._rows = 0
         self._taken: dict[str, int] = {}
 
@@ -92,10 +97,14 @@ class Outlet:
     def stage(self, batch: Batch) -> None:
         """Take what the topics lack."""
         rows = self._wanted(batch)
-        if rows.data.num_rows:
-            self._staged.append(rows)
-            self._rows += rows.data.num_rows
-        if self._rows >= ROWS and not self._route.asked.topic:
+        if not rows.data.num_rows:
+            return
+        if self._sluice is not None:
+            self._sluice.add(replace(rows, data=_plain(rows.data)))
+            return
+        self._staged.append(rows)
+        self._rows += rows.data.num_rows
+        if self._rows >= ROWS:
             self._write()
 
     def commit(self, mark: Mark) -> Receipt:
@@ -120,6 +129,8 @@ class Outlet:
 
     def _forget(self) -> None:
         self._staged, self._rows, self._taken = [], 0, {}
+        if self._sluice:
+            self._sluice.clear()
 
     def _wanted(self, batch: Batch) -> Batch:
         data, ops = batch.data, self._route.asked.operations
@@ -132,11 +143,21 @@ class Outlet:
 
     def _write(self) -> None:
         staged, self._staged, self._rows = self._staged, [], 0
-        if staged:
-            self._do(lambda: self._publish(staged))
+        for piece in self._portions(self._sluice.pieces() if self._sluice else [staged] if staged else []):
+            self._do(partial(self._publish, piece))
             self._at("written")
-            for batch in staged:
+            for batch in piece:
                 self._taken[batch.relation] = self._taken.get(batch.relation, 0) + batch.data.num_rows
+        if self._sluice:
+            self._sluice.clear()
+
+    def _portions(self, pieces: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
+        """A queue gets little at a time: what is not done within the patience is written again, and it drops nothing."""
+        for piece in pieces:
+            if self._route.abilities.dedup:
+                yield piece
+            else:
+                yield from ([part] for batch in piece for part in cut(batch, WORK_ROWS))
 
     def _do(self, work: Callable[[], object]) -> None:
         """In the thread of the bus. Whatever goes wrong there ends the connection, and stops this route only."""
