@@ -23,7 +23,16 @@ from tests.conformance.servers import needed
 from tests.forked import started
 
 from bitvelocity.errors import BusError
-from bitvelocity.flow import DebeziumWish, Project, debezium_config, open_project, open_reader, prepare
+from bitvelocity.flow import (
+    DebeziumWish,
+    Project,
+    debezium_config,
+    diagnose,
+    open_project,
+    open_reader,
+    prepare,
+    status,
+)
 from bitvelocity.lakehouse import read_watermark
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
@@ -196,6 +205,16 @@ class Up:
             assert len(set(rows(self.project, counts)[0])) == 1
 
 
+    def assert_told(self) -> None:
+        """Status counts no record that is not taken, and doctor finds all in order."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := status(self.project)).way is None or found.way.heartbeat_age is None:
+            assert time.monotonic() < deadline, "no heartbeat of Debezium"
+        assert found.level
+        assert {lag.records for lag in found.way.lags} == {0}
+        assert {one.name: one.state for one in diagnose(self.project.root) if one.state != "ok"} == {}
+
+
 @pytest.fixture
 def lakes(world: World, open_folder: Path) -> Iterator[list[Up]]:
     """Both lakes, being filled."""
@@ -223,3 +242,4 @@ def test_json_and_avro_fill_the_lake_whoever_is_killed(world: World, lakes: list
     for one in lakes:
         one.assert_level(world)
         one.assert_once()
+        one.assert_told()

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from tests.forked import python
 
 from bitvelocity.changes.formats import Encoder, Options, in_order
 from bitvelocity.errors import BitVelocityError
-from bitvelocity.flow import Pipeline, Project, open_bus, open_project, open_reader, open_registry, prove
+from bitvelocity.flow import (
+    Pipeline,
+    Project,
+    diagnose,
+    open_bus,
+    open_project,
+    open_reader,
+    open_registry,
+    prometheus,
+    prove,
+    status,
+)
 from bitvelocity.flow.database import Database
 from bitvelocity.flow.wires import registrar
 from bitvelocity.serving import ask
@@ -70,12 +82,12 @@ def op_of(record: Record) -> str:
     return "" if record[2] is None else json.loads(record[2])["payload"]["op"]
 
 
-def put(project: Project, records: Sequence[Record], partitions: int = 1) -> None:
+def put(project: Project, records: Sequence[Record], partitions: int = 1, at: datetime | None = None) -> None:
     bus = open_bus(project.settings)
     for topic in {name for name, _, _ in records}:
         bus.ensure(Topic(name=topic, partitions=partitions))
         rows: list[dict[str, Any]] = [
-            {"key": key, "value": value, "headers": [], "timestamp": 0} for name, key, value in records if name == topic
+            {"key": key, "value": value, "headers": [], "timestamp": at or 0} for name, key, value in records if name == topic
         ]
         bus.append(topic, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
     bus.close()
@@ -131,6 +143,52 @@ def test_records_of_the_real_debezium_make_the_rows_of_its_source(tmp_path: Path
     assert asked(project, "select id, a, b from silver.made") == [(1, 6, None)]
     assert take(project) == 0
     assert bronze(project) == events + 1
+
+
+def test_status_and_doctor_tell_how_far_behind_debezium_the_lake_is(tmp_path: Path) -> None:
+    """Also that only repeats are left, which make no set; and that nobody captures any more."""
+    project, records = project_in(tmp_path / "p"), golden()[: before_truncate(golden())]
+    assert (way := status(project).way) is not None
+    assert (way.topics, way.lags, diagnosed(project)) == ((), (), {"topics": "bad", "heartbeats": "warn"})
+    put(project, records)
+    way = status(project).way
+    assert way is not None
+    assert {lag.records for lag in way.lags} == {-1}
+    take(project)
+    put(project, [one for one in records if op_of(one) not in ("r", "")])
+    assert not status(project).level
+    take(project)
+    put(project, [("__debezium-heartbeat.bv", b"{}", b"{}")], at=datetime.now(UTC) - timedelta(seconds=900))
+    found = status(project)
+    assert found.level
+    assert found.way is not None
+    assert {lag.records for lag in found.way.lags} == {0}
+    assert found.way.heartbeat_age == pytest.approx(900, abs=60)
+    lines = prometheus(found)
+    assert 'bitvelocity_consumer_lag_records{group="lake",topic="bv.public.alltypes",partition="0"} 0' in lines
+    assert "bitvelocity_debezium_heartbeat_age_seconds 9" in lines
+    told = {"topics": "warn", "heartbeats": "bad", "records": "ok", "replica identity": "warn"}
+    assert diagnosed(project) == told, "nothing of gen yet; some tables tell no row as it was"
+
+
+@pytest.mark.parametrize(("wrapped", "reason", "remedy"), [(True, "is no envelope", "ExtractNewRecordState"), (False, "has no schema", "schemas.enable")])
+def test_records_of_another_form_stop_the_lake_in_words(tmp_path: Path, wrapped: bool, reason: str, remedy: str) -> None:
+    """Unwrapped ones can be read, and would give nothing."""
+    project = project_in(tmp_path / "p")
+    fields = [{"type": "int64", "optional": False, "field": "id"}, {"type": "string", "optional": True, "field": "__op"}]
+    row = {"id": 1, "__op": "c"}
+    told = {"schema": {"type": "struct", "fields": fields, "optional": False, "name": "x"}, "payload": row} if wrapped else row
+    put(project, [("bv.public.alltypes", b"{}", json.dumps(told, separators=(",", ":")).encode())])
+    with pytest.raises(BitVelocityError, match=reason) as error:
+        take(project)
+    assert remedy in str(error.value.remedy)
+    found = next(one for one in diagnose(project.root) if one.name == "records")
+    assert (found.state, reason in found.what, remedy in str(found.remedy)) == ("bad", True, True)
+
+
+def diagnosed(project: Project) -> dict[str, str]:
+    """What doctor says of the topics."""
+    return {one.name: one.state for one in diagnose(project.root) if one.name not in ("project", "lake")}
 
 
 def test_what_debezium_sends_again_is_taken_once(tmp_path: Path) -> None:

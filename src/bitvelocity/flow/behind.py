@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ from ..streams import Lag, Partition, lags
 from .buses import impatient, open_bus
 from .carrying import NOTES, boundaries_topic, came_over_a_bus
 from .project import Project
+from .upstream import heartbeat_age, table_topics, taken
 
 LAKE = "lake"
 """The lake as a group of readers: it keeps its offsets itself, and the transport knows of none."""
@@ -24,12 +25,14 @@ class Way:
     """The bus that changes come over. `trouble` says why it could not be asked; then there are no lags."""
 
     route: str
-    """As the settings have it now. `direct`: what is on the topics yet is taken first."""
+    """As the settings have it now. `direct`: what is on the topics yet is taken first. `debezium`: another's topics."""
     bus: str
     boundaries: str
     topics: tuple[str, ...] = ()
     lags: tuple[Lag, ...] = ()
     trouble: str = ""
+    heartbeat_age: float | None = None
+    """Seconds since Debezium's last sign of life on its topic of heartbeats; None where there is none."""
 
     @property
     def level(self) -> bool:
@@ -42,21 +45,37 @@ class Way:
             for lag in self.lags
         ]
         told = {"route": self.route, "bus": self.bus, "boundaries": self.boundaries, "topics": self.topics}
-        return {**told, "lag": behind, "trouble": self.trouble or None}
+        return {**told, "lag": behind, "debezium_heartbeat_age_seconds": self.heartbeat_age, "trouble": self.trouble or None}
 
 
 def way_of(project: Project) -> Way | None:
     """None: changes go straight from the source to the lake."""
     streams = project.settings.streams
-    if streams.route != "bus" and not came_over_a_bus(project.lake):
+    by_debezium = project.settings.capture.source == "debezium"
+    if not by_debezium and streams.route != "bus" and not came_over_a_bus(project.lake):
         return None
-    way = Way(streams.route, streams.bus, boundaries_topic(project))
+    way = Way("debezium", streams.bus, "") if by_debezium else Way(streams.route, streams.bus, boundaries_topic(project))
     if streams.bus == "embedded" and not (project.root / streams.embedded.path / "topics").is_dir():
         return way  # opening it would make it
+    return _answered(project, way, _of_debezium if by_debezium else _asked)
+
+
+def _answered(project: Project, way: Way, ask: Callable[[Project, Way], Way]) -> Way:
     try:
-        return _asked(project, way)
+        return ask(project, way)
     except BitVelocityError as error:
         return replace(way, trouble=error.what)
+
+
+def _of_debezium(project: Project, way: Way) -> Way:
+    """Offsets that the lake notes itself; a partition that it has not seen yet is taken from its beginning."""
+    prefix, known = project.settings.capture.topics, taken(project)
+    with closing(open_bus(impatient(project.settings))) as bus:
+        topics = tuple(table_topics(bus, prefix))
+        if known is not None:
+            known = {Partition(name, at): span.first for name in topics for at, span in bus.spans(name).items()} | dict(known)
+        found = tuple(lags(bus, LAKE, topics, committed=known or {}))
+        return replace(way, topics=topics, lags=found, heartbeat_age=heartbeat_age(bus, prefix))
 
 
 def _asked(project: Project, way: Way) -> Way:

@@ -14,6 +14,7 @@ from ..oltp import find_binaries
 from ..oltp.checks import Check, Wanted, bad, fine, look
 from .beat import read_beat
 from .database import Database, running_database
+from .listening import check_topics
 from .outreach import look_at_routes
 from .project import Project, open_project
 from .slots import health_of_slot
@@ -29,6 +30,8 @@ def diagnose(start: Path) -> list[Check]:
         return [_failed("project", error)]
     count = f"{len(project.specs)} entities, {len(project.models)} models"
     checks = [fine("project", f"{project.root}: {count}"), _disk(project)]
+    if project.settings.capture.source != "postgres":
+        return [*checks, *_shapes(project), *check_topics(project)]
     if project.embedded:
         checks.append(_programs())
     database = running_database(project)

@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 
 from ..capture.debezium import Lane, State, new_changes, placed
 from ..capture.snapshots import read_book
 from ..changes import ChangeSet, MemoryChangeSet, Passing, Twin, format_lsn, pass_by, within
-from ..changes.formats import Decoded, Decoder
+from ..changes.formats import Decoded
 from ..errors import BusError, CaptureError, LakeError, OffsetGoneError, SettingsError
 from ..files import replace_file
 from ..oltp import TrailSink
@@ -21,25 +21,12 @@ from ..streams import Bus, Partition
 from .buses import open_bus
 from .project import Project
 from .schemas import open_registry
+from .upstream import NOTES, Plan, placed_at, read_plan, remedy_for, table_topics, topics_decoder
 from .wires import registrar
 
-NOTES = ".debezium.json"
 _PIECE, _ROWS = 20_000, 100_000
 _SHORT_S, _PATIENCE_S, _PAUSE_S = 0.5, 30.0, 0.1
 _KEPT = "Nothing was changed."
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What one position of the lake consists of: written before anybody sees it, read again after a kill."""
-
-    lsn: int
-    after: int
-    begins: list[tuple[str, int, int]]
-    ends: list[tuple[str, int, int]]
-    rows: int
-    before: State
-    seen: State
 
 
 class DebeziumOrigin:
@@ -55,7 +42,7 @@ class DebeziumOrigin:
     """
 
     def __init__(self, project: Project, *, position: int, at: Passing = pass_by) -> None:
-        self._prefix, self._sync = project.settings.capture.topics + ".", project.settings.lake.sync
+        self._prefix, self._sync = project.settings.capture.topics, project.settings.lake.sync
         self._notes, self._at = project.lake / NOTES, within(at, "debezium")
         self._keyed = {spec.qualified for spec in project.specs if spec.key}
         self._open = ExitStack()
@@ -69,10 +56,11 @@ class DebeziumOrigin:
                     remedy="Let Debezium write to another: [streams] bus",
                 )
             self._open = stack.pop_all()
-        self._decoder = Decoder("debezium", wires.look_up, sequence=True)
+        self._decoder = topics_decoder(wires.look_up)
         self._next: dict[Partition, int] = {}
         self._state: State = {}
-        self._position, self._pending = position, _read_plan(project)
+        self._position, self._plan = position, read_plan(project)
+        self._pending = self._plan
         self._take_up()
 
     @property
@@ -128,9 +116,9 @@ class DebeziumOrigin:
                 remedy="Restore the whole folder of the lake from one backup, or begin a new lake.",
             )  # fmt: skip
 
-    def _done(self, plan: _Plan) -> None:
+    def _done(self, plan: Plan) -> None:
         self._position, self._state = plan.lsn, plan.seen
-        self._next = {Partition(topic, number): offset for topic, number, offset in plan.ends}
+        self._next = placed_at(plan.ends)
 
     def _read(self) -> ChangeSet | None:
         """What is there now; only repeats are passed over without a set."""
@@ -143,20 +131,30 @@ class DebeziumOrigin:
         lsn = max(self._position, 0) + 1
         batches, mark = placed(found, lsn)
         if not batches:
-            self._next, self._state = ends, state
+            self._pass_over(ends, state)
             return None
-        plan = _Plan(lsn, self._position, _listed(begins), _listed(ends), mark.rows, self._state, state)
+        plan = Plan(lsn, self._position, _listed(begins), _listed(ends), mark.rows, self._state, state)
         self._at("set read")
-        replace_file(self._notes, json.dumps(asdict(plan)), sync=self._sync)
+        self._note(plan)
         self._pending = plan
         self._at("plan noted")
         return MemoryChangeSet(batches, mark)
+
+    def _pass_over(self, ends: dict[Partition, int], state: State) -> None:
+        """Repeats only: they belong to the last position, and are not read again."""
+        self._next, self._state = ends, state
+        if self._plan is not None:
+            self._note(replace(self._plan, ends=_listed(ends), seen=state))
+
+    def _note(self, plan: Plan) -> None:
+        self._plan = plan
+        replace_file(self._notes, json.dumps(asdict(plan)), sync=self._sync)
 
     def _records(self, begins: dict[Partition, int]) -> Mapping[Partition, pa.Table]:
         """New records of all topics up to a bound. Offsets of partitions that are new are put into `begins`."""
         found: dict[Partition, pa.Table] = {}
         left = _ROWS
-        for topic in sorted(filter(self._is_of_table, self._bus.topics())):
+        for topic in table_topics(self._bus, self._prefix):
             for number, span in self._bus.spans(topic).items():
                 partition = Partition(topic, number)
                 begin = begins.setdefault(partition, span.first)
@@ -172,18 +170,13 @@ class DebeziumOrigin:
         """The set of the plan, from the same records."""
         plan = self._pending
         assert plan is not None
-        begins = {Partition(topic, number): offset for topic, number, offset in plan.begins}
-        ranges = {Partition(topic, number): offset for topic, number, offset in plan.ends}
+        begins, ranges = placed_at(plan.begins), placed_at(plan.ends)
         records = {each: self._range(each, begins[each], end) for each, end in ranges.items() if end > begins[each]}
         found, _ = new_changes(self._lanes(records), plan.before, self._keyed)
         batches, mark = placed(found, plan.lsn)
         if mark.rows != plan.rows:
             raise _gone(f"The topics hold {mark.rows} changes of a set that had {plan.rows} when it was first read.", plan)
         return MemoryChangeSet(batches, mark)
-
-    def _is_of_table(self, topic: str) -> bool:
-        """Those of messages and of transactions have no schema in their names."""
-        return topic.startswith(self._prefix) and "." in topic.removeprefix(self._prefix)
 
     def _range(self, partition: Partition, begin: int, end: int) -> pa.Table:
         pieces: list[pa.Table] = []
@@ -210,7 +203,7 @@ class DebeziumOrigin:
                 f"{len(found.refused)} records cannot be read: {first.reason}",
                 entity=partition.topic, position=f"partition {partition.number}, offset {table['offset'][first.row]}", code=first.code,
                 safe="Nothing of the set was taken.",
-                remedy="Let Debezium write its envelope in Avro with a registry ([registry] url), or in JSON with schemas.enable=true.",
+                remedy=remedy_for(first.code),
             )  # fmt: skip
         return found
 
@@ -255,23 +248,11 @@ def _refused(what: str) -> CaptureError:
     )  # fmt: skip
 
 
-def _gone(what: str, plan: _Plan) -> BusError:
+def _gone(what: str, plan: Plan) -> BusError:
     return BusError(
         what, position=format_lsn(plan.lsn), safe="The lake is whole as of its position.",
         remedy="Records were deleted from the topics in between: begin a new lake.",
     )  # fmt: skip
-
-
-def _read_plan(project: Project) -> _Plan | None:
-    file = project.lake / NOTES
-    if not file.exists():
-        return None
-    try:
-        return _Plan(**json.loads(file.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise LakeError(
-            f"{file} cannot be read: {error}", safe=_KEPT, remedy="Restore it from a backup of the lake, or begin a new lake."
-        ) from error
 
 
 def _behind(table: pa.Table) -> int:

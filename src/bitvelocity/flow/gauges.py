@@ -45,6 +45,9 @@ def _samples(found: Status) -> Iterator[Sample]:
     yield from _slot(found)
     yield from samples([*(found.way.lags if found.way else ()), *(lag for route in found.routes for lag in route.lags)])
     yield from _routes(found)
+    if found.way and found.way.heartbeat_age is not None:
+        about = "Seconds since Debezium's last heartbeat."
+        yield "debezium_heartbeat_age_seconds", "gauge", about, {}, found.way.heartbeat_age
     for table in found.tables:
         labels = {"layer": table.layer, "table": table.name}
         yield "rows", "gauge", "Rows of a table of the lake.", labels, float(table.rows)

@@ -1,7 +1,7 @@
 """Change sets as records for others: Debezium's envelope, its unwrapped rows, and BitVelocity's own event."""
 
 from .debezium import Moment
-from .decoder import Decoded, Decoder, Lookup, Refused, SchemaText
+from .decoder import NO_CHANGE, Decoded, Decoder, Lookup, Refused, SchemaText
 from .described import ColumnFacts, Described, TableFacts, TypeFacts
 from .encoder import FORMATS, Encoder, Format, encode
 from .naming import topic_of
@@ -10,6 +10,6 @@ from .records import RECORD_SCHEMA, in_order
 from .topics import heartbeat
 
 __all__ = [
-    "CHOICES", "FORMATS", "NAMES", "RECORD_SCHEMA", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
+    "CHOICES", "FORMATS", "NAMES", "NO_CHANGE", "RECORD_SCHEMA", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
     "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "topic_of",
 ]  # fmt: skip

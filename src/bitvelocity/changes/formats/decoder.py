@@ -26,6 +26,8 @@ _NAMES = (
     "apicurio.key.contentId", "apicurio.value.contentId", "apicurio.key.globalId", "apicurio.value.globalId",
 )  # fmt: skip
 _FRAME = 5
+NO_CHANGE = "NoChange"
+_NO_CHANGE = "the value can be read, and is no envelope of a change: it has no `op` with `before` and `after`"
 _GLOBAL = b"globalId"
 """Stands for an id of Apicurio's by which a registry of Confluent's kind cannot be asked."""
 
@@ -78,15 +80,16 @@ class Decoder:
 
     `relation` is the table that a topic's records are of, where these do not say it themselves.
     `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them; `sequence` gives them a last
-    column `_sequence`, which is Debezium's `source.sequence`.
+    column `_sequence`, which is Debezium's `source.sequence`. `only_changes` refuses what can be read and is no change, such as
+    a message, which else is passed by.
     """
 
     def __init__(
         self, form: str, lookup: Lookup = _unknown, *, relation: Callable[[str], str] = str, detail: bool = False,
-        placeholder: str = "__debezium_unavailable_value", sequence: bool = False,
+        placeholder: str = "__debezium_unavailable_value", sequence: bool = False, only_changes: bool = False,
     ) -> None:  # fmt: skip
         self._form, self._lookup, self._relation, self._detail = form, lookup, relation, detail
-        self._placeholder, self._sequence = placeholder, sequence
+        self._placeholder, self._sequence, self._only_changes = placeholder, sequence, only_changes
         self._readers: dict[bytes, Reader] = {}
 
     def decode(self, records: pa.Table, topic: str = "") -> Decoded:
@@ -102,7 +105,10 @@ class Decoder:
         )
         for rows, frame, schema in self._read(columns["value"], heads["__value_schema_id"], refused):
             keys = self._key_names(columns["key"], heads["__key_schema_id"], rows)
-            pieces += pieces_of(told, rows, frame, schema, keys=keys)
+            found = list(pieces_of(told, rows, frame, schema, keys=keys))
+            if self._only_changes and not found:
+                refused += [Refused(int(row), _NO_CHANGE, NO_CHANGE) for row in rows]
+            pieces += found
             rewritten = rewritten or "__deleted" in frame.columns
         if self._form == "debezium-unwrapped" and not rewritten:
             pieces += self._gone(told, columns, heads, refused)
@@ -284,4 +290,4 @@ def _readable(
             yield from _readable(reader, group.half(part), refused)
 
 
-__all__ = ["Decoded", "Decoder", "Lookup", "Reader", "Refused", "SchemaText"]
+__all__ = ["NO_CHANGE", "Decoded", "Decoder", "Lookup", "Reader", "Refused", "SchemaText"]

@@ -68,9 +68,10 @@ def _show_slot(slot: SlotHealth) -> None:
 
 
 def _show_way(way: Way) -> None:
-    route = "" if way.route == "bus" else ", until it is empty: the route is direct now"
-    asked = "it cannot be asked now" if way.trouble else f"{len(way.topics)} topics, boundaries in {way.boundaries}"
-    say(f"route     over the bus {way.bus}{route}; {asked}", fg="yellow" if way.trouble else None)
+    if way.route == "debezium":
+        _show_debezium(way)
+    else:
+        _show_bus(way)
     for lag in way.lags:
         behind = f"{lag.records:,} records, {lag.seconds:,.1f} s behind" if lag.records else "level"
         said = "nothing was taken yet" if lag.records < 0 else behind
@@ -89,6 +90,19 @@ def _show_route(route: RouteStand, *, running: bool) -> None:
         say(f"          {trouble.what} ({often}; {again})", fg="yellow")
         if trouble.remedy:
             say(f"          Remedy: {trouble.remedy}")
+
+
+def _show_debezium(way: Way) -> None:
+    age = way.heartbeat_age
+    beats = "no heartbeats" if age is None else f"last heartbeat {age:,.1f} s ago"
+    asked = "it cannot be asked now" if way.trouble else f"{len(way.topics)} topics, {beats}"
+    say(f"source    Debezium over {way.bus}; {asked}", fg="yellow" if way.trouble else None)
+
+
+def _show_bus(way: Way) -> None:
+    route = "" if way.route == "bus" else ", until it is empty: the route is direct now"
+    asked = "it cannot be asked now" if way.trouble else f"{len(way.topics)} topics, boundaries in {way.boundaries}"
+    say(f"route     over the bus {way.bus}{route}; {asked}", fg="yellow" if way.trouble else None)
 
 
 def _age(found: Status) -> str:
