@@ -58,6 +58,7 @@ def settings_page() -> str:
     for name, kind in get_type_hints(settings.Settings).items():
         blocks += section(f"[{name}]", kind)
     blocks += section("[[routes]]", settings.RouteSettings)
+    blocks += section("[[consumers]]", settings.ConsumerSettings)
     return page(blocks)
 
 

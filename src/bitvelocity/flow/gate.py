@@ -1,4 +1,4 @@
-"""One gate for changed entities: registered schemas, tables of the lake, models; all reasons at once."""
+"""One gate for changed entities: registered schemas, tables of the lake, models, consumers; all reasons at once."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from ..lakehouse.gold.silver import silver_schemas
 from ..settings import Settings
 from ..streams.registry import Caller
 from ..streams.wire import Registrar, notation, subject_of
+from .consumers import broken_consumers
 from .schemas import reasons_against
 from .wires import Wished, wished_records
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Something that stands against an entity as it is declared now. `at` is a subject, a table or a model."""
+    """Something that stands against an entity as it is declared now. `at` is a subject, a table, a model or a consumer."""
 
-    where: Literal["topic", "table", "model"]
+    where: Literal["topic", "table", "model", "consumer"]
     at: str
     what: str
 
@@ -32,7 +33,8 @@ class Reason:
 def check_entities(settings: Settings, caller: Caller, wished: Wished | None = None) -> list[Reason]:
     """All that would break: nothing is written anywhere. `wished`: of other records than those that the project writes."""
     specs = load_specs(settings.entities_file)
-    return [*_topics(settings, specs, caller, wished), *_tables(settings, specs), *_models(settings, specs)]
+    broken = [Reason("consumer", name, what) for name, what in broken_consumers(settings, specs)]
+    return [*_topics(settings, specs, caller, wished), *_tables(settings, specs), *_models(settings, specs), *broken]
 
 
 def register_entities(settings: Settings, caller: Caller, wished: Wished | None = None) -> list[tuple[str, str]]:
@@ -70,7 +72,7 @@ def _tables(settings: Settings, specs: Sequence[EntitySpec]) -> Iterator[Reason]
 
 
 def _models(settings: Settings, specs: Sequence[EntitySpec]) -> Iterator[Reason]:
-    """The declared consumers: each model that reads what is no longer there, or as another type."""
+    """Each model that reads what is no longer there, or as another type."""
     kept = as_stored(settings.lake_folder, specs)
     folder = settings.models_folder
     models = [read_model(path) for path in sorted(folder.glob("*.sql"))] if folder.is_dir() else []

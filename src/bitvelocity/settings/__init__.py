@@ -4,10 +4,11 @@ Every value may be `"${NAME}"`, taken from the environment: that is where secret
 `[database] dsn`.
 """
 
-from .checks import TRANSPORTS
+from .checks import CONSUMED, TRANSPORTS
 from .reading import FILE_NAME, find_project, load_settings
 from .sections import (
     CaptureSettings,
+    ConsumerSettings,
     DatabaseSettings,
     EmbeddedBusSettings,
     KafkaSettings,
@@ -22,9 +23,11 @@ from .sections import (
 )
 
 __all__ = [
+    "CONSUMED",
     "FILE_NAME",
     "TRANSPORTS",
     "CaptureSettings",
+    "ConsumerSettings",
     "DatabaseSettings",
     "EmbeddedBusSettings",
     "KafkaSettings",

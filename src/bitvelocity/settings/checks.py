@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
-from .sections import CaptureSettings, RouteSettings, Settings, StreamsSettings
+from .sections import CaptureSettings, ConsumerSettings, RouteSettings, Settings, StreamsSettings
 
 SNAPSHOTS = ("initial", "never")
 SOURCES = ("postgres", "debezium")
@@ -22,6 +22,8 @@ PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ROUTE_FORMATS = ("debezium", "debezium-unwrapped", "bitvelocity")
 ROUTE_WIRES = ("avro", "json", "json-schema", "protobuf")
 ROUTE_NAME = re.compile(r"[a-z0-9_-]{1,63}")
+CONSUMED = re.compile(r"\s*(?P<name>[^:]*[^:\s])\s*(?::\s*(?P<type>\S(?:.*?\S)?)??\s*(?P<needed>\bnot null)?\s*)?")
+"""A column that a consumer reads: its name, perhaps the type as which it does, and whether NULL would break it."""
 SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}")
 
 _Checks = dict[str, tuple[Any, Callable[[Any], object], str]]
@@ -37,6 +39,7 @@ def check_values(settings: Settings, file: Path) -> None:
         **_of_capture(settings.capture),
         **_of_streams(settings.streams),
         **{name: check for route in settings.routes for name, check in _of_route(route).items()},
+        **{name: check for one in settings.consumers for name, check in _of_consumer(one).items()},
     }
     names = [route.name for route in settings.routes]
     checks["[[routes]] names"] = (names, lambda found: len(set(found)) == len(found), "Give each route a name of its own.")
@@ -113,6 +116,16 @@ def _of_route(route: RouteSettings) -> _Checks:
             f"{where} {name}": (getattr(route, name), known.__contains__, f"From {known.start} to {known.stop - 1}.")
             for name, known in numbers.items()
         },
+    }
+
+
+def _of_consumer(consumer: ConsumerSettings) -> _Checks:
+    where = f"[[consumers]] {consumer.name}".rstrip()
+    said = 'Write columns, such as "order_id", "total: decimal(12,2)", "placed_at: timestamptz not null".'
+    return {
+        f"{where} name": (consumer.name, bool, "Give it the name of who reads."),
+        f"{where} entity": (consumer.entity, bool, "Name the entity that it reads."),
+        f"{where} fields": (consumer.fields, lambda of: of and all(map(CONSUMED.fullmatch, of)), said),
     }
 
 

@@ -13,9 +13,11 @@ from typing import Any, get_origin, get_type_hints
 
 from ..errors import SettingsError
 from .checks import check_values
-from .sections import DatabaseSettings, RouteSettings, Settings
+from .sections import ConsumerSettings, DatabaseSettings, RouteSettings, Settings
 
 FILE_NAME = "bitvelocity.toml"
+_LISTS = {"routes": RouteSettings, "consumers": ConsumerSettings}
+"""Sections that there may be several of."""
 
 
 def load_settings(start: Path, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -48,16 +50,19 @@ def find_project(start: Path) -> Path:
 def _sections(raw: dict[str, Any], file: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     kinds = {name: kind for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)}
     for name in raw:
-        if name not in kinds and name != "routes":
-            raise _unknown(file, f"[{name}]", name, [*kinds, "routes"])
-    routes = raw.get("routes", [])
-    if not isinstance(routes, list):
-        raise SettingsError(f"{file}: routes must be a list of tables.", remedy="Write each as a section: [[routes]]")
-    told = [_section(RouteSettings, one, path="[[routes]]", file=file, environment=environment) for one in routes]
-    return {
+        if name not in kinds and name not in _LISTS:
+            raise _unknown(file, f"[{name}]", name, [*kinds, *_LISTS])
+    told = {
         name: _section(kind, raw.get(name, {}), path=f"[{name}]", file=file, environment=environment)
         for name, kind in kinds.items()
-    } | {"routes": tuple(told)}
+    }
+    return told | {name: _tables(name, raw.get(name, []), file, environment) for name in _LISTS}
+
+
+def _tables(name: str, raw: Any, file: Path, environment: Mapping[str, str]) -> tuple[Any, ...]:
+    if not isinstance(raw, list):
+        raise SettingsError(f"{file}: {name} must be a list of tables.", remedy=f"Write each as a section: [[{name}]]")
+    return tuple(_section(_LISTS[name], one, path=f"[[{name}]]", file=file, environment=environment) for one in raw)
 
 
 def _section(kind: Any, raw: Any, *, path: str, file: Path, environment: Mapping[str, str]) -> Any:

@@ -205,6 +205,22 @@ class RouteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsumerSettings:
+    """Somebody who reads what this project writes, and what of it; as many `[[consumers]]` as there are. A change that would
+    break one is told by `bitvelocity schema check`."""
+
+    name: str = ""
+    """Who: it stands in the answer."""
+    entity: str = ""
+    """What it reads, by its name."""
+    topic: str = ""
+    """Where it reads it, if it reads one topic and not the lake: the topic must carry the entity, with these fields."""
+    fields: tuple[str, ...] = ()
+    """The columns that it cannot do without, each with or without the type as which it reads it, and whether it can stand NULL:
+    `"order_id"`, `"total: decimal(12,2)"`, `"placed_at: timestamptz not null"`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole of `bitvelocity.toml`. `root` is the folder that it lies in."""
 
@@ -216,6 +232,7 @@ class Settings:
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     streams: StreamsSettings = field(default_factory=StreamsSettings)
     routes: tuple[RouteSettings, ...] = ()
+    consumers: tuple[ConsumerSettings, ...] = ()
 
     @property
     def entities_file(self) -> Path:

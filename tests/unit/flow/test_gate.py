@@ -12,9 +12,10 @@ import pytest
 from bitvelocity.changes import SYSTEM_FIELDS, Batch, Mark
 from bitvelocity.changes.formats import Options
 from bitvelocity.contracts import load_specs
+from bitvelocity.errors import SettingsError
 from bitvelocity.flow import Wished, check_entities, open_registry, register_entities
 from bitvelocity.lakehouse import Lake, in_stored_order
-from bitvelocity.settings import Settings, load_settings
+from bitvelocity.settings import CONSUMED, Settings, load_settings
 from bitvelocity.streams.registry import Caller
 
 ENTITIES = '''
@@ -138,3 +139,72 @@ def test_columns_stand_as_the_table_has_them(settings: Settings) -> None:
     settings.entities_file.write_text(ENTITIES.replace("    name: str | None\n", "    note: str | None\n    name: str | None\n"))
     (spec,) = in_stored_order(settings.lake_folder, load_specs(settings.entities_file))
     assert [column.name for column in spec.columns] == ["id", "name", "price", "note"]
+
+
+CONSUMERS = """
+[[consumers]]
+name = "billing"
+entity = "things"
+fields = ["id", "price: decimal(12,2) not null", "name: text"]
+
+[[consumers]]
+name = "search"
+entity = "things"
+topic = "out.public.things"
+fields = ["id: int64", "name"]
+
+[[routes]]
+name = "rows"
+prefix = "out"
+"""
+
+
+def told_by(settings: Settings, registry: Caller, toml: str, entities: str) -> list[tuple[str, str]]:
+    (settings.root / "bitvelocity.toml").write_text(toml)
+    settings.entities_file.write_text(entities)
+    found = check_entities(load_settings(settings.root), registry)
+    return [(one.at, one.what) for one in found if one.where == "consumer"]
+
+
+def test_consumers_are_named_with_what_would_break_them(settings: Settings, registry: Caller) -> None:
+    assert told_by(settings, registry, CONSUMERS, ENTITIES) == []
+    wider = ENTITIES.replace("Numeric(9, 2)", "Numeric(12, 2)")
+    assert told_by(settings, registry, CONSUMERS, wider) == []
+    changed = ENTITIES.replace("name: str | None", "title: str | None").replace("Numeric(9, 2)]", "Numeric(9, 3)] | None")
+    assert told_by(settings, registry, CONSUMERS, changed) == [
+        ("billing", "things.price: it reads this as decimal(12,2), and it is decimal(9,3)"),
+        ("billing", "things.price: it cannot do without a value, and there may be none"),
+        ("billing", "things.name: it reads this column, and there is none of that name"),
+        ("search", "things.name: it reads this column, and there is none of that name"),
+    ]
+    less = CONSUMERS + '[routes.options]\n"column.exclude.list" = "public.things.name"\n'
+    assert told_by(settings, registry, less, ENTITIES) == [
+        ("search", "things.name: it reads this column, and the records on out.public.things leave it out"),
+    ]
+    elsewhere = CONSUMERS.replace('prefix = "out"', 'prefix = "new"').replace('name = "billing"\nentity = "things"', 'name = "billing"\nentity = "gone"')
+    assert told_by(settings, registry, elsewhere, ENTITIES) == [
+        ("billing", "it reads gone, and there is no such entity"),
+        ("search", "it reads things on out.public.things, and no record of it goes there"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [('fields = []', "fields"), ('fields = [": text"]', "fields"), ('fields = ["a"]\nreads = 1', "reads"), ('fields = ["a"]\nentity = ""', "entity")],
+)  # fmt: skip
+def test_a_consumer_that_says_nothing(tmp_path: Path, line: str, says: str) -> None:
+    entity = "" if "entity" in line else 'entity = "things"\n'
+    (tmp_path / "bitvelocity.toml").write_text(f'[[consumers]]\nname = "billing"\n{entity}{line}\n')
+    with pytest.raises(SettingsError, match=says):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("told", "parts"),
+    [("a", ("a", None, None)), ("a: text", ("a", "text", None)), ("a : decimal(12, 2) not null", ("a", "decimal(12, 2)", "not null")),
+     ("a: not null", ("a", None, "not null")), ("order id: enum:public.mood", ("order id", "enum:public.mood", None))],
+)  # fmt: skip
+def test_how_a_field_is_written(told: str, parts: tuple[str | None, ...]) -> None:
+    match = CONSUMED.fullmatch(told)
+    assert match
+    assert match.group("name", "type", "needed") == parts

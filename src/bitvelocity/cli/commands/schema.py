@@ -138,7 +138,8 @@ def _register_entities(words: dict[str, Any]) -> None:
 @json_option
 def check(file: Path | None, subject: str, kind: str | None, references: tuple[str, ...], **words: Any) -> int:
     """Whether the schema in FILE could be registered; without one, whether the entities as they are declared now fit
-    everything: the topics' schemas, the tables of the lake, the models. All reasons at once, and exit code 1, if not.
+    everything: the topics' schemas, the tables of the lake, the models, the declared consumers. All reasons at once, and
+    exit code 1, if not.
     """
     if file is None:
         return _check_entities(words)
@@ -165,7 +166,7 @@ def _check_entities(words: dict[str, Any]) -> int:
     for one in reasons:
         say(f"{one.where} {one.at}: {one.what}", fg="red")
     if not reasons:
-        say("The entities fit their topics, tables and models.")
+        say("The entities fit their topics, tables, models and consumers.")
     return 1 if reasons else 0
 
 
