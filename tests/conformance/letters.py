@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from tests.forked import FORKS
 
 from bitvelocity.flow import Pipeline, Project, open_bus, open_project, open_reader, prepare
 from bitvelocity.flow.carrying import Carrier
@@ -37,6 +40,18 @@ def project_at(folder: Path, dsn: str, dead_letters: str, more: str = "") -> Pro
         f'[streams]\nroute = "bus"\nprefix = "shop"\ndead_letters = "{dead_letters}"\n{more}\n'
     )
     return open_project(folder)
+
+
+def _live(root: Path, last: str) -> None:
+    def fault(step: str) -> None:
+        if step == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    project = open_project(root)
+    with Pipeline(project, at=fault) as pipeline:
+        pipeline.connect(project.settings.database.dsn)
+        pipeline.start()
+        pipeline.step(0.0)
 
 
 class Shop:
@@ -96,6 +111,14 @@ class Shop:
         pipeline.connect(self._dsn)
         pipeline.start()
         pipeline.step(0.0)
+
+    def flow_killed(self, step: str) -> bool:
+        """In a process of its own, which ends itself by `kill -9` at that step; whether it came to it."""
+        process = FORKS.Process(target=_live, args=(self.project.root, step))
+        process.start()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), (step, process.exitcode)
+        return process.exitcode != 0
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         with open_reader(self.project) as reader:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from ..changes import Batch, Mark
+from ..changes import Batch, Mark, Passing, pass_by
 from ..errors import BusError
 from ..files import replace_file
 from ..lakehouse import FOLLOWS, Lake, Watermark, identities
@@ -35,6 +35,8 @@ class Plan:
     verb: Verb
     position: int
     letters: tuple[tuple[str, int, int, int], ...]
+    order: str
+    """The order that it carries out, which is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ def key_text(key: bytes | None) -> str:
 class Redelivery:
     """Carries orders out, between two sets of the source. `decode` gives a fresh decoder."""
 
-    def __init__(self, project: Project, lake: Lake, decode: Callable[[str, pa.Table], Any]) -> None:
-        self._folder, self._lake = project.lake / ORDERS, lake
+    def __init__(self, project: Project, lake: Lake, decode: Callable[[str, pa.Table], Any], *, at: Passing = pass_by) -> None:
+        self._folder, self._lake, self._at = project.lake / ORDERS, lake, at
         rules = project.settings.streams.contract == "rules"
         self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules, tried=True))
 
@@ -70,11 +72,11 @@ class Redelivery:
             letters = self._letters(wanted)
             chosen = tuple(identities(letters)) if wanted.verb == "drop" else tuple(self._readable(letters))
             if chosen:
-                plan = Plan(wanted.verb, last.position + 1, chosen)
+                plan = Plan(wanted.verb, last.position + 1, chosen, file.name)
                 replace_file(self._folder / PLAN, json.dumps(asdict(plan)), sync=True)
+                self._at("planned")
+                return self._taken(plan)
             file.unlink()
-            if chosen:
-                return plan
         return None
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
@@ -101,10 +103,19 @@ class Redelivery:
     def done(self) -> None:
         """It was published."""
         (self._folder / PLAN).unlink(missing_ok=True)
+        self._at("done")
 
     def _planned(self) -> Plan:
         told = json.loads((self._folder / PLAN).read_bytes())
-        return Plan(told["verb"], told["position"], tuple((str(a), int(b), int(c), int(d)) for a, b, c, d in told["letters"]))
+        letters = tuple((str(a), int(b), int(c), int(d)) for a, b, c, d in told["letters"])
+        return self._taken(Plan(told["verb"], told["position"], letters, told.get("order", "")))
+
+    def _taken(self, plan: Plan) -> Plan:
+        """The order must not outlive its plan: carried out again, it would mean letters that came later."""
+        if plan.order:
+            (self._folder / plan.order).unlink(missing_ok=True)
+        self._at("order taken")
+        return plan
 
     def _letters(self, wanted: Wanted) -> pa.Table:
         letters = self._lake.letters.stored()

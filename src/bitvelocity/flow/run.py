@@ -88,7 +88,7 @@ class Pipeline:
         self._published_at = 0.0
         self._hidden: frozenset[str] = frozenset()
         self._first = FirstSnapshot(self._lake, self._readings)
-        self._redelivery = Redelivery(project, self._lake, lambda topic, records: read_records(project, topic, records))
+        self._redelivery = Redelivery(project, self._lake, lambda topic, records: read_records(project, topic, records), at=within(at, "redelivery"))
         self._open: Origin | None = None
 
     @property
@@ -309,10 +309,10 @@ class Pipeline:
         for batch in self._redelivery.batches(plan):
             self._lake.stage(batch)
             self._followers.stage(batch)
-        self._at("letters planned")
+        self._at("letters staged again")
         mark = self._redelivery.mark(plan, last)
         self._lake.commit(mark)
-        self._at("letters redelivered")
+        self._at("letters committed with them")
         self._gold.build(mark.lsn)
         self._publish(mark, max(last.seen, self._source.seen))
         self._followers.commit(mark)

@@ -73,7 +73,7 @@ class DeadLetters:
             return mask
         keyed = pc.is_in(records["key"], value_set=pa.array(list(first), pa.binary()))
         for row in np.flatnonzero(np.asarray(keyed)).tolist():
-            mask[row] = records["offset"][row].as_py() > first[records["key"][row].as_py()]
+            mask[row] |= records["offset"][row].as_py() > first[records["key"][row].as_py()]
         return mask
 
     def _here(self, records: pa.Table, topic: str) -> npt.NDArray[np.bool_]:
