@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import fastavro
 from shop import Shop, open_shop, own_cpu
@@ -31,7 +30,7 @@ from bitvelocity.flow.buses import open_bus
 from bitvelocity.flow.carrying import BusOrigin, Carrier
 from bitvelocity.flow.schemas import open_registry
 from bitvelocity.flow.wires import registrar
-from bitvelocity.lakehouse import DeadLetters
+from bitvelocity.lakehouse import Lake
 from bitvelocity.lakehouse.bronze import Bronze, repeating
 from bitvelocity.streams import Partition
 
@@ -114,15 +113,11 @@ def carry(project: Project, shop: Shop, end: int) -> int:
     return rows
 
 
-def origin(project: Project, folder: Path) -> BusOrigin:
-    return BusOrigin(project, DeadLetters(folder), position=0)
-
-
 def to_bronze(project: Project, wanted: int) -> int:
     rows, folder = 0, project.root / "bronze-alone"
     tables = {spec.qualified: Bronze(folder, spec) for spec in project.specs}
     known: set[str] = set()
-    with closing(origin(project, folder)) as source:
+    with closing(Lake(project.root / "no-lake", project.specs)) as lake, closing(BusOrigin(project, lake, position=0)) as source:
         while rows < wanted:
             for change_set in source.tail(0.5):
                 rows += append(change_set, tables, known)

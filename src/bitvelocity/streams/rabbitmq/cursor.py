@@ -41,7 +41,7 @@ def _end_without_fences(links: Links, stream: str, first: int, last: int) -> int
     while True:
         end = first
         for chunk in chunks(links.to(stream), stream, lower):
-            if (records := decode(chunk)).num_rows:
+            if (records := decode([chunk])).num_rows:
                 end = int(records["offset"][-1].as_py()) + 1
         if end > first or lower == first:
             return end
@@ -71,16 +71,12 @@ class Cursor:
     def read(self, limit: int, timeout: float) -> pa.Table:
         """Up to `limit` records of `FETCHED_SCHEMA`; waits for the first of them."""
         deadline = time.monotonic() + timeout
-        found, rows = [self._left], self._left.num_rows
-        while rows < limit:
-            chunk = self._subscription.take(0 if rows else max(0.0, deadline - time.monotonic()))
-            if chunk is None:
+        whole = self._left
+        while not whole.num_rows:
+            chunks = self._taken(limit, deadline)
+            if not chunks:
                 break
-            self._subscription.credit()
-            if (table := self._taken(chunk)).num_rows:
-                found.append(table)
-                rows += table.num_rows
-        whole = pa.concat_tables(found)
+            whole, self._expected = decode(chunks, self._expected), max(self._expected, chunks[-1].end)
         table, self._left = whole.slice(0, limit), whole.slice(limit)
         if table.num_rows:
             self.offset = int(table["offset"][-1].as_py()) + 1
@@ -90,21 +86,28 @@ class Cursor:
         if self.alive:
             self._subscription.close()
 
-    def _taken(self, chunk: Chunk) -> pa.Table:
-        """A chunk's records from the expected offset on. The server begins with the whole chunk that holds an offset."""
-        if chunk.offset > self._expected:
-            self._check_gap(chunk.offset)
-        table, expected = decode(chunk), self._expected
-        self._expected = max(expected, chunk.end)
-        if chunk.offset < expected:
-            table = table.slice(int(np.searchsorted(table["offset"].to_numpy(), expected)))
-        return table
+    def _taken(self, limit: int, deadline: float) -> list[Chunk]:
+        """What has come, up to `limit` records; waits for the first chunk. The server begins with the whole one that holds
+        an offset."""
+        found: list[Chunk] = []
+        rows, expected = 0, self._expected
+        while rows < limit:
+            chunk = self._subscription.take(0 if found else max(0.0, deadline - time.monotonic()))
+            if chunk is None:
+                break
+            self._subscription.credit()
+            if chunk.offset > expected:
+                self._check_gap(expected, chunk.offset)
+            rows += chunk.records
+            expected = max(expected, chunk.end)
+            found.append(chunk)
+        return found
 
-    def _check_gap(self, found: int) -> None:
+    def _check_gap(self, expected: int, found: int) -> None:
         """Offsets may have gaps; what was deleted is one at the beginning of the stream."""
         first = ends(self._connection, self._stream, Seek.FIRST)
-        if first is None or first.offset > self._expected:
-            raise gone(self.partition, self._expected, found)
+        if first is None or first.offset > expected:
+            raise gone(self.partition, expected, found)
 
     def _fetched(self, table: pa.Table) -> pa.Table:
         number = pa.array(np.full(table.num_rows, self.partition.number, np.int32))

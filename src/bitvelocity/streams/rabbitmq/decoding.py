@@ -44,18 +44,41 @@ class Headers:
     values: Slices
 
 
-def decode(chunk: Chunk) -> pa.Table:
-    """A chunk's records: `offset`, then the columns of `RECORD_SCHEMA`. Fences are left out."""
-    data, start, end = _entries(chunk)
+def decode(chunks: Sequence[Chunk], floor: int = 0) -> pa.Table:
+    """Records of chunks: `offset`, then the columns of `RECORD_SCHEMA`. Fences are left out, and what is below `floor`.
+
+    Many chunks at once are much cheaper than one after the other.
+    """
+    data, start, end, offsets, times = _entries(chunks, floor)
     raw = np.frombuffer(data + PAD, np.uint8)
-    table, ours = _ours(raw, start, end, chunk.time)
+    table, ours = _ours(raw, start, end, times)
     if not ours.all():
-        table = _with_foreign(table, [data[s:e] for s, e in zip(start[~ours], end[~ours], strict=True)], ours, chunk)
-    offsets = pa.array(np.arange(chunk.offset, chunk.offset + len(start)), pa.int64())
-    return _without_fences(table.add_column(0, "offset", offsets))
+        others = [data[s:e] for s, e in zip(start[~ours], end[~ours], strict=True)]
+        table = _with_foreign(table, others, ours, times[~ours])
+    return _without_fences(table.add_column(0, "offset", pa.array(offsets, pa.int64())))
 
 
-def _entries(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
+def _entries(chunks: Sequence[Chunk], floor: int) -> tuple[bytes, Ints, Ints, Ints, Ints]:
+    """All bytes; where each message lies in them, from its beginning to its end; its offset; when its chunk came."""
+    parts: list[bytes] = []
+    found: list[tuple[Ints, Ints, Ints, Ints]] = []
+    base = 0
+    for chunk in chunks:
+        data, start, end = _messages(chunk)
+        offsets = np.arange(chunk.offset, chunk.offset + len(start))
+        kept = slice(max(0, floor - chunk.offset), None)
+        found.append((start[kept] + base, end[kept] + base, offsets[kept], np.full(len(start), chunk.time)[kept]))
+        floor = max(floor, chunk.end)
+        parts.append(data)
+        base += len(data)
+    if not found:
+        nothing = np.zeros(0, np.int64)
+        return b"", nothing, nothing, nothing, nothing
+    starts, ends, offsets, times = (np.concatenate(column) for column in zip(*found, strict=True))
+    return b"".join(parts), starts, ends, offsets, times
+
+
+def _messages(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
     """Where each message lies. Each length tells where the next one is, so they are walked through one by one."""
     data, lengths = bytes(chunk.data), struct.Struct("!I").unpack_from
     starts, ends, at = [], [], 0
@@ -83,10 +106,10 @@ def _batched(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
         found.append(pa.Codec(CODECS[codec]).decompress(part, whole, asbytes=True) if codec else part)
         at += 11 + packed
     content = b"".join(found)
-    return _entries(Chunk(chunk.offset, chunk.time, chunk.records, chunk.records, memoryview(content)))
+    return _messages(Chunk(chunk.offset, chunk.time, chunk.records, chunk.records, memoryview(content)))
 
 
-def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, time: int) -> tuple[pa.Table, Bools]:
+def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, times: Ints) -> tuple[pa.Table, Bools]:
     """The records that have our layout, and which those are."""
     stamped, plain = _has(raw, start, STAMPED), _has(raw, start, PLAIN)
     named = start + np.where(stamped, len(STAMPED) + 8, len(PLAIN))
@@ -99,7 +122,7 @@ def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, time: int) -> tupl
     rows = np.flatnonzero(ours)
     keys, headers = _key_apart(raw, headers)
     value = Slices(body[rows] + 8, end[rows], data[rows])
-    millis = np.where(stamped[rows], _i64(raw, start[rows] + len(STAMPED)), time)
+    millis = np.where(stamped[rows], _i64(raw, start[rows] + len(STAMPED)), times[rows])
     columns = [_binary(raw, keys), _binary(raw, value), _maps(raw, headers), _stamps(millis)]
     return pa.table(columns, schema=RECORD_SCHEMA), ours
 
@@ -209,9 +232,11 @@ def _stamps(millis: Ints) -> Binary:
     return pa.array(millis * 1000, pa.int64()).cast(pa.timestamp("us", "UTC"))
 
 
-def _with_foreign(ours: pa.Table, messages: Sequence[bytes], mask: Bools, chunk: Chunk) -> pa.Table:
+def _with_foreign(ours: pa.Table, messages: Sequence[bytes], mask: Bools, times: Ints) -> pa.Table:
     """Our records and those of others, in the order in which they were."""
-    found: list[Foreign] = [read_message(message, chunk.time) for message in messages]
+    found: list[Foreign] = [
+        read_message(message, int(time)) for message, time in zip(messages, times, strict=True)
+    ]
     others = pa.table(
         [[getattr(record, name) for record in found] for name in ("key", "value", "headers")]
         + [_stamps(np.array([record.millis for record in found], np.int64))],
@@ -233,7 +258,7 @@ def _without_fences(table: pa.Table) -> pa.Table:
 
 
 def _inside(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
-    return np.clip(at, 0, len(raw) - 1)
+    return np.minimum(at, len(raw) - 1)
 
 
 def _has(raw: npt.NDArray[np.uint8], at: Ints, word: bytes) -> Bools:
@@ -245,14 +270,15 @@ def _has(raw: npt.NDArray[np.uint8], at: Ints, word: bytes) -> Bools:
 
 
 def _u32(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
-    value = np.zeros(len(at), np.int64)
-    for byte in range(4):
-        value = (value << 8) | raw[_inside(raw, at + byte)]
-    return value
+    return _wide(raw, at, ">u4")
 
 
 def _i64(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
-    value = np.zeros(len(at), np.int64)
-    for byte in range(8):
-        value = (value << 8) | raw[_inside(raw, at + byte)]
-    return value
+    return _wide(raw, at, ">i8")
+
+
+def _wide(raw: npt.NDArray[np.uint8], at: Ints, kind: str) -> Ints:
+    """Numbers of several bytes, which may begin anywhere. What is far behind the end is anything."""
+    width = np.dtype(kind).itemsize
+    everywhere: Ints = np.ndarray(len(raw) - width + 1, kind, raw.data, strides=(1,))
+    return everywhere[np.minimum(at, len(everywhere) - 1)].astype(np.int64)

@@ -73,7 +73,7 @@ def control_records(links: Links, stream: str, lower: int, upper: int) -> list[b
     """The values of a stream of our own, from one offset to another."""
     found: list[bytes] = []
     for chunk in chunks(links.to(stream), stream, lower):
-        records = decode(chunk)
+        records = decode([chunk])
         offsets = records["offset"].to_numpy()
         first, last = np.searchsorted(offsets, (lower, upper))
         found += [value or b"" for value in records["value"].slice(int(first), int(last - first)).to_pylist()]

@@ -187,7 +187,7 @@ def _place_between(links: Links, part: Partition, lower: int, upper: int) -> Pla
     """The last place from one offset to another, or a little beyond."""
     found: Place | None = None
     for chunk in chunks(links.to(stream_of(part)), stream_of(part), lower):
-        headers: Any = decode(chunk)["headers"].combine_chunks()
+        headers: Any = decode([chunk])["headers"].combine_chunks()
         at = np.flatnonzero(np.asarray(pc.equal(headers.keys, pa.scalar(PLACE_HEADER))))
         if len(at):
             found = parse_place(headers.items[int(at[-1])].as_py())

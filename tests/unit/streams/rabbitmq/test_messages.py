@@ -46,9 +46,21 @@ def table(records: list[dict[str, Any]]) -> pa.Table:
 @given(RECORDS)
 def test_what_is_encoded_is_decoded(records: list[dict[str, Any]]) -> None:
     made = table(records)
-    got = decode(chunk_of(encode(made).to_pylist()))
+    got = decode([chunk_of(encode(made).to_pylist())])
     assert got["offset"].to_pylist() == list(range(7, 7 + len(records)))
     assert got.drop_columns(["offset"]).to_pylist() == made.to_pylist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(RECORDS, max_size=4), st.integers(0, 40))
+def test_chunks_are_decoded_together_from_an_offset_on(parts: list[list[dict[str, Any]]], floor: int) -> None:
+    chunks, rows = [], []
+    for number, records in enumerate(parts):
+        begin = 7 + 25 * number  # offsets may have gaps
+        chunks.append(chunk_of(encode(table(records)).to_pylist(), begin, 1000 + number))
+        rows += [(begin + at, row["key"], row["value"], row["headers"]) for at, row in enumerate(table(records).to_pylist())]
+    got = decode(chunks, floor).to_pylist()
+    assert [(row["offset"], row["key"], row["value"], row["headers"]) for row in got] == [row for row in rows if row[0] >= floor]
 
 
 @settings(max_examples=100, deadline=None)
@@ -61,7 +73,7 @@ def test_what_is_no_message_of_ours_stays_in_its_place(
     cut = [message[: random.randrange(len(message))] for message in ours[:3]]
     whole = ours + others + cut
     order = random.sample(range(len(whole)), len(whole))
-    got = decode(chunk_of([whole[at] for at in order])).to_pylist()
+    got = decode([chunk_of([whole[at] for at in order])]).to_pylist()
     assert len(got) == len(whole)
     for at, row in zip(order, got, strict=True):
         if at < len(ours):
@@ -75,7 +87,7 @@ def test_the_layouts_of_another_client() -> None:
         body=b"x" * 300,
     )
     plain = rstream.AMQPMessage(body=b"small")
-    got = decode(chunk_of([bytes(message), bytes(plain)])).to_pylist()
+    got = decode([chunk_of([bytes(message), bytes(plain)])]).to_pylist()
     assert (got[0]["key"], got[0]["value"], got[0]["timestamp"].timestamp()) == (b"\xff", b"x" * 300, 5.0)
     expected = [("content-type", b"application/json"), ("text", b"word"), ("number", b"7"), ("yes", b"true"), ("none", None)]
     assert got[0]["headers"] == expected
@@ -102,14 +114,14 @@ def test_entries_of_several_messages(codec: int) -> None:
     packed = pa.Codec(names[codec]).compress(content, asbytes=True) if codec else content
     entry = struct.pack("!BHII", 0x80 | codec << 4, 49, len(content), len(packed)) + packed
     data = struct.pack("!I", len(ours[0])) + ours[0] + entry
-    got = decode(Chunk(3, 0, 2, 50, memoryview(data)))
+    got = decode([Chunk(3, 0, 2, 50, memoryview(data))])
     assert got["value"].to_pylist() == [b"%d" % number for number in range(50)]
     assert got["offset"].to_pylist() == list(range(3, 53))
 
 
 def test_fences_are_left_out() -> None:
     records: list[dict[str, Any]] = [{"value": b"1"}, {"value": b"", "headers": [(FENCE, b"p")]}, {"value": b"2"}]
-    got = decode(chunk_of(encode(table(records)).to_pylist()))
+    got = decode([chunk_of(encode(table(records)).to_pylist())])
     assert (got["offset"].to_pylist(), got["value"].to_pylist()) == ([7, 9], [b"1", b"2"])
 
 
