@@ -21,10 +21,12 @@ from bitvelocity.flow import (
     Pipeline,
     Project,
     diagnose,
+    find_letters,
     open_bus,
     open_project,
     open_reader,
     open_registry,
+    order_letters,
     prometheus,
     prove,
     status,
@@ -57,6 +59,7 @@ class Made(Entity, table="gen", name="made", audit=False):
     b: int | None
 '''
 SETTINGS = '[capture]\nsource = "debezium"\ntopics = "bv"\n[lake]\nsync = false\n'
+APART = '[streams]\ndead_letters = "table"\n'
 KINDS = [(3, None, "0.00"), (4, None, "-1.10"), (10, 7, "99.99"), (30, 2, None), (40, None, None), (41, 5_000_000_000, None),
          (100, None, "1.50"), (101, None, "2.50")]  # fmt: skip
 
@@ -175,10 +178,8 @@ def test_status_and_doctor_tell_how_far_behind_debezium_the_lake_is(tmp_path: Pa
 def test_records_of_another_form_stop_the_lake_in_words(tmp_path: Path, wrapped: bool, reason: str, remedy: str) -> None:
     """Unwrapped ones can be read, and would give nothing."""
     project = project_in(tmp_path / "p")
-    fields = [{"type": "int64", "optional": False, "field": "id"}, {"type": "string", "optional": True, "field": "__op"}]
     row = {"id": 1, "__op": "c"}
-    told = {"schema": {"type": "struct", "fields": fields, "optional": False, "name": "x"}, "payload": row} if wrapped else row
-    put(project, [("bv.public.alltypes", b"{}", json.dumps(told, separators=(",", ":")).encode())])
+    put(project, [("bv.public.alltypes", b"{}", flat(row) if wrapped else json.dumps(row).encode())])
     with pytest.raises(BitVelocityError, match=reason) as error:
         take(project)
     assert remedy in str(error.value.remedy)
@@ -225,6 +226,50 @@ def test_a_kill_at_every_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert bronze(killed) == bronze(whole)
     places = asked(killed, "select count(distinct (_lsn, _ordinal)) from bronze.kinds")
     assert places == [(bronze(killed),)]
+
+
+def test_what_cannot_be_read_waits_with_its_key_and_is_given_back_once(tmp_path: Path) -> None:
+    """Over kills at every step: it is set apart once, others go on, and what waited comes in its order."""
+    spoilt = with_a_spoilt_one(golden()[: before_truncate(golden())])
+    whole, killed = (project_in(tmp_path / name, SETTINGS + APART) for name in ("whole", "killed"))
+    for project in (whole, killed):
+        put(project, spoilt, 2)
+    child = str(Path(__file__).with_name("debezium_child.py"))
+    steps = 0
+    while (ended := python(child, str(killed.root), str(3 + 11 * steps % 40))).returncode:
+        assert ended.returncode == -9, ended.stderr
+        steps += 1
+        assert steps < 60
+    assert steps > 3
+    take(whole)
+    waiting = [(one["code"], one["offset"]) for one in find_letters(whole)]
+    assert waiting[0][0] == "NoChange"
+    assert {code for code, _ in waiting[1:]} == {"Follows"}
+    assert [(one["code"], one["offset"]) for one in find_letters(killed)] == waiting
+    assert kinds(killed) == kinds(whole) == [one for one in KINDS if one[0] != 10]
+    for project in (whole, killed):
+        order_letters(project, "drop")
+        order_letters(project, "replay")
+        take(project)
+        assert find_letters(project) == []
+        assert kinds(project) == KINDS
+        put(project, spoilt[-1:], 2)
+        take(project)
+        places = asked(project, "select count(*), count(distinct (_lsn, _ordinal)) from bronze.kinds")
+        assert places == [(bronze(whole),) * 2]
+
+
+def with_a_spoilt_one(records: list[Record]) -> list[Record]:
+    """Before the first change of the row 10, one of its key that is no envelope."""
+    at = next(number for number, one in enumerate(records) if one[1] is not None and b'"payload":{"id":10}' in one[1])
+    return [*records[:at], (records[at][0], records[at][1], flat({"id": 10})), *records[at:]]
+
+
+def flat(row: dict[str, Any]) -> bytes:
+    """A row as ExtractNewRecordState leaves it, with its schema."""
+    fields = [{"type": "int64" if isinstance(value, int) else "string", "optional": True, "field": name} for name, value in row.items()]
+    schema = {"type": "struct", "fields": fields, "optional": False, "name": "x"}
+    return json.dumps({"schema": schema, "payload": row}, separators=(",", ":")).encode()
 
 
 def test_avro_with_a_registry(database: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ..streams.wire import Registrar, notation
 from .buses import open_bus
 from .capturing import open_wal
 from .describing import describe
-from .parking import Parking
+from .parking import Parking, reading
 from .project import Project
 from .schemas import open_registry
 from .wires import carried, registrar
@@ -186,19 +186,12 @@ def topic_of_relation(streams: StreamsSettings, relation: str) -> str:
 def read_records(project: Project, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
     """Read records anew, with what the registry says now."""
     with open_registry(project.settings) as registry:
-        return decoder(registrar(project.settings, registry))(topic, records)
+        wires = registrar(project.settings, registry)
+        if project.settings.capture.source == "debezium":
+            return reading(Decoder("debezium", wires.look_up, only_changes=True))(topic, records)
+        return decoder(wires)(topic, records)
 
 
 def decoder(wires: Registrar) -> Decode:
     """Reads what a carrier of this project wrote."""
-    decoder = Decoder("debezium", wires.look_up)
-
-    def decode(topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
-        found = decoder.decode(records, topic)
-        if not found.refused:
-            return found.batches, None
-        rows = [one.row for one in found.refused]
-        reasons, codes = ([getattr(one, name) for one in found.refused] for name in ("reason", "code"))
-        return found.batches, Undecodable(topic, records.take(rows), tuple(reasons), tuple(codes))
-
-    return decode
+    return reading(Decoder("debezium", wires.look_up))

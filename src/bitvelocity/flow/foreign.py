@@ -13,17 +13,21 @@ import pyarrow as pa
 from ..capture.debezium import Lane, State, new_changes, placed
 from ..capture.snapshots import read_book
 from ..changes import ChangeSet, MemoryChangeSet, Passing, Twin, format_lsn, pass_by, within
-from ..changes.formats import Decoded
 from ..errors import BusError, CaptureError, LakeError, OffsetGoneError, SettingsError
 from ..files import replace_file
+from ..lakehouse import Lake
 from ..oltp import TrailSink
 from ..streams import Bus, Partition
+from ..streams.relay import Undecodable
 from .buses import open_bus
+from .parking import Parking, reading
 from .project import Project
 from .schemas import open_registry
 from .upstream import NOTES, Plan, placed_at, read_plan, remedy_for, table_topics, topics_decoder
 from .wires import registrar
 
+STEP = 1 << 10
+"""From one position to the next: dead letters that are given back stand between them."""
 _PIECE, _ROWS = 20_000, 100_000
 _SHORT_S, _PATIENCE_S, _PAUSE_S = 0.5, 30.0, 0.1
 _KEPT = "Nothing was changed."
@@ -41,7 +45,7 @@ class DebeziumOrigin:
     A set is what was there when the topics were read: transactions over several tables may be parted, and are whole later.
     """
 
-    def __init__(self, project: Project, *, position: int, at: Passing = pass_by) -> None:
+    def __init__(self, project: Project, lake: Lake, *, position: int, at: Passing = pass_by) -> None:
         self._prefix, self._sync = project.settings.capture.topics, project.settings.lake.sync
         self._notes, self._at = project.lake / NOTES, within(at, "debezium")
         self._keyed = {spec.qualified for spec in project.specs if spec.key}
@@ -56,7 +60,8 @@ class DebeziumOrigin:
                     remedy="Let Debezium write to another: [streams] bus",
                 )
             self._open = stack.pop_all()
-        self._decoder = topics_decoder(wires.look_up)
+        decode = reading(topics_decoder(wires.look_up))
+        self._parking = Parking(project.settings.streams, self._bus, decode, lake, placed=False)
         self._next: dict[Partition, int] = {}
         self._state: State = {}
         self._position, self._plan = position, read_plan(project)
@@ -106,10 +111,10 @@ class DebeziumOrigin:
         plan = self._pending
         if plan is None:
             return
-        if self._position == plan.lsn:
+        if plan.lsn <= self._position < plan.lsn + STEP:
             self._pending = None
             self._done(plan)
-        elif self._position != plan.after:
+        elif not plan.after <= self._position < max(plan.after, 0) + STEP:
             raise LakeError(
                 f"The lake stands at {format_lsn(max(self._position, 0))}, and its notes of Debezium's topics are of {format_lsn(plan.lsn)}.",
                 position=str(self._notes), safe=_KEPT,
@@ -127,13 +132,14 @@ class DebeziumOrigin:
         if not records:
             return None
         ends = begins | {partition: _behind(table) for partition, table in records.items()}
-        found, state = new_changes(self._lanes(records), self._state, self._keyed)
-        lsn = max(self._position, 0) + 1
-        batches, mark = placed(found, lsn)
-        if not batches:
+        lanes, parked = self._lanes(records)
+        found, state = new_changes(lanes, self._state, self._keyed)
+        lsn = max(self._position, 0) + STEP
+        batches, mark = placed(found, lsn, resume=lsn + STEP - 1)
+        if not batches and not parked:
             self._pass_over(ends, state)
             return None
-        plan = Plan(lsn, self._position, _listed(begins), _listed(ends), mark.rows, self._state, state)
+        plan = Plan(lsn, self._position, _listed(begins), _listed(ends), _count(records), self._state, state)
         self._at("set read")
         self._note(plan)
         self._pending = plan
@@ -172,11 +178,10 @@ class DebeziumOrigin:
         assert plan is not None
         begins, ranges = placed_at(plan.begins), placed_at(plan.ends)
         records = {each: self._range(each, begins[each], end) for each, end in ranges.items() if end > begins[each]}
-        found, _ = new_changes(self._lanes(records), plan.before, self._keyed)
-        batches, mark = placed(found, plan.lsn)
-        if mark.rows != plan.rows:
-            raise _gone(f"The topics hold {mark.rows} changes of a set that had {plan.rows} when it was first read.", plan)
-        return MemoryChangeSet(batches, mark)
+        if (count := _count(records)) != plan.records:
+            raise _gone(f"The topics hold {count} records of a set that had {plan.records} when it was first read.", plan)
+        found, _ = new_changes(self._lanes(records)[0], plan.before, self._keyed)
+        return MemoryChangeSet(*placed(found, plan.lsn, resume=plan.lsn + STEP - 1))
 
     def _range(self, partition: Partition, begin: int, end: int) -> pa.Table:
         pieces: list[pa.Table] = []
@@ -192,20 +197,28 @@ class DebeziumOrigin:
         table = pa.concat_tables(pieces)
         return table.filter(pa.array(table["offset"].to_numpy() < end))
 
-    def _lanes(self, records: Mapping[Partition, pa.Table]) -> list[Lane]:
-        return [Lane(f"{each.topic}/{each.number}", self._decode(each, table).batches) for each, table in records.items()]
+    def _lanes(self, records: Mapping[Partition, pa.Table]) -> tuple[list[Lane], bool]:
+        """What can be read, by lane, and whether something was set apart."""
+        lanes, parked = list[Lane](), False
+        for partition, table in records.items():
+            batches, refused = self._parking.decode(partition.topic, table)
+            if refused is not None:
+                self._set_apart(partition, refused)
+                parked = True
+            lanes.append(Lane(f"{partition.topic}/{partition.number}", batches))
+        return lanes, parked
 
-    def _decode(self, partition: Partition, table: pa.Table) -> Decoded:
-        found = self._decoder.decode(table, partition.topic)
-        if found.refused:
-            first = found.refused[0]
+    def _set_apart(self, partition: Partition, refused: Undecodable) -> None:
+        """With the set's own commit; or the lake stops before it."""
+        row = next((row for row, code in enumerate(refused.codes) if not self._parking.takes(code)), None)
+        if row is not None:
+            code = refused.codes[row]
             raise BusError(
-                f"{len(found.refused)} records cannot be read: {first.reason}",
-                entity=partition.topic, position=f"partition {partition.number}, offset {table['offset'][first.row]}", code=first.code,
-                safe="Nothing of the set was taken.",
-                remedy=remedy_for(first.code),
+                f"{refused.records.num_rows} records cannot be taken: {refused.reasons[row]}",
+                entity=partition.topic, position=f"partition {partition.number}, offset {refused.records['offset'][row]}", code=code,
+                safe="Nothing of the set was taken.", remedy=remedy_for(code),
             )  # fmt: skip
-        return found
+        self._parking.refuse(refused)
 
 
 def check_filled_by(project: Project, position: int) -> None:
@@ -253,6 +266,10 @@ def _gone(what: str, plan: Plan) -> BusError:
         what, position=format_lsn(plan.lsn), safe="The lake is whole as of its position.",
         remedy="Records were deleted from the topics in between: begin a new lake.",
     )  # fmt: skip
+
+
+def _count(records: Mapping[Partition, pa.Table]) -> int:
+    return sum(table.num_rows for table in records.values())
 
 
 def _behind(table: pa.Table) -> int:

@@ -43,7 +43,7 @@ def open_origin(
     """
     check_filled_by(project, position)
     if project.settings.capture.source == "debezium":
-        return DebeziumOrigin(project, position=position, at=at)
+        return DebeziumOrigin(project, lake, position=position, at=at)
     if project.settings.streams.route == "bus" and not recovering:
         return BusOrigin(project, lake, position=position, at=at)
     if came_over_a_bus(project.lake) and not recovering:

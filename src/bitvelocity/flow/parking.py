@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from .. import __version__
 from ..changes import Batch
+from ..changes.formats import NO_CHANGE, Decoder
 from ..errors import BusError
 from ..lakehouse import CONTRACT, FOLLOWS, LETTERS_SCHEMA, REFUSED, Lake, Misfit
 from ..settings import StreamsSettings
@@ -23,18 +24,23 @@ from ..streams.relay import Decode, Undecodable
 FOREIGN = "Foreign"
 """A record that no publisher of ours wrote: it stands in nobody's order, and holds no key."""
 LETTERS = ".dlq"
-LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", "40401", "40402", "40403", *CONTRACT, REFUSED)
+LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", NO_CHANGE, "40401", "40402", "40403", *CONTRACT, REFUSED)
 """Codes that tell of the record. Any other tells of the registry, and the record may be good."""
 _ERRORS = "__connect.errors."
 
 
 class Parking:
-    """Decodes with regard to keys that are held, and takes what is refused. Used by one `BusSource`."""
+    """Decodes with regard to keys that are held, and takes what is refused. Used by one source.
 
-    def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake) -> None:
+    Not `placed`: records that have no place of ours. Nothing is held against a contract then, since what does not fit is
+    found by its place.
+    """
+
+    def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake, *, placed: bool = True) -> None:
         self._streams, self._bus, self._letters = streams, bus, lake.letters
         rules = streams.contract == "rules"
-        self._decode = decode if streams.dead_letters == "stop" else fitting(decode, lambda batch: lake.misfits(batch, rules=rules))
+        fits = placed and streams.dead_letters != "stop"
+        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules)) if fits else decode
 
     def decode(self, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
         """As the decoder that was given; records behind a parked one of their key are refused too."""
@@ -43,11 +49,15 @@ class Parking:
     def refuse(self, found: Undecodable) -> None:
         """Set records apart, or stop before them."""
         for row, code in enumerate(found.codes):
-            if code not in LASTING or (self._streams.dead_letters == "stop" and code != FOLLOWS):
+            if not self.takes(code):
                 raise _stop(found, row, asked=code in LASTING)
         new = self._letters.park(letters_of(found))
         if self._streams.dead_letters == "topic" and new.num_rows:
             self._publish(found.topic, new)
+
+    def takes(self, code: str) -> bool:
+        """A record that is refused with this code is set apart, and stops nothing."""
+        return code in LASTING and (self._streams.dead_letters != "stop" or code == FOLLOWS)
 
     def _publish(self, topic: str, letters: pa.Table) -> None:
         """At least once: what is published and not committed with the lake is published again."""
@@ -62,6 +72,20 @@ class Parking:
             for row in letters.to_pylist()
         ]  # fmt: skip
         self._bus.append(name, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
+
+
+def reading(decoder: Decoder) -> Decode:
+    """What the decoder gives, and the records that it refuses."""
+
+    def decode(topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
+        found = decoder.decode(records, topic)
+        if not found.refused:
+            return found.batches, None
+        rows = [one.row for one in found.refused]
+        reasons, codes = ([getattr(one, name) for one in found.refused] for name in ("reason", "code"))
+        return found.batches, Undecodable(topic, records.take(rows), tuple(reasons), tuple(codes))
+
+    return decode
 
 
 def fitting(decode: Decode, misfits: Callable[[Batch], Sequence[Misfit]]) -> Decode:

@@ -59,7 +59,8 @@ class Redelivery:
     def __init__(self, project: Project, lake: Lake, decode: Callable[[str, pa.Table], Any], *, at: Passing = pass_by) -> None:
         self._folder, self._lake, self._at = project.lake / ORDERS, lake, at
         rules = project.settings.streams.contract == "rules"
-        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules, tried=True))
+        placed = project.settings.capture.source == "postgres"
+        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules, tried=True)) if placed else decode
 
     def next(self, last: Watermark) -> Plan | None:
         """The plan that was broken off, else one for the oldest order; None when nothing is to be done."""
@@ -67,6 +68,8 @@ class Redelivery:
             return self._planned()
         if last.position + 1 >= max(last.resume, last.seen):
             return None  # the source's next commit might stand there: it waits for a sign of the source
+        if last.position < self._lake.horizon:
+            return None  # some tables are further, and would take what comes below for a repeat
         for file in sorted(self._folder.glob("[0-9]*.json")):
             wanted = Wanted(**json.loads(file.read_bytes()))
             letters = self._letters(wanted)
@@ -146,8 +149,14 @@ def _by_topic(letters: pa.Table) -> Iterator[tuple[str, pa.Table, Sequence[tuple
     """Letters as the records that they were, in the order of their places; and their names."""
     rows = [{**row, "headers": headers_from(row["headers"]), "name": name} for row, name in zip(letters.to_pylist(), identities(letters), strict=True)]
     for topic in sorted({row["topic"] for row in rows}):
-        ours = sorted((row for row in rows if row["topic"] == topic), key=lambda row: (parse_place(dict(row["headers"])[PLACE_HEADER]), row["offset"]))
+        ours = sorted((row for row in rows if row["topic"] == topic), key=_order)
         yield topic, pa.Table.from_pylist(ours, schema=FETCHED_SCHEMA), [row["name"] for row in ours]
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """By its place; without one, as Debezium's are, by its partition. In both by its offset then."""
+    told = dict(row["headers"]).get(PLACE_HEADER)
+    return (*(parse_place(told) if told else (0, 0, row["partition"])), row["offset"])
 
 
 def _moved(batch: Batch, position: int, ordinal: int) -> Batch:

@@ -30,7 +30,7 @@ class Plan:
     after: int
     begins: list[tuple[str, int, int]]
     ends: list[tuple[str, int, int]]
-    rows: int
+    records: int
     before: State
     seen: State
 

@@ -49,8 +49,8 @@ def new_changes(lanes: Sequence[Lane], state: State, keyed: Collection[str] = ()
     return found, after
 
 
-def placed(batches: Sequence[Batch], lsn: int) -> tuple[tuple[Batch, ...], Mark]:
-    """The changes as one set at a position of ours, numbered in their order."""
+def placed(batches: Sequence[Batch], lsn: int, *, resume: int) -> tuple[tuple[Batch, ...], Mark]:
+    """The changes as one set at a position of ours, numbered in their order. Nothing else comes below `resume`."""
     made, rows = [], 0
     for batch in batches:
         count = batch.data.num_rows
@@ -61,7 +61,7 @@ def placed(batches: Sequence[Batch], lsn: int) -> tuple[tuple[Batch, ...], Mark]
         rows += count
     times = [int(at) for one in made if (at := _latest(one.data)) is not None]
     transactions = {xid for one in made for xid in one.data["_xid"].unique().to_pylist()}
-    return tuple(made), Mark(lsn, lsn, max(times, default=0), len(transactions), rows)
+    return tuple(made), Mark(lsn, resume, max(times, default=0), len(transactions), rows)
 
 
 def _latest(data: pa.Table) -> int | None:
