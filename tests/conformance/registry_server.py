@@ -54,18 +54,24 @@ class Served:
 
 
 @contextmanager
-def running(file: Path, *, tokens: Mapping[str, bool] | None = None, read_only: bool = False) -> Iterator[Served]:
+def running(
+    file: Path, *, tokens: Mapping[str, bool] | None = None, read_only: bool = False, certificates: Path | None = None
+) -> Iterator[Served]:
     store = SqliteStore(file)
+    tls: dict[str, Any] = {}
+    if certificates:
+        tls = {"ssl_certfile": certificates / "server.pem", "ssl_keyfile": certificates / "server.key"}
     server = uvicorn.Server(
         uvicorn.Config(
-            RegistryApp(store, tokens=tokens, read_only=read_only), log_level="error", lifespan="off", http="h11", ws="none"
+            RegistryApp(store, tokens=tokens, read_only=read_only), log_level="error", lifespan="off", http="h11", ws="none",
+            **tls,
         )
     )
     with create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, args=([bound],))
         thread.start()
         try:
-            yield Served(f"http://127.0.0.1:{bound.getsockname()[1]}")
+            yield Served(f"{'https' if tls else 'http'}://127.0.0.1:{bound.getsockname()[1]}")
         finally:
             server.should_exit = True
             thread.join(30)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bitvelocity.errors import BusError
-from bitvelocity.streams.servers import MISSING, SERVERS, LocalServer
+from bitvelocity.streams.servers import MISSING, SERVERS, LocalServer, Recipe
 
 
 def needed(name: str) -> bool:
@@ -28,8 +28,15 @@ def running(name: str) -> Iterator[LocalServer]:
     """A server of that name with fresh data, stopped afterwards."""
     if name not in SERVERS:
         pytest.skip(f"there is no engine for {name} yet")
+    with started(name, SERVERS[name]()) as server:
+        yield server
+
+
+@contextmanager
+def started(name: str, recipe: Recipe) -> Iterator[LocalServer]:
+    """A server of this recipe with fresh data, stopped afterwards."""
     with tempfile.TemporaryDirectory(prefix=f"bv-{name}-", ignore_cleanup_errors=True) as folder:
-        server = LocalServer(SERVERS[name](), Path(folder))
+        server = LocalServer(recipe, Path(folder))
         try:
             server.start()
         except BusError as error:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..settings import Settings
+from ..settings import NatsSettings, RabbitmqSettings, Settings
 from ..streams import Bus
 from ..streams.servers import SERVERS, LocalServer, Tell
+from ..streams.tls import trusted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,25 +82,48 @@ def _kafka(settings: Settings) -> Bus:
     from ..streams.kafka import KafkaBus
 
     own = settings.streams.kafka
-    return KafkaBus(own.bootstrap or _local(settings, "kafka", "bootstrap"), client=own.client, patience=own.patience_seconds)
+    files = {name for name, value in own.client.items() if name.endswith(".location") and value != "probe"}
+    client = {name: _at(settings, value) if name in files else value for name, value in own.client.items()}
+    return KafkaBus(own.bootstrap or _local(settings, "kafka", "bootstrap"), client=client, patience=own.patience_seconds)
 
 
 def _nats(settings: Settings) -> Bus:
-    from ..streams.nats import NatsBus
+    from ..streams.nats import Login, NatsBus
 
-    return NatsBus(settings.streams.nats.url or _local(settings, "nats", "url"))
+    own = settings.streams.nats
+    file = Path(_at(settings, own.credentials)) if own.credentials else None
+    login = Login(user=own.user, password=own.password, token=own.token, credentials=file)
+    return NatsBus(own.url or _local(settings, "nats", "url"), login=login, tls=_trust(settings, own))
 
 
 def _rabbitmq(settings: Settings) -> Bus:
     from ..streams.rabbitmq import RabbitStreams
 
-    return RabbitStreams(settings.streams.rabbitmq.url or _local(settings, "rabbitmq", "url"))
+    return RabbitStreams(_rabbit(settings), **_as_user(settings))
 
 
 def _rabbitmq_queues(settings: Settings) -> Bus:
     from ..streams.rabbitmq import RabbitQueues
 
-    return RabbitQueues(settings.streams.rabbitmq.url or _local(settings, "rabbitmq", "url"))
+    return RabbitQueues(_rabbit(settings), **_as_user(settings))
+
+
+def _rabbit(settings: Settings) -> str:
+    return settings.streams.rabbitmq.url or _local(settings, "rabbitmq", "url")
+
+
+def _as_user(settings: Settings) -> dict[str, Any]:
+    own = settings.streams.rabbitmq
+    return {"user": own.user, "password": own.password, "tls": _trust(settings, own)}
+
+
+def _trust(settings: Settings, own: NatsSettings | RabbitmqSettings) -> ssl.SSLContext | None:
+    return trusted(settings.root, own.ca, own.certificate, own.key)
+
+
+def _at(settings: Settings, file: str) -> str:
+    """The path of a file that the settings name: it begins at the project."""
+    return str(settings.root / file)
 
 
 _ENGINES: Mapping[str, Callable[[Settings], Bus]] = {

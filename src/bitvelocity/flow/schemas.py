@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
-from ..settings import Settings
+from ..settings import RegistrySettings, Settings
 from ..streams.registry import (
     Caller,
     HttpCaller,
@@ -24,6 +25,7 @@ from ..streams.registry import (
     serving,
 )
 from ..streams.registry.server import PORT_TAKEN
+from ..streams.tls import trusted
 
 TOKEN, READ_TOKEN = "BITVELOCITY_REGISTRY_TOKEN", "BITVELOCITY_REGISTRY_READ_TOKEN"
 
@@ -35,7 +37,10 @@ def open_registry(
     """The registry to ask: the one at `url`, that of the settings, or the project's own store, which needs no server."""
     address = url or (settings.registry.url if settings else "")
     if address or settings is None:
-        yield HttpCaller(address, environment.get(TOKEN, "") or environment.get(READ_TOKEN, ""))
+        own = settings.registry if settings else RegistrySettings()
+        root = settings.root if settings else Path()
+        token = environment.get(TOKEN, "") or environment.get(READ_TOKEN, "")
+        yield HttpCaller(address, token, user=own.user, tls=trusted(root, own.ca, own.certificate, own.key))
         return
     store = _store(settings)
     try:

@@ -82,7 +82,15 @@ class RegistrySettings:
     `BITVELOCITY_REGISTRY_READ_TOKEN` for those who read."""
 
     url: str = ""
-    """Address of a registry that serves instead of ours, such as `http://registry:8081`."""
+    """Address of a registry that serves instead of ours, such as `https://registry:8081`."""
+    user: str = ""
+    """Where it asks for a user, as Confluent Cloud for an API key: `BITVELOCITY_REGISTRY_TOKEN` is his password."""
+    ca: str = ""
+    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
+    certificate: str = ""
+    """File of our own certificate, where that registry asks for one: PEM."""
+    key: str = ""
+    """File of its key, without a password; empty: it stands in `certificate`."""
     store: str = ""
     """DSN of a PostgreSQL that keeps the schemas; empty: the file `.bitvelocity/registry.db`."""
     port: int = 8081
@@ -116,7 +124,21 @@ class NatsSettings:
     """An empty `url` means: the server that `bitvelocity up --with nats` runs."""
 
     url: str = field(default="", repr=False)
-    """Servers to begin with, such as `nats://nats-1:4222`; user and password go in, from the environment."""
+    """Servers to begin with, such as `nats://nats-1:4222,nats://nats-2:4222`; `tls://` says nothing without TLS, and so does `ca`."""
+    user: str = ""
+    """Who we are, with `password`; a `token` or a file of `credentials` instead of them."""
+    password: str = field(default="", repr=False)
+    """From the environment: `"${NATS_PASSWORD}"`."""
+    token: str = field(default="", repr=False)
+    """From the environment: `"${NATS_TOKEN}"`."""
+    credentials: str = ""
+    """A `.creds` file, as nsc makes it (`pip install 'nats-py[nkeys]'`). Its path begins at the project."""
+    ca: str = ""
+    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
+    certificate: str = ""
+    """File of our own certificate, where the server asks for one: PEM."""
+    key: str = ""
+    """File of its key, without a password; empty: it stands in `certificate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +146,17 @@ class RabbitmqSettings:
     """An empty `url` means: the server that `bitvelocity up --with rabbitmq` runs."""
 
     url: str = field(default="", repr=False)
-    """A server, such as `amqp://shop:${RABBITMQ_PASSWORD}@rabbit:5672`."""
+    """A server, such as `amqp://rabbit:5672/vhost?stream_port=5552`; `amqps://` for TLS, where the ports are 5671 and 5551."""
+    user: str = ""
+    """Who we are, if that is not in `url`."""
+    password: str = field(default="", repr=False)
+    """From the environment: `"${RABBITMQ_PASSWORD}"`. In `url` it would need %XX for what is no letter or digit."""
+    ca: str = ""
+    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
+    certificate: str = ""
+    """File of our own certificate, where the server asks for one: PEM."""
+    key: str = ""
+    """File of its key, without a password; empty: it stands in `certificate`."""
 
 
 @dataclass(frozen=True, slots=True)

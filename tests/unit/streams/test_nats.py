@@ -34,7 +34,8 @@ def test_streams_of_topics_stay_apart() -> None:
 
 
 def test_without_the_library_the_error_names_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nats.errors", None)
+    monkeypatch.setitem(sys.modules, "nats.aio.client", None)
+    monkeypatch.delitem(sys.modules, "bitvelocity.streams.nats.client")
     monkeypatch.delitem(sys.modules, "bitvelocity.streams.nats.line")
     with pytest.raises(MissingExtraError) as missing:
         importlib.import_module("bitvelocity.streams.nats.line")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ...errors import BusError, BusLostError, FencedError
+from ...errors import BusError, BusLostError, FencedError, SettingsError
 
 LOG = logging.getLogger("bitvelocity.kafka")
 LOG.addHandler(logging.NullHandler())
@@ -71,18 +72,19 @@ _REMEDIES: Mapping[int, str] = {
         (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION),
         "Make the topic first (Bus.ensure); nothing is made by writing to it.",
     ),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "Ask for an ACL of this user: CREATE, DESCRIBE, READ, WRITE, DESCRIBE_CONFIGS and "
+    "ALTER_CONFIGS of its topics, and of those whose names begin with __bitvelocity.",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "Ask for an ACL of this user: CREATE of the topics, or of the cluster.",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "Ask for an ACL of this user: READ of the group.",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "Ask for an ACL of this user: WRITE and DESCRIBE of the transactional id, which is "
+    "the publisher's name.",
     **dict.fromkeys(
-        (
-            KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-            KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        ),
-        "Ask for an ACL: READ and WRITE of the topics, also of those whose names begin with __bitvelocity; READ of the "
-        "groups; WRITE of the transactional ids.",
+        (KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION),
+        "Check sasl.mechanism, sasl.username and sasl.password in [streams.kafka.client].",
     ),
-    **dict.fromkeys(
-        (KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION, KafkaError._SSL),
-        "Check user, password and certificates in [streams.kafka.client].",
-    ),
+    KafkaError._SSL: "Check ssl.ca.location in [streams.kafka.client]: the file of the authority that signed the broker's certificate; "
+    "that the certificate has the broker's name as bootstrap has it; and ssl.certificate.location and ssl.key.location where the "
+    "broker asks for ours.",
     KafkaError.MSG_SIZE_TOO_LARGE: "Raise max.message.bytes of the topic and message.max.bytes of the client.",
     KafkaError.INVALID_RECORD: "A compacted topic takes records with a key only.",
 }  # fmt: skip
@@ -96,6 +98,9 @@ def configured(bootstrap: str, client: Mapping[str, str], *more: Mapping[str, An
             safe="Nothing was connected.",
             remedy="Leave it out. The servers are named by [streams.kafka] bootstrap.",
         )
+    for name, file in client.items():
+        if name.endswith(".location") and file and file != "probe" and not Path(file).exists():
+            raise SettingsError(f"{name} = {file} is not there.", safe="Nothing was connected.", remedy="Name a file (PEM).")
     merged = {name: value for part in more for name, value in part.items()}
     kept = {name: value for name, value in merged.items() if name in OURS or name not in client}
     return {"bootstrap.servers": bootstrap, **CONNECTION, **client, **kept}

@@ -18,7 +18,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -29,7 +28,8 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from ...errors import BusError, BusLostError
 from ..bus import Topic
-from .client import LARGEST, LOG, explained, failure
+from .client import LARGEST, explained, failure
+from .door import Door
 
 HIDDEN = "__"
 """Names that begin with it are Kafka's own, and ours."""
@@ -59,9 +59,10 @@ class Topics:
     """The administrator's side of one cluster. May be used from several threads."""
 
     def __init__(self, config: Mapping[str, Any], patience: float) -> None:
-        self._config, self._patience = dict(config), patience
-        self._admin = self._connect()
+        self._door, self._patience = Door(config, patience), patience
+        self._admin = self._door.admin()
         self._known: dict[str, Described] = {}
+
     def ensure(self, topic: Topic) -> None:
         """Make it, or bring its settings to what is wanted; its number of partitions never changes."""
         found = self._described([topic.name]).get(topic.name)
@@ -100,6 +101,7 @@ class Topics:
 
     def partitions(self) -> Mapping[str, int]:
         """The topics that are there, but for those that Kafka and we keep for ourselves."""
+        self._door.enter(self._admin)
         with explained("list the topics"):
             found = self._admin.list_topics(timeout=self._patience).topics
         return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(HIDDEN)}
@@ -139,7 +141,7 @@ class Topics:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-                self._admin = self._connect()  # the client keeps the epoch of a leader that fell, for ever
+                self._admin = self._door.admin()  # the client keeps the epoch of a leader that fell, for ever
 
     def committed(self, group: str, name: str) -> Mapping[int, int]:
         """The offsets that the group has committed, of partitions that have one."""
@@ -170,11 +172,8 @@ class Topics:
             return False
         return True
 
-    def _connect(self) -> AdminClient:
-        with explained("be configured"):
-            return AdminClient(self._config, logger=LOG)
-
     def _described(self, names: list[str]) -> dict[str, Described]:
+        self._door.enter(self._admin)
         answers = self._admin.describe_topics(TopicCollection(names), request_timeout=self._patience)
         found = {}
         for name, answer in answers.items():

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..bus import RECORD_SCHEMA, Abilities, Partition, Published, Span, Start, T
 from ..placing import partition_of
 from . import groups, storing
 from .buckets import Bucket
+from .client import Login
 from .line import Line, RefusedError, every
 from .member import LOOK_S, NatsMember
 from .names import GROUPS, NOBODY, PUBLISHERS, check_topic, stream_of, wake_of
@@ -31,16 +31,17 @@ ABILITIES = Abilities(compaction=False, transactions=False)
 class NatsBus:
     """Topics on a NATS server of version 2.12 or newer, with JetStream.
 
-    `servers`: addresses, tried in order; `nats://user:password@host`, `tls://host`. `replicas`: of the buckets in which
-    groups and publishers are kept. `lease`: after so many seconds without a sign of life a member loses its partitions.
+    `servers`: addresses, tried in order; `nats://host`, or `tls://host`. `login`: who we are, unless that is in the address.
+    `tls`: whom we trust; with it, or `tls://`, nothing is said without TLS. `replicas`: of the buckets in which groups and
+    publishers are kept. `lease`: after so many seconds without a sign of life a member loses its partitions.
     """
 
     def __init__(
-        self, servers: str | Sequence[str], *, credentials: Path | None = None, tls: ssl.SSLContext | None = None,
-        replicas: int = 1, lease: float = 10.0,
+        self, servers: str | Sequence[str], *, login: Login | None = None, tls: ssl.SSLContext | None = None, replicas: int = 1,
+        lease: float = 10.0,
     ) -> None:  # fmt: skip
         listed = servers.split(",") if isinstance(servers, str) else list(servers)
-        self._line = Line(listed, credentials=credentials, tls=tls)
+        self._line = Line(listed, login=login or Login(), tls=tls)
         self._groups = Bucket(self._line, GROUPS, replicas=replicas)
         self._publishers = Bucket(self._line, PUBLISHERS, replicas=replicas)
         self._lease = lease

@@ -14,51 +14,19 @@ import threading
 import time
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from ...errors import BusError, BusLostError, MissingExtraError
+from ...errors import BusError, BusLostError
+from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
 
-try:
-    import nats.errors
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
-except ModuleNotFoundError as missing:
-    raise MissingExtraError(
-        "Topics on NATS need the library nats-py.", remedy="pip install 'bitvelocity[nats]'"
-    ) from missing
-
-CONNECTING: dict[str, Any] = {
-    "name": "bitvelocity",
-    "connect_timeout": 3,
-    "allow_reconnect": False,
-    "max_reconnect_attempts": 1,  # 0 would mean for ever, also without reconnecting
-    "reconnect_time_wait": 0,
-}
 ANSWER_S = 10.0
 LOOK_S = 0.1
+CLOSE_S = 1.0
 OLDEST = (2, 12)
 """The first version with batches that are written whole or not at all."""
 
 Given = TypeVar("Given")
-
-
-class QuickClient(Client):
-    """The client, with its costliest step done faster: a stored message comes with eight headers of the server's own.
-
-    Should a later version not call this any more, all is as it was.
-    """
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        found = {}
-        for line in raw.decode("utf-8", "replace").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if colon and " " not in name:
-                found[name] = value.strip()
-        return found
 
 
 class Message(NamedTuple):
@@ -90,10 +58,10 @@ class RefusedError(Exception):
 class _Asked:
     """One question: its answers so far. It is done at the first, or, of many, at the one that has a status."""
 
-    __slots__ = ("answers", "client", "done", "many")
+    __slots__ = ("answers", "client", "done", "many", "subject")
 
-    def __init__(self, client: Client, *, many: bool) -> None:
-        self.client, self.many = client, many
+    def __init__(self, client: Client, subject: str, *, many: bool) -> None:
+        self.client, self.subject, self.many = client, subject, many
         self.answers: list[Answer] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -127,17 +95,10 @@ class Bell:
 class Line:
     """May be used from several threads: all of them wait for the one that has the loop."""
 
-    def __init__(
-        self, servers: Sequence[str], *, credentials: Path | None, tls: ssl.SSLContext | None
-    ) -> None:
-        self.servers = [one if "://" in one else f"nats://{one}" for one in servers]
-        self._options: dict[str, Any] = {**CONNECTING, "tls": tls}
-        if credentials is not None:
-            if find_spec("nkeys") is None:
-                raise MissingExtraError(
-                    "Files of credentials need the library nkeys.", remedy="pip install 'nats-py[nkeys]'"
-                )
-            self._options["user_credentials"] = str(credentials)
+    def __init__(self, servers: Sequence[str], *, login: Login, tls: ssl.SSLContext | None) -> None:
+        self.servers = read_servers(servers)
+        self._options: dict[str, Any] = {**CONNECTING, **login.options(), "tls": tls}
+        self._secured = secure(self.servers, tls)
         self._client: Client | None = None
         self._inbox = ""
         self._asked: dict[str, _Asked] = {}
@@ -161,7 +122,7 @@ class Line:
             raise BusError("The bus has been closed.", remedy="Open another.")
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-        except (TimeoutError, nats.errors.Error, OSError) as error:
+        except (TimeoutError, errors.Error, OSError) as error:
             raise self._lost(f"{type(error).__name__}: {error}") from error
 
     async def ask(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
@@ -229,7 +190,7 @@ class Line:
         client = await self._connected()
         self._count += 1
         token = str(self._count)
-        asked = self._asked[token] = _Asked(client, many=many)
+        asked = self._asked[token] = _Asked(client, messages[-1].subject, many=many)
         try:
             last = len(messages) - 1
             for number, (subject, headers, payload) in enumerate(messages):
@@ -264,28 +225,38 @@ class Line:
             return self._client
 
     async def _connect(self) -> Client:
-        reasons: dict[str, None] = {}
-
-        async def blame(error: Exception) -> None:
-            reasons[str(error) or type(error).__name__] = None
-
+        failed: list[Exception] = []
         for server in self.servers:
             client = QuickClient()
+            client.secured = self._secured
+
+            async def blame(error: Exception, client: Client = client) -> None:
+                if client.is_connected:
+                    self._deny(client, str(error))
+                else:
+                    failed.append(error)
+
             try:
                 await client.connect(server, error_cb=blame, closed_cb=partial(self._gone, client), **self._options)
-            except (TimeoutError, nats.errors.Error, OSError) as error:
-                await blame(error)
-                with contextlib.suppress(nats.errors.Error, OSError):
-                    await client.close()
+            except (TimeoutError, errors.Error, OSError) as error:
+                failed.append(error)
+                await _close(client)
                 continue
             await self._greet(client)
             return client
-        if any("authorization" in reason.lower() for reason in reasons):
-            raise BusError(
-                f"NATS at {self.where} does not let us in.", code="LoginRefused",
-                remedy="Check the user and password in the address, or the file of credentials.",
-            )  # fmt: skip
-        raise self._lost("; ".join(reasons))
+        for one in failed:
+            if refused := refusal(one, self.where):
+                raise refused from one
+        raise self._lost("; ".join(dict.fromkeys(str(one) or type(one).__name__ for one in failed)))
+
+    def _deny(self, client: Client, text: str) -> None:
+        """A right that is missing fails the questions that need it; if none is known by its subject, all."""
+        if "permissions violation" not in text:
+            return
+        waiting = [asked for asked in self._asked.values() if asked.client is client and not asked.done.done()]
+        meant = [asked for asked in waiting if f'"{asked.subject.lower()}"' in text.lower()]
+        for asked in meant or waiting:
+            asked.done.set_exception(denied(text, self.where))
 
     async def _greet(self, client: Client) -> None:
         version = client.connected_server_version
@@ -332,13 +303,19 @@ class Line:
 
     async def _unhang(self, bell: Bell) -> None:
         for subscription in self._bells.pop(bell, []):
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(errors.Error):
                 await subscription.unsubscribe()
 
     async def _leave(self) -> None:
         self._bells.clear()
         if self._client is not None:
-            await self._client.close()
+            await _close(self._client)
+
+
+async def _close(client: Client) -> None:
+    """End a client. By itself it would wait for ever for the end of a connection whose TLS was refused."""
+    with contextlib.suppress(errors.Error, OSError, TimeoutError):
+        await asyncio.wait_for(client.close(), CLOSE_S)
 
 
 async def every(work: Iterable[Awaitable[Given]]) -> list[Given]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...errors import BusError, BusLostError, MissingExtraError
+from ..tls import behind, tls_refusal
 from .address import Address
+from .rights import RIGHTS, login_refused, vhost_refused
 
 try:
     import pika
@@ -22,6 +24,7 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
         "RabbitMQ needs the package pika.", remedy="pip install 'bitvelocity[rabbitmq]'"
     ) from error
 
+logging.getLogger("pika").addHandler(logging.NullHandler())  # who wants its log asks for it; errors are told by us
 PATIENCE = 15.0
 NOT_YET = "NotYet"
 """Code of the error of a server that was started just now, and has not found its queues yet."""
@@ -52,13 +55,13 @@ class Amqp:
     """One connection. Channels of it may be used from one thread at a time each."""
 
     def __init__(self, address: Address, *, name: str = "bitvelocity", heartbeat: int = HEARTBEAT) -> None:
-        self.lost: BusLostError | None = None
+        self.lost: BusError | None = None
         self._channels: list[Channel] = []
         self._opened: Future[None] = Future()
         self._connection: Any = pika.SelectConnection(
             _parameters(address, name, heartbeat),
             on_open_callback=lambda _: self._opened.set_result(None),
-            on_open_error_callback=lambda _, error: self._lose(str(error) or repr(error)),
+            on_open_error_callback=lambda _, error: self._lose(_opening(error), _refused(error, address)),
             on_close_callback=lambda _, error: self._lose(str(error)),
         )
         self._thread = threading.Thread(target=self._run, name="bitvelocity-rabbitmq-amqp", daemon=True)
@@ -130,10 +133,10 @@ class Amqp:
             with contextlib.suppress(Exception):  # pika leaves it open where the server did not answer its farewell
                 self._connection._transport._sock.close()
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, refused: BusError | None = None) -> None:
         """All that waits is told at once."""
         if self.lost is None:
-            self.lost = _lost(why)
+            self.lost = refused or _lost(why)
         if not self._opened.done():
             self._opened.set_exception(self.lost)
         for channel in list(self._channels):
@@ -261,7 +264,7 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def _parameters(address: Address, name: str, heartbeat: int) -> Any:
-    secure = pika.SSLOptions(ssl.create_default_context(), address.host) if address.tls else None
+    secure = pika.SSLOptions(address.trust, address.host) if address.trust else None
     return pika.ConnectionParameters(
         host=address.host, port=address.port, virtual_host=address.vhost, heartbeat=heartbeat, ssl_options=secure,
         credentials=pika.PlainCredentials(address.user, address.password),
@@ -269,13 +272,35 @@ def _parameters(address: Address, name: str, heartbeat: int) -> Any:
     )  # fmt: skip
 
 
+def _opening(error: BaseException) -> str:
+    """What pika wraps twice."""
+    inner = [one for one in getattr(error, "exceptions", ()) if isinstance(one, BaseException)]
+    return _opening(inner[-1]) if inner else str(error) or repr(error)
+
+
+def _refused(error: BaseException, address: Address) -> BusError | None:
+    """The error for a connection that a further attempt would not open."""
+    where = f"RabbitMQ at {address.host}:{address.port}"
+    if refused := tls_refusal(error, where, "[streams.rabbitmq]"):
+        return refused
+    for one in behind(error):
+        if isinstance(one, pika.exceptions.ProbableAuthenticationError):
+            return login_refused(where, address)
+        if isinstance(one, pika.exceptions.ProbableAccessDeniedError):
+            return vhost_refused(where, address)
+        if isinstance(one, pika.exceptions.ConnectionClosedByBroker) and one.reply_code == 530:
+            return vhost_refused(where, address)
+    return None
+
+
 def _reason(error: Any) -> BusError:
     if isinstance(error, pika.exceptions.ChannelClosedByBroker):
         if "down or inaccessible" in error.reply_text:  # as a server says of its queues while it starts
             return BusLostError(f"RabbitMQ is not ready: {error.reply_text}.", remedy="It passes by.", code=NOT_YET)
+        denied = error.reply_code == 403
         return BusError(
             f"RabbitMQ refuses: {error.reply_text}", code=f"Amqp{error.reply_code}",
-            remedy="See RabbitMQ's log, and the rights of this user.",
+            remedy=RIGHTS if denied else "See RabbitMQ's log, and the rights of this user.",
         )  # fmt: skip
     return _lost(str(error))
 

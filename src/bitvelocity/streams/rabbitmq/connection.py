@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import queue
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -15,6 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from ...errors import BusError, BusLostError
+from ..tls import tls_refusal
 from .address import Address
 from .frames import (
     ANSWER,
@@ -31,6 +31,8 @@ from .frames import (
     text,
     where,
 )
+from .rights import login_refused, vhost_refused
+from .tlssocket import TlsSocket
 
 PATIENCE = 15.0
 """Seconds for an answer; a server that is silent for longer is taken for lost."""
@@ -55,7 +57,8 @@ class Connection:
         try:
             self._socket = self._connect(address)
         except OSError as error:
-            raise _lost(f"{at[0]}:{at[1]} cannot be reached: {error}") from error
+            refused = tls_refusal(error, f"RabbitMQ at {at[0]}:{at[1]}", "[streams.rabbitmq]")
+            raise refused or _lost(f"{at[0]}:{at[1]} cannot be reached: {error}") from error
         self._thread = threading.Thread(target=self._read_on, name="bitvelocity-rabbitmq-stream", daemon=True)
         self._thread.start()
         try:
@@ -173,12 +176,10 @@ class Connection:
         finally:
             self._waiting.pop(number, None)
 
-    def _connect(self, address: Address) -> socket.socket:
+    def _connect(self, address: Address) -> socket.socket | TlsSocket:
         plain = socket.create_connection(self._at, timeout=PATIENCE)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not address.tls:
-            return plain
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=self._at[0])
+        return plain if address.trust is None else TlsSocket(plain, address.trust, self._at[0])
 
     def _log_in(self, address: Address, name: str) -> None:
         properties = {"product": "BitVelocity", "platform": "Python", "connection_name": name}
@@ -186,13 +187,16 @@ class Connection:
         self.ask(Command.SASL_HANDSHAKE, what="tell its logins")
         secret = f"\0{address.user}\0{address.password}".encode()
         login = (text("PLAIN"), struct.pack("!I", len(secret)), secret)
-        self.ask(Command.SASL_AUTHENTICATE, *login, what=f"let {address.user} in")
+        where = f"RabbitMQ at {self._at[0]}:{self._at[1]}"
+        if self._question(Command.SASL_AUTHENTICATE, *login).take("H") != OK:
+            raise login_refused(where, address)
         tuned = self._tuned.result(PATIENCE)
         frame_max, self._heartbeat = tuned.take("I"), tuned.take("I")
         self.frame_max = frame_max or 1 << 24  # 0: no bound
         self.send(frame(Command.TUNE, struct.pack("!II", frame_max, self._heartbeat)))
         self._socket.settimeout(self._heartbeat / 2 or None)
-        self.ask(Command.OPEN, text(address.vhost), what=f"open the virtual host {address.vhost}")
+        if self._question(Command.OPEN, text(address.vhost)).take("H") != OK:
+            raise vhost_refused(where, address)
 
     def _read_on(self) -> None:
         """Until the connection ends. A silence of two heartbeats is an end as well."""

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from ...errors import BusError, BusLostError
+from .rights import RIGHTS
 
 ANSWER = 0x8000
 OK = 1
@@ -166,7 +167,11 @@ def refusal(code: int, what: str) -> BusError:
     why = CODES.get(code, f"code {code}")
     if code in (Code.NOT_AVAILABLE, Code.NO_PUBLISHER):
         return BusLostError(f"RabbitMQ cannot {what} now: {why}.", remedy="Try again when the stream has a leader.")
-    remedy = "Make the topic first." if code == Code.NO_STREAM else "See RabbitMQ's log, and the rights of this user."
+    remedy = "See RabbitMQ's log, and the rights of this user."
+    if code == Code.NO_STREAM:
+        remedy = "Make the topic first."
+    elif code == Code.NO_ACCESS:
+        remedy = RIGHTS
     return BusError(f"RabbitMQ does not {what}: {why}.", remedy=remedy, code=_SAID.get(code))
 
 

@@ -13,6 +13,7 @@ at-least-once guarantee, so it may stand there twice, but is never lost between 
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -40,13 +41,16 @@ FULL_S = 0.2
 class RabbitQueues:
     """A bus over RabbitMQ's quorum queues (3.10 or newer).
 
-    `address`: `amqp://user:password@host:5672/vhost`. A record comes to each group at least once; a sink has to know
+    `address`: `amqp://user:password@host:5672/vhost`, or `amqps://`; `tls`: whom we trust. A record comes to each group at least once; a sink has to know
     what it has done, by the id of the event. `delivery_limit` holds for topics and groups that are made from now on;
     `settle` is how long their making takes to outlive a kill of the server (`SETTLE_S`), and is waited for once.
     """
 
-    def __init__(self, address: str, *, delivery_limit: int = DELIVERY_LIMIT, settle: float = SETTLE_S) -> None:
-        self._address = parse_address(address)
+    def __init__(
+        self, address: str, *, user: str = "", password: str = "", tls: ssl.SSLContext | None = None,
+        delivery_limit: int = DELIVERY_LIMIT, settle: float = SETTLE_S,
+    ) -> None:  # fmt: skip
+        self._address = parse_address(address, user=user, password=password, trust=tls)
         self._limit = delivery_limit
         self._settle = settle
         self._lock = threading.Lock()

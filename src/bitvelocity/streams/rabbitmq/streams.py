@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -38,12 +39,14 @@ SKEW = timedelta(minutes=1)
 class RabbitStreams:
     """A bus over RabbitMQ's streams (3.9 or newer, with the plugin `rabbitmq_stream`).
 
-    `address`: `amqp://user:password@host:5672/vhost?stream_port=5552`. `Topic.packed` changes nothing here: records
+    `address`: `amqp://user:password@host:5672/vhost?stream_port=5552`, or `amqps://`; `tls`: whom we trust. `Topic.packed` changes nothing here: records
     are encoded by column, and stay readable by every client of streams.
     """
 
-    def __init__(self, address: str) -> None:
-        self._address = parse_address(address)
+    def __init__(
+        self, address: str, *, user: str = "", password: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._address = parse_address(address, user=user, password=password, trust=tls)
         self._links = Links(self._address)
         self._lock = threading.Lock()
         self._appending = threading.Lock()

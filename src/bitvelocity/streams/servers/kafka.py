@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import BusError
@@ -30,13 +30,18 @@ appender.out.layout.pattern = [%d] %p %m (%c)%n
 
 
 class KafkaServer:
-    """The recipe of Kafka. What was acknowledged is on the disk: there is no replica that could have it instead."""
+    """The recipe of Kafka. What was acknowledged is on the disk: there is no replica that could have it instead.
+
+    `more` are further properties, or other values of ours; `{client}` and the like in them are ports. `formatted`: words
+    for the formatting of the data folder, such as those of users.
+    """
 
     name = "kafka"
     ports: Sequence[str] = ("client", "controller")
 
-    def __init__(self) -> None:
+    def __init__(self, more: Mapping[str, str] | None = None, formatted: Sequence[str] = ()) -> None:
         self._jars = Path()
+        self._more, self._formatted = dict(more or {}), tuple(formatted)
 
     def find(self, tell: Tell) -> None:
         java()
@@ -44,7 +49,8 @@ class KafkaServer:
 
     def prepare(self, folder: Path, ports: Ports) -> Launch:
         properties = folder / "server.properties"
-        properties.write_text("".join(f"{name}={value}\n" for name, value in _properties(folder, ports).items()))
+        wanted = {**_properties(folder, ports), **{name: value.format(**ports) for name, value in self._more.items()}}
+        properties.write_text("".join(f"{name}={value}\n" for name, value in wanted.items()))
         (folder / "log4j2.properties").write_text(LOGGING)
         if not (folder / "data" / "meta.properties").exists():
             self._format(properties)
@@ -70,7 +76,7 @@ class KafkaServer:
 
     def _format(self, properties: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties)]
+        words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties), *self._formatted]
         done = subprocess.run([*self._java(properties.parent), *words], capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]

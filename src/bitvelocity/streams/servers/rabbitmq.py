@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...processes import runs_in
@@ -21,13 +21,16 @@ AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
 class RabbitServer:
-    """The recipe of RabbitMQ: an Erlang node of its own name, which knows nobody, with its own `epmd`."""
+    """The recipe of RabbitMQ: an Erlang node of its own name, which knows nobody, with its own `epmd`.
+
+    `more` are further lines of rabbitmq.conf; `{amqp}` and the like in them are ports.
+    """
 
     name = "rabbitmq"
     ports: Sequence[str] = ("amqp", "stream", "dist", "epmd")
 
-    def __init__(self) -> None:
-        self._script = ""
+    def __init__(self, more: Mapping[str, str] | None = None) -> None:
+        self._script, self._more = "", dict(more or {})
 
     def find(self, tell: Tell) -> None:  # noqa: ARG002 - the seam's
         home = os.environ.get(HOME, "")
@@ -41,7 +44,7 @@ class RabbitServer:
         self._script = script
 
     def prepare(self, folder: Path, ports: Ports) -> Launch:
-        (folder / "rabbitmq.conf").write_text(_config(ports))
+        (folder / "rabbitmq.conf").write_text(_config(ports, self._more))
         (folder / "plugins").write_text("[rabbitmq_stream].\n")
         (folder / "env.conf").write_text("")
         env = _environment(folder, ports)
@@ -85,7 +88,7 @@ _ours: dict[int, subprocess.Popen[bytes]] = {}
 """Children have to be waited for, or they stay as zombies."""
 
 
-def _config(ports: Ports) -> str:
+def _config(ports: Ports, more: Mapping[str, str]) -> str:
     lines: dict[str, object] = {
         "listeners.tcp.1": f"127.0.0.1:{ports['amqp']}",
         "stream.listeners.tcp.1": f"127.0.0.1:{ports['stream']}",
@@ -95,6 +98,7 @@ def _config(ports: Ports) -> str:
         "log.console": "true",
         "log.console.level": "warning",
         "log.file": "false",
+        **{name: value.format(**ports) for name, value in more.items()},
     }
     return "".join(f"{name} = {value}\n" for name, value in lines.items())
 

@@ -128,7 +128,7 @@ def test_fences_are_left_out() -> None:
 def test_addresses() -> None:
     found = parse_address("amqps://me:p%40ss@there:1/shop?stream_port=2")
     assert (found.host, found.port, found.stream_port, found.user, found.password) == ("there", 1, 2, "me", "p@ss")
-    assert (found.vhost, found.tls) == ("shop", True)
+    assert (found.vhost, found.trust is not None) == ("shop", True)
     assert "p@ss" not in repr(found)
     assert parse_address("amqp://localhost").stream_port == 5552
     for wrong in ("localhost:5672", "amqp://", "amqp://h?stream_port=x"):

@@ -1,0 +1,137 @@
+"""Brokers with TLS on both sides, users and rights: named in bitvelocity.toml, and what is refused is told in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.conformance.buses import assert_once, numbered, placed, polled, total, whole
+from tests.conformance.secured import PASSWORD, Secured, secured
+
+from bitvelocity.errors import BitVelocityError, BusError
+from bitvelocity.flow import open_bus
+from bitvelocity.settings import load_settings
+from bitvelocity.streams import Bus, Topic
+
+NAMES = ("kafka", "nats", "rabbitmq")
+TLS = '''
+ca = "{ca}"
+certificate = "client.pem"
+key = "client.key"
+'''
+SETTINGS = {
+    "kafka": '''
+[streams.kafka]
+bootstrap = "{host}:{port}"
+[streams.kafka.client]
+security.protocol = "SASL_SSL"
+sasl.mechanism = "SCRAM-SHA-512"
+sasl.username = "{user}"
+sasl.password = "${{SECRET}}"
+ssl.ca.location = "{ca}"
+ssl.certificate.location = "client.pem"
+ssl.key.location = "client.key"
+''',
+    "nats": '''
+[streams.nats]
+url = "tls://{host}:{port}"
+user = "{user}"
+password = "${{SECRET}}"
+''' + TLS,
+    "rabbitmq": '''
+[streams.rabbitmq]
+url = "amqps://{host}:{port}/shop%20floor?stream_port={streams}"
+user = "{user}"
+password = "${{SECRET}}"
+''' + TLS,
+}  # fmt: skip
+TOPIC = "shop.orders"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def server(request: pytest.FixtureRequest) -> Iterator[Secured]:
+    with secured(request.param) as one:
+        yield one
+
+
+def opened(
+    server: Secured, bus: str = "", *, user: str = "shop", password: str = PASSWORD, ca: str = "ca.pem", host: str = "127.0.0.1"
+) -> Bus:  # fmt: skip
+    """As a project names it, whose folder is that of the certificates."""
+    ports = server.server.ports
+    text = SETTINGS[server.name].format(
+        host=host, port=server.port, user=user, ca=ca, streams=ports.get("streams", 0)
+    )
+    (server.certificates / "bitvelocity.toml").write_text(f'[streams]\nbus = "{bus or server.name}"\n{text}')
+    settings = load_settings(server.certificates, {"SECRET": password})
+    assert password not in repr(settings)
+    return open_bus(settings)
+
+
+def refused(server: Secured, bus: str = "", **wanted: str) -> BitVelocityError:
+    """What is told of a bus that cannot be opened, or used: soon, and for a person."""
+    began = time.monotonic()
+    with pytest.raises(BusError) as caught, closing(opened(server, bus, **wanted)) as one:
+        one.ensure(Topic(name="shop.refused"))
+    assert time.monotonic() - began < 10, "a refusal is no silence"
+    assert caught.value.retry == "person", caught.value
+    assert wanted.get("password", PASSWORD) not in f"{caught.value} {caught.value.as_dict()} {caught.value.__cause__!r}"
+    return caught.value
+
+
+def test_records_go_there_and_back(server: Secured) -> None:
+    with closing(opened(server)) as bus:
+        bus.ensure(Topic(name=TOPIC))
+        for number in range(10):
+            bus.append(TOPIC, numbered(number, number + 1))
+            bus.spans(TOPIC)  # writes and reads at once: over TLS each has its turn
+        publisher = bus.publisher("shop")
+        publisher.publish({TOPIC: placed(10, 20)})
+        publisher.close()
+        assert_once(whole(bus, TOPIC, 20), range(20))
+        member = bus.member("readers", [TOPIC])
+        assert total(polled([member], lambda got: total(got) >= 20)) == 20
+        member.close()
+
+
+def test_a_wrong_password_is_told(server: Secured) -> None:
+    error = refused(server, password="not-the-password")
+    assert "password" in str(error.remedy)
+
+
+def test_an_unknown_authority_is_told(server: Secured) -> None:
+    assert "certificate" in str(error := refused(server, ca="other.pem"))
+    assert "ca" in str(error.remedy)
+
+
+def test_the_certificate_of_another_host_is_told(server: Secured) -> None:
+    assert "certificate" in str(refused(server, host="localhost"))
+
+
+def test_a_right_that_is_missing_is_told(server: Secured) -> None:
+    error = refused(server, user="guest")
+    wanted = {"kafka": "CREATE", "nats": "$js.api.stream.info", "rabbitmq": "set_permissions"}
+    assert wanted[server.name] in str(error)
+
+
+@pytest.mark.parametrize("server", ["rabbitmq"], indirect=True)
+def test_work_that_is_acknowledged_goes_over_tls(server: Secured) -> None:
+    with closing(opened(server, "rabbitmq-queues")) as bus:
+        bus.ensure(Topic(name="mails"))
+        bus.append("mails", numbered(0, 5))
+        assert_once(whole(bus, "mails", 5), range(5))
+    for wrong, said in (
+        ({"password": "not-the-password"}, "password"), ({"ca": "other.pem"}, "ca"), ({"host": "localhost"}, "name"),
+        ({"user": "guest"}, "set_permissions"),
+    ):  # fmt: skip
+        assert said in str(refused(server, "rabbitmq-queues", **wrong).remedy)
+
+
+def test_files_that_are_missing_are_told(server: Secured) -> None:
+    with pytest.raises(BitVelocityError, match=r"nowhere\.pem") as caught, closing(opened(server, ca="nowhere.pem")) as bus:
+        bus.topics()
+    assert caught.value.retry == "person"
+    assert Path(server.certificates).name in str(caught.value), "paths begin at the project"
