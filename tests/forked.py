@@ -12,12 +12,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["bitvelocity.flow.supervisor", "bitvelocity.lakehouse.gold", "bitvelocity.serving", "bitvelocity.cli", "tests.crash.victim"]
+    [
+        "bitvelocity.flow.supervisor", "bitvelocity.lakehouse.gold", "bitvelocity.serving", "bitvelocity.cli", "tests.crash.victim",
+        "tests.conformance.buses", "bitvelocity.streams.kafka", "bitvelocity.streams.nats", "bitvelocity.streams.rabbitmq",
+    ]
 )
 
 
@@ -41,8 +45,48 @@ def started(*words: str, into: str, cwd: Path | None = None, env: Mapping[str, s
     return process
 
 
-def _live(words: tuple[str, ...], folder: str, place: str, environment: Mapping[str, str]) -> None:
+class Talking:
+    """The same, running; what it says is read from `stdout` as it says it. `end` it with the test."""
+
+    def __init__(self, *words: str, cwd: Path) -> None:
+        self._errors = tempfile.TemporaryDirectory()
+        reader, writer = FORKS.Pipe(duplex=False)
+        self._process = FORKS.Process(
+            target=_live, args=(words, self._errors.name, str(cwd), dict(os.environ), writer), daemon=True
+        )
+        self._process.start()
+        writer.close()
+        self.stdout = os.fdopen(os.dup(reader.fileno()))
+        reader.close()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def ended(self) -> int:
+        """Read to its end, and wait for it; its exit code."""
+        for _ in self.stdout:
+            pass
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def end(self) -> None:
+        """Kill it if it runs, and tell what it said of its errors."""
+        self._process.kill()
+        self._process.join()
+        self.stdout.close()
+        sys.stderr.write((Path(self._errors.name) / "err").read_text())
+        self._errors.cleanup()
+
+
+def _live(
+    words: tuple[str, ...], folder: str, place: str, environment: Mapping[str, str], out: Connection | None = None
+) -> None:
     for descriptor, name in ((1, "out"), (2, "err")):
+        if descriptor == 1 and out is not None:
+            os.dup2(out.fileno(), descriptor)
+            out.close()
+            continue
         file = os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(file, descriptor)
         os.close(file)

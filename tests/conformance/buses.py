@@ -7,8 +7,6 @@ none. What the engine cannot do, and does not declare, is a *gap*: the test's na
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +17,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import pyarrow as pa
+from tests.forked import Talking
 
 from bitvelocity.errors import BusLostError
 from bitvelocity.streams import PLACED_SCHEMA, RECORD_SCHEMA, Bus, Fetched, Member, Partition, Topic
@@ -147,17 +146,17 @@ class Running:
     def __init__(self, name: str, server: Server) -> None:
         self.name, self.server, self.engine = name, server, ENGINES[name]
         self._opened: list[Bus] = []
-        self._children: list[subprocess.Popen[str]] = []
+        self._children: list[Talking] = []
 
     def open(self) -> Bus:
         """A further connection, closed with the test."""
         self._opened.append(self.engine.connect(self.server.address))
         return self._opened[-1]
 
-    def child(self, role: str, *words: str) -> subprocess.Popen[str]:
+    def child(self, role: str, *words: str) -> Talking:
         """A role of `bus_child.py` in a process of its own, killed with the test."""
-        command = [sys.executable, "-m", "tests.conformance.bus_child", self.name, self.server.address, role, *words]
-        self._children.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        told = (self.name, self.server.address, role, *words)
+        self._children.append(Talking("-m", "tests.conformance.bus_child", *told, cwd=ROOT))
         return self._children[-1]
 
     def restart(self) -> None:
@@ -172,10 +171,7 @@ class Running:
 
     def close(self) -> None:
         for child in self._children:
-            child.kill()
-            child.wait()
-            if child.stdout:
-                child.stdout.close()
+            child.end()
         for bus in self._opened:
             bus.close()
 
