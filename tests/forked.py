@@ -21,6 +21,7 @@ FORKS.set_forkserver_preload(
     [
         "bitvelocity.flow.supervisor", "bitvelocity.lakehouse.gold", "bitvelocity.serving", "bitvelocity.cli", "tests.crash.victim",
         "tests.conformance.buses", "bitvelocity.streams.kafka", "bitvelocity.streams.nats", "bitvelocity.streams.rabbitmq",
+        "bitvelocity.streams.registry",
     ]
 )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from tests.forked import Talking
 
 from bitvelocity.errors import RegistryError
 from bitvelocity.streams.registry import PostgresStore, Request, SqliteStore, Store, respond, rows
@@ -20,11 +21,13 @@ from bitvelocity.streams.registry.subjects import Subject
 Open = Callable[[], Store]
 
 RIVAL = """
-import json, sys
+import fcntl, json, sys
 from pathlib import Path
 from bitvelocity.streams.registry import PostgresStore, Request, SqliteStore, respond
-kind, where, name, count = sys.argv[1:]
-sys.stdin.readline()
+gate, kind, where, name, count = sys.argv[1:]
+with open(gate) as file:
+    print("here", flush=True)
+    fcntl.flock(file, fcntl.LOCK_SH)  # until all are here
 store = SqliteStore(Path(where)) if kind == "sqlite" else PostgresStore(where)
 for number in range(int(count)):
     fields = [{"name": f"{name}_{number}", "type": "long", "default": 0}]
@@ -116,22 +119,18 @@ def test_threads_of_one_process_number_without_gaps(open_store: Open) -> None:
     assert ids == list(range(1, 41))
 
 
-def test_rival_processes_give_each_number_once(open_store: Open, place: tuple[str, str]) -> None:
+def test_rival_processes_give_each_number_once(open_store: Open, place: tuple[str, str], tmp_path: Path) -> None:
     """Four processes, which begin at once: versions of the shared subject are contiguous, equal schemas have one id."""
     count, names = 15, "abcd"
-    rivals = [
-        subprocess.Popen(
-            [sys.executable, "-c", RIVAL, *place, name, str(count)], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for name in names
-    ]
-    for rival in rivals:
-        assert rival.stdin
-        rival.stdin.write("go\n")
-        rival.stdin.flush()
-    for rival in rivals:
-        _, told = rival.communicate(timeout=120)
-        assert rival.returncode == 0, told
+    gate = tmp_path / "gate"
+    with gate.open("w") as file, ExitStack() as stack:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        rivals = [Talking("-c", RIVAL, str(gate), *place, name, str(count), cwd=tmp_path) for name in names]
+        for rival in rivals:
+            stack.callback(rival.end)
+            assert rival.stdout.readline() == "here\n"
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert [rival.ended() for rival in rivals] == [0] * len(rivals)
     store = open_store()
     versions = ask(store, "GET", "subjects/rivals/versions")
     assert versions == list(range(1, count * len(names) + 1))
