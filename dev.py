@@ -29,7 +29,9 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,7 +78,7 @@ def lint(words: list[str]) -> int:
 
 def check(words: list[str]) -> int:
     install("dev")
-    return run_all({**LINT, "tests": [*PYTEST, "-q", *words]})
+    return run_all(LINT, {"tests": [*PYTEST, "-q", *words]})
 
 
 def bench(words: list[str]) -> int:
@@ -166,18 +168,30 @@ def become(*arguments: str) -> NoReturn:
     os.execv(PYTHON, [str(PYTHON), *arguments])  # noqa: S606 - a shell is what we do not want
 
 
-def run_all(steps: dict[str, list[str]]) -> int:
-    """Run every step, also after one that failed; then say which did, and how long each took."""
-    results = []
-    for name, arguments in steps.items():
-        print(f"--- {name}", flush=True)
-        began = time.monotonic()
-        code = subprocess.call([str(PYTHON), *arguments])
-        results.append((name, code, time.monotonic() - began))
+def run_all(*turns: dict[str, list[str]]) -> int:
+    """Run every step, also after one that failed; then say which did, and how long each took.
+
+    The steps of one turn run beside each other, and each says what it has to say when it has ended.
+    """
+    results: list[tuple[str, int, float]] = []
+    for steps in turns:
+        with ThreadPoolExecutor(len(steps)) as pool:
+            results += pool.map(partial(run_step, alone=len(steps) == 1), steps, steps.values())
     print("---")
     for name, code, seconds in results:
         print(f"{name:10} {f'FAILED ({code})' if code else 'ok':12} {seconds:6.1f} s")
     return int(any(code for _, code, _ in results))
+
+
+def run_step(name: str, arguments: list[str], *, alone: bool) -> tuple[str, int, float]:
+    began, head = time.monotonic(), f"--- {name}\n"
+    if alone:
+        print(head, end="", flush=True)
+    said = None if alone else subprocess.PIPE
+    done = subprocess.run([str(PYTHON), *arguments], stdout=said, stderr=said and subprocess.STDOUT, text=True, check=False)
+    if not alone:
+        print(f"{head}{done.stdout}", end="", flush=True)
+    return name, done.returncode, time.monotonic() - began
 
 
 # ---- the virtual environment --------------------------------------------------------------------------------
