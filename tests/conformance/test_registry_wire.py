@@ -61,6 +61,18 @@ def test_metadata_and_rules_are_kept(served: Served) -> None:
     assert "metadata" not in served.given("GET", "subjects/s/versions/1")
 
 
+def test_rules_that_no_client_could_run(served: Served) -> None:
+    """Confluent's number for them; others keep anything, and every client of the subject fails."""
+    whole = {"name": "r", "kind": "CONDITION", "mode": "WRITE", "type": "CEL", "expr": "true"}
+    for broken in (
+        "rules", {"domainRules": "none"}, {"domainRules": [{**whole, "name": " "}]}, {"domainRules": [{**whole, "mode": "UPGRADE"}]},
+        {"migrationRules": [whole]}, {"encodingRules": [{**whole, "kind": "MAYBE"}]},
+    ):  # fmt: skip
+        assert served.refused("POST", "subjects/s/versions", {"schema": RECORD, "ruleSet": broken}) == (422, 42210), broken
+        assert served.refused("PUT", "config/s", {"overrideRuleSet": broken}) == (422, 42210), broken
+    assert served.refused("GET", "subjects/s/versions") == (404, 40401)
+
+
 def test_verbose_says_why(served: Served) -> None:
     """karapace#454: `verbose=true` had no messages."""
     register(served, RECORD)

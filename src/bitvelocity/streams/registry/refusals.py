@@ -99,5 +99,9 @@ def invalid_subject(name: str) -> RegistryError:
     return _refusal(42208, f"The specified subject '{name}' is not a valid subject name")
 
 
+def invalid_rules(why: str) -> RegistryError:
+    return _refusal(42210, f"Invalid ruleset: {why}")
+
+
 def store_failed(why: str) -> RegistryError:
     return _refusal(50001, f"Error in the backend data store: {why}")

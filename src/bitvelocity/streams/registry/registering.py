@@ -24,6 +24,7 @@ from .refusals import (
     version_soft_deleted,
 )
 from .rows import Run
+from .rules import merged_rules
 from .schema import Reference, Registered, Schema, canonical_json
 from .subjects import Subject
 
@@ -108,13 +109,14 @@ def _add(run: Run, subject: Subject, schema: Schema, *, number: int | None, vers
 
 
 def _annotated(run: Run, subject: Subject, schema: Schema) -> Schema:
-    """With the settings' metadata; a schema that brings no annotations keeps those of the version before it."""
+    """With the settings' metadata and rules; a schema that brings no annotations keeps those of the version before it."""
     held = [one for one in rows.history(run, subject) if not one.deleted]
     if held and schema == schema.bare:
         schema = replace(schema, metadata=held[-1].schema.metadata, rules=held[-1].schema.rules)
     config = settings.config(run, subject)
     metadata = _merged(config.get("defaultMetadata"), schema.metadata, config.get("overrideMetadata"))
-    return replace(schema, metadata=canonical_json(metadata))
+    rules = merged_rules(config.get("defaultRuleSet"), schema.rules, config.get("overrideRuleSet"))
+    return replace(schema, metadata=canonical_json(metadata), rules=canonical_json(rules))
 
 
 def _merged(default: Any, own: str | None, override: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from uuid import UUID, uuid5
 
 from .refusals import invalid_schema
+from .rules import check_rules
 from .subjects import Subject
 
 SchemaType = Literal["AVRO", "JSON", "PROTOBUF"]
@@ -82,7 +83,7 @@ def read_schema(body: Any) -> Schema:
         type=cast("SchemaType", kind),
         references=tuple(map(_read_reference, body.get("references") or ())),
         metadata=canonical_json(body.get("metadata")),
-        rules=canonical_json(body.get("ruleSet")),
+        rules=canonical_json(check_rules(body.get("ruleSet"))),
     )
 
 

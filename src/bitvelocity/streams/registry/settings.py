@@ -8,6 +8,7 @@ from typing import Any, Literal, cast, get_args
 from . import rows
 from .refusals import invalid_level, invalid_mode, no_subject_config, no_subject_mode, not_permitted
 from .rows import Run
+from .rules import check_rules
 from .subjects import GLOBAL, Subject
 
 Level = Literal[
@@ -47,6 +48,8 @@ def own_config(run: Run, subject: Subject) -> dict[str, Any]:
 def set_config(run: Run, subject: Subject, body: dict[str, Any]) -> dict[str, Any]:
     """Set what the request names; gives the request's own words, as its senders expect."""
     given = {key: body[key] for key in _KEPT if body.get(key) is not None}
+    for name in ("defaultRuleSet", "overrideRuleSet"):
+        check_rules(given.get(name))
     level = body.get("compatibility") or body.get(_LEVEL)
     if level is not None or not given:
         given[_LEVEL] = read_level(level)
