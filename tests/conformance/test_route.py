@@ -3,144 +3,32 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.conformance.routed import counted, make, proved, routed, running, write
 
 from bitvelocity.cli.commands.status import command
-from bitvelocity.errors import BitVelocityError, OffsetGoneError
-from bitvelocity.flow import (
-    Database,
-    Project,
-    Status,
-    open_bus,
-    open_project,
-    open_reader,
-    prepare,
-    prometheus,
-    prove,
-    status,
-    supervise,
-    wait_until,
-)
+from bitvelocity.errors import OffsetGoneError
+from bitvelocity.flow import Project, Status, open_bus, prepare, prometheus, status, wait_until
 from bitvelocity.flow.carrying import Carrier
 from bitvelocity.oltp import connect
-from bitvelocity.serving import ask
 from bitvelocity.streams import Bus, Partition, Topic
 from bitvelocity.streams.embedded import EmbeddedBus
 from bitvelocity.streams.embedded.upkeep import keep
 
-ENTITIES = '''
-from decimal import Decimal
-from typing import Annotated
-from bitvelocity.contracts import Entity, Key, Numeric, Reference
-
-class Thing(Entity, table="things", name="things"):
-    """A thing."""
-
-    id: Annotated[int, Key()]
-    name: str | None
-    price: Annotated[Decimal | None, Numeric(12, 3)]
-
-class Part(Entity, table="parts", name="parts", audit=False):
-    """A part of a thing."""
-
-    id: Annotated[int, Key()]
-    thing_id: int
-    note: str | None
-'''
-MODEL = """-- model: parts_of
--- key: thing_id
--- columns:
---   thing_id  bigint
---   n         bigint
-select thing_id, count(*) as n from silver.parts group by thing_id
-"""
-
 
 @pytest.fixture
 def shop(open_folder: Path, database: str) -> Project:
-    """A project on a database of its own."""
-    folder = open_folder / "shop"
-    (folder / "models").mkdir(parents=True)
-    (folder / "entities.py").write_text(ENTITIES)
-    (folder / "models" / "parts_of.sql").write_text(MODEL)
-    return routed(folder, database, "bus")
-
-
-def routed(folder: Path, dsn: str, route: str, wire: str = "avro") -> Project:
-    slot = f"route_{folder.parent.name.lower().replace('-', '_')}"
-    (folder / "bitvelocity.toml").write_text(
-        f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{slot}"\n[lake]\nsync = false\n'
-        f'[streams]\nroute = "{route}"\nprefix = "shop"\npartitions = 3\nwire = "{wire}"\n'
-    )
-    return open_project(folder)
+    return make(open_folder / "shop", database)
 
 
 def switched(project: Project, route: str) -> Project:
     return routed(project.root, project.settings.database.dsn, route)
-
-
-@contextmanager
-def running(project: Project) -> Iterator[Callable[[], None]]:
-    """`up`, in a thread."""
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def work() -> None:
-        try:
-            supervise(project, Database(project.settings.database.dsn), stop, trouble=lambda error, _: told.append(error))
-        except BaseException as error:
-            failures.append(error)
-
-    told: list[BitVelocityError] = []
-    prepare(project, project.settings.database.dsn)
-    thread = threading.Thread(target=work)
-    thread.start()
-
-    def check() -> None:
-        if failures:
-            raise failures[0]
-
-    try:
-        yield check
-    finally:
-        stop.set()
-        thread.join()
-    check()
-    assert not told
-
-
-def write(project: Project, first: int, count: int = 50) -> None:
-    with connect(project.settings.database.dsn) as connection:
-        for number in range(first, first + count):
-            with connection.transaction():
-                connection.execute("insert into things (id, name, price) values (%s, %s, %s)", [number, f"n{number}", number])
-                connection.execute("insert into parts select %s * 10 + i, %s, 'p' from generate_series(0, 4) i", [number, number])
-            if number % 3 == 0:
-                connection.execute("update things set price = 'NaN', name = null where id = %s", [number])
-            if number % 5 == 0:
-                connection.execute("delete from parts where thing_id = %s and id %% 2 = 0", [number])
-            if number % 7 == 0:
-                connection.execute("update parts set id = -id where id = %s", [number * 10 + 1])
-            connection.commit()
-
-
-def proved(project: Project, check: Callable[[], None]) -> int:
-    verdict = prove(project, Database(project.settings.database.dsn), check)
-    assert verdict.ok, verdict.as_dict()
-    return verdict.lsn
-
-
-def counted(project: Project, entity: str) -> tuple[int, int]:
-    with open_reader(project) as reader:
-        row = ask(reader, f"select count(*) as n, count(distinct (_lsn, _ordinal)) as places from bronze.{entity}").as_dicts()[0]
-    return row["n"], row["places"]
 
 
 @pytest.mark.parametrize("wire", ["avro", "protobuf"])

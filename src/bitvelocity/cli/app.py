@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "trace": "Every change of one row: who, when, why, and where it stands now.",
     "changes": "Print changes as records: Debezium's format, unwrapped, or our own.",
     "dead-letters": "Records of topics that are no changes: list, show, replay, drop.",
+    "bus": "The topics: copy them to another transport.",
     "schema": "The schema registry: serve, list, register, check, diff, export, import.",
     "debezium-config": "A configuration for the real Debezium: Server, Kafka Connect, Strimzi.",
     "audit": "Who changed what, and in the course of what: the audit trail of an entity.",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .gate import Reason, check_entities, register_entities
     from .gauges import prometheus
     from .letterbox import find_letters, key_text, order_letters
+    from .migrating import Migrated, Migration, Move, migration
     from .ordering import Readings, order_reading, show_readings
     from .outgrow import DebeziumWish, debezium_config
     from .preparation import prepare
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
     from .wires import Wished, carried
 
 __all__ = [
-    "Database", "DebeziumWish", "Heartbeat", "Pipeline", "Project", "Readings", "Reason", "Status", "Step", "Telling",
-    "Verdict", "Wished", "adopt_database", "audit_trail", "carried", "change_records", "check_entities", "debezium_config",
-    "diagnose", "find_letters", "flowing", "key_text", "local_servers", "open_bus", "open_project", "open_reader",
-    "open_registry", "order_letters", "order_reading", "prepare", "prometheus", "prove", "read_beat", "reasons_against",
+    "Database", "DebeziumWish", "Heartbeat", "Migrated", "Migration", "Move", "Pipeline", "Project", "Readings", "Reason",
+    "Status", "Step", "Telling", "Verdict", "Wished", "adopt_database", "audit_trail", "carried", "change_records",
+    "check_entities", "debezium_config", "diagnose", "find_letters", "flowing", "key_text", "local_servers", "migration",
+    "open_bus", "open_project", "open_reader", "open_registry", "order_letters", "order_reading", "prepare", "prometheus",
+    "prove", "read_beat", "reasons_against",
     "rebuild_silver", "reconcile", "recover", "register_entities", "registry_beside", "renew_silver",
     "running_database", "serve_registry", "show_readings", "source_database", "status", "supervise", "wait_until",
 ]  # fmt: skip
@@ -51,6 +53,7 @@ _HOMES = {
     "gate": ("Reason", "check_entities", "register_entities"),
     "gauges": ("prometheus",),
     "letterbox": ("find_letters", "key_text", "order_letters"),
+    "migrating": ("Migrated", "Migration", "Move", "migration"),
     "ordering": ("Readings", "order_reading", "show_readings"),
     "outgrow": ("DebeziumWish", "debezium_config"),
     "preparation": ("prepare",),

@@ -12,7 +12,7 @@ from ..changes.formats import Options, topic_of
 from ..errors import BitVelocityError
 from ..streams import Lag, Partition, lags
 from .buses import impatient, open_bus
-from .carrying import NOTES, boundaries_topic, came_over_a_bus
+from .carrying import boundaries_topic, came_over_a_bus, notes_file
 from .project import Project
 from .upstream import heartbeat_age, table_topics, taken
 
@@ -92,7 +92,7 @@ def _asked(project: Project, way: Way) -> Way:
 def _taken(project: Project) -> dict[Partition, int] | None:
     """The lake's next offsets as of its last confirmation; None when it never took anything."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        told: Mapping[str, Any] = json.loads((project.lake / NOTES).read_bytes())
+        told: Mapping[str, Any] = json.loads(notes_file(project).read_bytes())
         return {Partition(str(name), int(number)): int(at) for name, number, at in told["next"]}
     return None
 

@@ -29,12 +29,22 @@ from .schemas import open_registry
 from .wires import carried, registrar
 
 BOUNDARIES = "boundaries"
-NOTES, ROUTE = ".bus-notes.json", ".route.json"
+ROUTE = ".route.json"
 
 
 def boundaries_topic(project: Project) -> str:
     """Where the source's commit boundaries stand."""
     return f"{project.settings.streams.prefix}.{BOUNDARIES}"
+
+
+def notes_file(project: Project, bus: str = "") -> Path:
+    """Where the lake notes how far it has read the topics of a transport; by default of the project's."""
+    return project.lake / f".bus-notes.{bus or project.settings.streams.bus}.json"
+
+
+def relay_name(project: Project) -> str:
+    """The publisher of the source's changes."""
+    return f"{project.settings.streams.prefix}-{project.settings.capture.slot}"
 
 
 class Carrier:
@@ -64,9 +74,9 @@ class Carrier:
                 record_encoder(
                     project.settings, describe(project.settings, dsn), wires, describe=lambda: describe(project.settings, dsn)
                 ).encode,
-                name=f"{project.settings.streams.prefix}-{project.settings.capture.slot}",
+                name=relay_name(project),
                 boundaries=boundaries_topic(project),
-                topic=lambda name: _topic(project, name),
+                topic=lambda name: topic_wanted(project, name),
                 start=start,
                 at=within(self._at, "relay"),
             )
@@ -116,7 +126,7 @@ class BusOrigin:
                 refuse=parking.refuse,
                 boundaries=boundaries_topic(project),
                 position=position,
-                notes=project.lake / NOTES,
+                notes=notes_file(project),
                 at=within(at, "bus"),
             )
             self._open = stack.pop_all()
@@ -158,7 +168,8 @@ def came_over_a_bus(lake: Path) -> bool:
     return (lake / ROUTE).exists()
 
 
-def _topic(project: Project, name: str) -> Topic:
+def topic_wanted(project: Project, name: str) -> Topic:
+    """A topic of the project's own route, as it is made."""
     streams = project.settings.streams
     alone = name == boundaries_topic(project)
     return Topic(

@@ -234,7 +234,7 @@ class _Link:
             named = registrar(project.settings, caller, cast("Naming", route.asked.subjects))
             self._publisher: Publisher | None = None
             if route.abilities.dedup:
-                self._publisher = self._bus.publisher(f"{route.options.topic_prefix}-route-{route.asked.name}")
+                self._publisher = self._bus.publisher(route.writer)
                 stack.callback(self._publisher.close)
             wire = route.asked.wire
             self._encoder = Encoder(

@@ -36,6 +36,11 @@ class Route:
         """Where the changes of a table go."""
         return self.asked.topic or topic_of(relation, self.options)
 
+    @property
+    def writer(self) -> str:
+        """The publisher that writes it."""
+        return f"{self.options.topic_prefix}-route-{self.asked.name}"
+
     def topic(self, name: str) -> Topic:
         """The topic as it is made."""
         asked = self.asked

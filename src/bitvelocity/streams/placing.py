@@ -60,12 +60,12 @@ def with_places(table: pa.Table) -> pa.Table:
     """Rows of `PLACED_SCHEMA` as records, each with its place as its last header."""
     lsn, ordinal, step = (table[name].to_numpy() for name in ("lsn", "ordinal", "step"))
     places = place_text(lsn, ordinal, step).cast(pa.binary())
-    headers = _with_header(table["headers"].combine_chunks(), PLACE_HEADER, places)
+    headers = with_header(table["headers"].combine_chunks(), PLACE_HEADER, places)
     columns = [headers if name == "headers" else table[name] for name in RECORD_SCHEMA.names]
     return pa.Table.from_arrays(columns, schema=RECORD_SCHEMA)
 
 
-def _with_header(headers: Any, name: str, values: pa.Array[Any]) -> pa.Array[Any]:
+def with_header(headers: Any, name: str, values: pa.Array[Any]) -> pa.Array[Any]:
     """Each row's headers with one more at their end."""
     rows = headers.cast(_HEADERS)
     kept = pc.list_flatten(rows)
@@ -123,7 +123,7 @@ class Places(NamedTuple):
 
 def located(records: pa.Table) -> tuple[npt.NDArray[np.bool_], Places]:
     """Which records have exactly one header with a place (those that a publisher wrote), and the places of these."""
-    texts, of = _place_headers(records)
+    texts, of = header_values(records, PLACE_HEADER)
     good = np.asarray(pc.binary_length(texts)) == sum(_PLACE_DIGITS)
     all_of_it, whole = (np.bincount(which, minlength=records.num_rows) for which in (of, of[good]))
     ours: npt.NDArray[np.bool_] = (all_of_it == 1) & (whole == 1)
@@ -132,7 +132,7 @@ def located(records: pa.Table) -> tuple[npt.NDArray[np.bool_], Places]:
 
 def places_of(records: pa.Table) -> Places:
     """The place of each record; all must have one."""
-    return _parsed(_place_headers(records)[0])
+    return _parsed(header_values(records, PLACE_HEADER)[0])
 
 
 def _parsed(texts: Any) -> Places:
@@ -151,12 +151,12 @@ def parsed_bytes(whole: npt.NDArray[np.uint8]) -> Places:
     return Places(lsn, ordinal, (whole[:, 12].astype(np.int16) - _STEP_BIAS).astype(np.int8))
 
 
-def _place_headers(records: pa.Table) -> tuple[Any, npt.NDArray[np.int64]]:
-    """The values of all place headers, and the row of each."""
+def header_values(records: pa.Table, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
+    """The values of all headers of a name, and the row of each."""
     pairs = pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
     lists: Any = records["headers"].combine_chunks().cast(pairs)
     headers = pc.list_flatten(lists)
-    ours = pc.equal(pc.struct_field(headers, [0]), pa.scalar(PLACE_HEADER))
+    ours = pc.equal(pc.struct_field(headers, [0]), pa.scalar(name))
     of = np.asarray(pc.list_parent_indices(lists).filter(ours), np.int64)
     return pc.struct_field(headers, [1]).filter(ours), of
 

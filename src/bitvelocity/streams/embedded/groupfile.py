@@ -71,6 +71,11 @@ class GroupFile:
         with self._database.bare() as connection:
             return {int(number): int(end) for number, end in connection.execute(statement, [group, topic])}
 
+    def names(self) -> list[str]:
+        """The groups that have committed something."""
+        with self._database.bare() as connection:
+            return [str(name) for (name,) in connection.execute("select distinct grp from committed order by grp")]
+
     def round(self, group: str) -> int:
         """Grows with every change of a group's members or leases."""
         with self._database.bare() as connection:

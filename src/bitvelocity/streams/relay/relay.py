@@ -61,13 +61,14 @@ class Relay:
         prefix = boundaries.rpartition(".")[0] + "."
         self._known = {each: count for each, count in bus.topics().items() if each.startswith(prefix)}
         self._known.pop(boundaries, None)
-        self._ends = self._present()
+        tops = {each: places for each in self._known if (places := self._publisher.places(each))}
+        self._ends = self._present(tops)
         last = last_boundary(bus, boundaries)
         self._told = dict(last[1]) if last else {}
         self.last: Boundary | None = last[0] if last else None
         """The newest boundary on the bus."""
         self._after = max(start, self.last.lsn if self.last else -1)
-        self._horizon = max((self._highest(each) for each in self._known), default=-1)
+        self._horizon = max((place.lsn for places in tops.values() for place in places.values()), default=-1)
         self._waiting: list[dict[str, Any]] = []
         self._rows = self._transactions = self._since_whole = 0
         self._spoke_at = 0.0
@@ -168,16 +169,9 @@ class Relay:
             self._known[name] = wanted.partitions
         self._ends.update(self._publisher.publish({name: records.drop_columns(["topic"])}).ends)
 
-    def _present(self) -> dict[Partition, int]:
-        """The end of each partition of ours."""
-        return {
-            Partition(topic, number): span.end
-            for topic in self._known
-            for number, span in self._bus.spans(topic).items()
-        }
-
-    def _highest(self, topic: str) -> int:
-        return max((place.lsn for place in self._publisher.places(topic).values()), default=-1)
+    def _present(self, topics: Iterable[str]) -> dict[Partition, int]:
+        """The end of each partition of topics that have our records: others may stand beside them, dead letters too."""
+        return {Partition(topic, number): span.end for topic in topics for number, span in self._bus.spans(topic).items()}
 
 
 def _above(batch: Batch, lsn: int) -> Batch:
