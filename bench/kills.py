@@ -1,6 +1,6 @@
 """`bitvelocity up` and PostgreSQL killed with SIGKILL while a shop writes; at the end every change is there once.
 
-    python bench/kills.py [--kills 20] [--postgres 5] [--lines 20000] [--seed 7] [--bus embedded]
+    python bench/kills.py [--kills 20] [--postgres 5] [--lines 20000] [--seed 7] [--bus embedded] [--route kafka]
 
 Two applications write all the while: the replay of orders, and a stock room that COPYs, rolls back to savepoints, moves
 keys, TRUNCATEs, and fills transactions so large that the server streams them before they commit. The moments of the
@@ -32,6 +32,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from route_beside import is_level, section, verdict
 
 from bitvelocity.capture import slot_health
 from bitvelocity.errors import DatabaseError
@@ -39,6 +40,7 @@ from bitvelocity.flow import local_servers, open_project, open_reader, prepare, 
 from bitvelocity.oltp import Server, attach, audit, connect
 from bitvelocity.serving import ask
 from bitvelocity.settings import TRANSPORTS
+from bitvelocity.streams.engines import DECLARED
 from bitvelocity.templates import copy_project
 from bitvelocity.templates.commerce.replay import Replay
 
@@ -82,13 +84,14 @@ class Outcome:
     expected: str = ""
     reconciled: bool = False
     stopped_well: bool = False
+    route: tuple[bool, str] = (True, "none")
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
         """Nothing lost, nothing doubled, and the books agree."""
         same = self.events == self.bronze == self.distinct and self.revenue == self.expected
-        return same and self.reconciled and self.stopped_well
+        return same and self.reconciled and self.stopped_well and self.route[0]
 
 
 def main() -> None:
@@ -99,10 +102,14 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=20_000, help="order lines to replay")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--bus", default="", choices=("", "embedded", "kafka", "nats", "rabbitmq"), help="let changes go over this transport")
+    parser.add_argument("--route", default="", choices=("", *DECLARED), help="give changes to this transport too, beside the lake")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with scratch() as folder:
-        outcome = run(folder, options.kills, options.postgres, lines=options.lines, seed=options.seed, bus=options.bus)
+        outcome = run(
+            folder, options.kills, options.postgres,
+            lines=options.lines, seed=options.seed, bus=options.bus, route=options.route,
+        )  # fmt: skip
     if options.json:
         print(json.dumps(asdict(outcome) | {"ok": outcome.ok}))
     else:
@@ -123,6 +130,7 @@ def show(outcome: Outcome) -> None:
         "revenue in the replay's books": outcome.expected,
         "reconcile": "OK" if outcome.reconciled else "FAILED",
         "up, asked to stop": "stopped" if outcome.stopped_well else "FAILED",
+        "route": outcome.route[1],
         "verdict": "nothing lost, nothing doubled" if outcome.ok else "WRONG",
     }
     for name, value in rows.items():
@@ -144,15 +152,15 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: str = "") -> Outcome:
+def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: str = "", route: str = "") -> Outcome:
     """The whole story: prepare, write and kill, come to rest, judge."""
     began = time.monotonic()
     dice = random.Random(seed)
     victims = ["up"] * (kills - kills // 4) + ["up, starting"] * (kills // 4) + ["postgres"] * postgres
     dice.shuffle(victims)
     outcome = Outcome()
-    project = make_project(folder / "shop", bus)
-    servers = [bus] if bus in TRANSPORTS else []
+    project = make_project(folder / "shop", bus, route)
+    servers = [name for one in (bus, route) if (name := one.partition("-")[0]) in TRANSPORTS]
     with local_servers(open_project(project).settings, servers, lambda _: None), Up(project) as up:
         server = up.server()
         with connect(server.dsn, autocommit=True) as connection:
@@ -164,17 +172,23 @@ def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: 
                 kill(victim, up, dice, outcome)
             applications.finish()
         judge(project, applications, outcome, up.alive)
+        if route:
+            wait_until(lambda: is_level(project), up.alive)
         outcome.stopped_well = up.stop() == 0
+        outcome.route = verdict(project, route) if route else outcome.route
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def make_project(root: Path, bus: str) -> Path:
+def make_project(root: Path, bus: str, route: str) -> Path:
     """The shop and its stock room, on a server that streams transactions from 64 kB on."""
     copy_project("commerce", root)
     if bus:
         with (root / "bitvelocity.toml").open("a", encoding="utf-8") as settings:
             settings.write(f'\n[streams]\nroute = "bus"\nbus = "{bus}"\npartitions = 2\n')
+    if route:
+        with (root / "bitvelocity.toml").open("a", encoding="utf-8") as settings:
+            settings.write(section(route))
     with (root / "entities.py").open("a", encoding="utf-8") as entities:
         entities.write(STOCK)
     project = open_project(root)

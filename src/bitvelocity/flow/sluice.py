@@ -84,7 +84,7 @@ class Sluice:
         with ipc.new_file(str(file), run[0].data.schema) as writer:
             for batch in run:
                 writer.write_table(batch.data, max_chunksize=max(1, self._most // 4))
-        return _Part(file, replace(run[0], data=run[0].data.slice(0, 0)))
+        return _Part(file, replace(run[0], data=run[0].data.schema.empty_table()))
 
 
 def cut(batch: Batch, rows: int) -> Iterator[Batch]:

@@ -59,6 +59,19 @@ def test_most_of_it_waits_on_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "waiting").exists()
 
 
+def test_what_waits_on_disk_is_not_in_memory(tmp_path: Path) -> None:
+    sluice, before, most = Sluice(tmp_path / "waiting", 1_000), pa.total_allocated_bytes(), 0
+    for number in range(100):
+        sluice.add(batch("a", 2, [(1, number * 1_000 + n) for n in range(1_000)]))
+        most = max(most, pa.total_allocated_bytes() - before)
+    rows = 0
+    for piece in sluice.pieces():
+        rows += sum(one.data.num_rows for one in piece)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert rows == 100_000
+    assert most < 1_000_000, "a hundredth of it is about 50 kB"
+
+
 def _keys(one: Batch) -> list[Row]:
     rows: list[Any] = one.data.select(["_lsn", "_ordinal"]).to_pylist()
     return [(row["_lsn"], row["_ordinal"]) for row in rows]
