@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -329,6 +330,40 @@ def test_a_source_that_went_back_is_no_repeat(tmp_path: Path) -> None:
     put(project, [(name, key, json.dumps(again, separators=(",", ":")).encode())])
     with pytest.raises(BitVelocityError, match="LSNs went back"):
         take(project)
+
+
+def test_a_topic_that_was_made_anew_is_not_passed_over(tmp_path: Path) -> None:
+    """Its offsets begin again, below those that the lake has taken."""
+    project, records = project_in(tmp_path / "p"), golden()[: before_truncate(golden())]
+    put(project, records)
+    take(project)
+    shutil.rmtree(project.root / ".bitvelocity" / "streams")
+    put(project, records[:5])
+    with pytest.raises(BitVelocityError, match="The topic ends at offset"):
+        take(project)
+    assert (way := status(project).way) is not None
+    assert "The topic ends at offset" in way.trouble
+    assert diagnosed(project)["topics"] == "bad"
+
+
+@pytest.mark.parametrize("bus", ["kafka", "nats", "rabbitmq"])
+def test_over_each_transport(request: pytest.FixtureRequest, tmp_path: Path, bus: str) -> None:
+    """With what Debezium sends again, and a lake that was away; topics of several partitions."""
+    server, prefix = request.getfixturevalue(f"{bus}_server"), f"dbz{os.getpid()}"
+    where = f'[streams]\nbus = "{bus}"\n[streams.{bus}]\n{"bootstrap" if bus == "kafka" else "url"} = "{server.address}"\n'
+    project = project_in(tmp_path / "p", SETTINGS.replace('"bv"', f'"{prefix}"') + where)
+    records = [(prefix + name.removeprefix("bv"), key, value) for name, key, value in golden()[: before_truncate(golden())]]
+    read = sum(op_of(one) in ("r", "") for one in records[:10])
+    put(project, records[: read + 4], 2)
+    take(project)
+    put(project, records[read:], 2)
+    take(project)
+    assert kinds(project) == KINDS
+    assert bronze(project) == sum("alltypes" in name and value is not None for name, _, value in records)
+    found = status(project)
+    assert found.level
+    assert found.way is not None
+    assert {lag.records for lag in found.way.lags} == {0}
 
 
 def test_notes_of_another_lake_are_refused(tmp_path: Path) -> None:

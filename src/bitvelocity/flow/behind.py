@@ -14,7 +14,7 @@ from ..streams import Lag, Partition, lags
 from .buses import impatient, open_bus
 from .carrying import boundaries_topic, came_over_a_bus, notes_file
 from .project import Project
-from .upstream import heartbeat_age, table_topics, taken
+from .upstream import check_same, heartbeat_age, table_topics, taken
 
 LAKE = "lake"
 """The lake as a group of readers: it keeps its offsets itself, and the transport knows of none."""
@@ -73,7 +73,10 @@ def _of_debezium(project: Project, way: Way) -> Way:
     with closing(open_bus(impatient(project.settings))) as bus:
         topics = tuple(table_topics(bus, prefix))
         if known is not None:
-            known = {Partition(name, at): span.first for name in topics for at, span in bus.spans(name).items()} | dict(known)
+            spans = {Partition(name, at): span for name in topics for at, span in bus.spans(name).items()}
+            known = {one: span.first for one, span in spans.items()} | dict(known)
+            for one, span in spans.items():
+                check_same(one, span, known[one])
         found = tuple(lags(bus, LAKE, topics, committed=known or {}))
         return replace(way, topics=topics, lags=found, heartbeat_age=heartbeat_age(bus, prefix))
 

@@ -23,7 +23,7 @@ from .buses import open_bus
 from .parking import Parking, reading
 from .project import Project
 from .schemas import open_registry
-from .upstream import NOTES, Plan, placed_at, read_plan, remedy_for, table_topics, topics_decoder
+from .upstream import NOTES, Plan, check_same, placed_at, read_plan, remedy_for, table_topics, topics_decoder
 from .wires import registrar
 
 STEP = 1 << 10
@@ -164,6 +164,7 @@ class DebeziumOrigin:
             for number, span in self._bus.spans(topic).items():
                 partition = Partition(topic, number)
                 begin = begins.setdefault(partition, span.first)
+                check_same(partition, span, begin)
                 if span.end <= begin or left <= 0:
                     continue
                 table = self._bus.read(partition, begin, limit=min(_PIECE, left), timeout=_SHORT_S)

@@ -15,7 +15,7 @@ from ..streams import Bus, Partition
 from .buses import impatient, open_bus
 from .project import Project
 from .schemas import open_registry
-from .upstream import heartbeat_age, last_records, remedy_for, table_topics, topics_decoder
+from .upstream import check_same, heartbeat_age, last_records, remedy_for, table_topics, taken, topics_decoder
 from .wires import registrar
 
 SILENT_S = 300.0
@@ -30,6 +30,8 @@ def check_topics(project: Project) -> list[Check]:
         with closing(open_bus(impatient(settings))) as bus:
             topics = table_topics(bus, settings.capture.topics)
             found += [_topics(project, bus, topics), _heartbeats(project, bus)]
+            for one, offset in (taken(project) or {}).items():
+                check_same(one, bus.spans(one.topic)[one.number], offset)
             samples = {one: records for topic in topics for one, records in last_records(bus, topic)}
         found += _records(project, samples)
     except BitVelocityError as error:

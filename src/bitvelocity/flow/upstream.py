@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from ..capture.debezium import State
 from ..changes.formats import NO_CHANGE, Decoder, Lookup
-from ..errors import BusError, LakeError
+from ..errors import BusError, LakeError, OffsetGoneError
 from ..lakehouse import read_watermark
-from ..streams import Bus, Partition
+from ..streams import Bus, Partition, Span
 from .parking import LETTERS
 from .project import Project
 
@@ -62,6 +62,17 @@ def taken(project: Project) -> Mapping[Partition, int] | None:
     return placed_at(plan.ends if mark.position >= plan.lsn else plan.begins)
 
 
+def check_same(partition: Partition, span: Span, offset: int) -> None:
+    """Refuse a topic that ends before what the lake took of it: it is another one, and would be passed over up to there."""
+    if span.end < offset:
+        raise OffsetGoneError(
+            f"The topic ends at offset {span.end} of partition {partition.number}, and the lake has taken it up to {offset}.",
+            entity=partition.topic, safe="The lake is whole as of its position.",
+            remedy="It was made anew, or its servers lost records: let Debezium write to topics of another prefix, and begin a new lake.",
+            code="SourceForeign",
+        )  # fmt: skip
+
+
 def table_topics(bus: Bus, prefix: str) -> list[str]:
     """Topics of tables. Those of messages and of transactions have no schema in their names; dead letters are ours."""
     begin, names = prefix + ".", bus.topics()
@@ -106,6 +117,6 @@ def remedy_for(code: str) -> str:
 
 
 __all__ = [
-    "NOTES", "Plan", "heartbeat_age", "last_records", "placed_at", "read_plan", "remedy_for", "table_topics", "taken",
+    "NOTES", "Plan", "check_same", "heartbeat_age", "last_records", "placed_at", "read_plan", "remedy_for", "table_topics", "taken",
     "topics_decoder",
 ]  # fmt: skip
