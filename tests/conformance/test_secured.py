@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 from tests.conformance.buses import assert_once, numbered, placed, polled, total, whole
 from tests.conformance.secured import PASSWORD, Secured, secured
+from tests.conformance.servers import started
 
-from bitvelocity.errors import BitVelocityError, BusError
+from bitvelocity.errors import BitVelocityError, BusError, BusLostError
 from bitvelocity.flow import open_bus
 from bitvelocity.settings import load_settings
 from bitvelocity.streams import Bus, Topic
+from bitvelocity.streams.kafka import KafkaBus
+from bitvelocity.streams.nats import Login, NatsBus
+from bitvelocity.streams.servers import LocalServer, NatsServer
 
 NAMES = ("kafka", "nats", "rabbitmq")
 TLS = '''
@@ -135,3 +139,29 @@ def test_files_that_are_missing_are_told(server: Secured) -> None:
         bus.topics()
     assert caught.value.retry == "person"
     assert Path(server.certificates).name in str(caught.value), "paths begin at the project"
+
+
+@pytest.mark.parametrize("server", ["kafka"], indirect=True)
+def test_a_port_that_speaks_tls_is_guessed(server: Secured) -> None:
+    """Asked without TLS it says nothing at all, so that it might as well be away."""
+    bus = KafkaBus(f"127.0.0.1:{server.port}", patience=1)
+    with closing(bus), pytest.raises(BusLostError) as caught:
+        bus.topics()
+    assert "security.protocol" in str(caught.value.remedy)
+
+
+def test_no_password_goes_to_a_nats_without_tls(nats_server: LocalServer) -> None:
+    there = nats_server.address.replace("nats://", "tls://")
+    with closing(NatsBus(there, login=Login(user="shop", password=PASSWORD))) as bus, pytest.raises(BusError) as caught:
+        bus.topics()
+    assert (caught.value.code, caught.value.safe) == ("TlsRefused", "No password was sent.")
+
+
+def test_a_token_lets_us_in() -> None:
+    with started("nats", NatsServer('authorization { token: "a-token" }\n')) as server:
+        with closing(NatsBus(server.address, login=Login(token="a-token"))) as bus:
+            assert bus.topics() == {}
+        with closing(NatsBus(server.address, login=Login(token="another"))) as bus, pytest.raises(BusError) as caught:
+            bus.topics()
+    assert caught.value.code == "LoginRefused"
+    assert "another" not in f"{caught.value} {caught.value.__cause__!r} {Login(token='another')!r}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from ..settings import FILE_NAME
-from .topics import topics_section
+from .topics import topics_readme, topics_section
 
 PROJECTS: dict[str, tuple[str, ...]] = {
     "commerce": ("bitvelocity.toml", "README.md", "entities.py", "models/*.sql", ".gitignore"),
@@ -26,6 +26,8 @@ def copy_project(name: str, target: Path, servers: Sequence[str] = ()) -> list[P
         files = sorted(_copy(file, source, target) for pattern in PROJECTS[name] for file in source.glob(pattern))
         with (target / FILE_NAME).open("a") as settings:
             settings.write(topics_section(servers))
+        with (target / "README.md").open("a") as readme:
+            readme.write(topics_readme(servers))
     except OSError as error:
         raise SettingsError(
             f"{error.filename or target} cannot be written: {error.strerror}.",

@@ -54,6 +54,24 @@ order = "none"
 }
 
 
+_READ = {
+    "kafka": "    kcat -b <kafka> -C -t shop.public.orders -o beginning     (Avro; `registry` has the schemas)\n",
+    "nats": "    nats sub 'shop.public.*.0' --server <nats>                (updates and deletions, as they come)\n",
+    "rabbitmq": "    the queue new-orders.unclaimed at <rabbitmq>              (made by the first order; acknowledge what is done)\n",
+}
+
+
+def topics_readme(servers: Sequence[str]) -> str:
+    """What the project's README says of its topics; nothing for none."""
+    if not servers:
+        return ""
+    return (
+        "\n## Read its topics\n\nEach change goes to topics too, as `[[routes]]` in `bitvelocity.toml` say. `bitvelocity up` prints where the servers "
+        "listen and how the topics are called:\n\n" + "".join(_READ[name] for name in servers) + "\nPrograms for Confluent's client, kcat, nats-py and pika "
+        "are in BitVelocity's docs/how-to/read-topics.md.\n"
+    )
+
+
 def topics_section(servers: Sequence[str]) -> str:
     """The sections of `bitvelocity.toml` for these servers; nothing for none."""
     if not servers:
@@ -62,4 +80,4 @@ def topics_section(servers: Sequence[str]) -> str:
     return _HEAD.format(bus=f'"{servers[0]}"', run=run) + "".join(_ROUTES[name] for name in servers)
 
 
-__all__ = ["topics_section"]
+__all__ = ["topics_readme", "topics_section"]

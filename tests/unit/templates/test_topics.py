@@ -20,6 +20,8 @@ def test_each_server_has_a_route_and_runs_with_up(servers: tuple[str, ...], tmp_
     copy_project("commerce", tmp_path / "shop", servers)
     settings = load_settings(tmp_path / "shop")
     assert settings.streams.run == servers
+    readme = (tmp_path / "shop" / "README.md").read_text()
+    assert all((f"<{name}>" in readme) == (name in servers) for name in TRANSPORTS)
     routes = routes_of(settings, load_specs(settings.entities_file))
     assert [route.bus.partition("-")[0] for route in routes] == list(servers)
 

@@ -92,18 +92,23 @@ def read_servers(servers: Sequence[str]) -> list[str]:
     """Addresses that can be shown without what stands before the `@`."""
     listed = [one.strip() if "://" in one else f"nats://{one.strip()}" for one in servers]
     for one in listed:
-        parts = urlsplit(one)
-        try:
-            good = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        if not _whole(one):
             raise SettingsError(
                 "An address of NATS cannot be read.",
                 remedy="Its form is nats://host:4222, or tls://host:4222. A password with other characters than letters and digits "
                 "goes into [streams.nats] password.",
             )  # fmt: skip
     return listed
+
+
+def _whole(address: str) -> bool:
+    """It is one, and no part of a password was taken for another part of it."""
+    try:
+        parts = urlsplit(address)
+        there = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return there and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
 
 
 def refusal(error: Exception, where: str) -> BusError | None:

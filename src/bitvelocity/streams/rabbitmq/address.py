@@ -36,13 +36,13 @@ def parse_address(text: str, *, user: str = "", password: str = "", trust: ssl.S
 
     `user` and `password` go before those in the address. `trust` asks for `amqps://`.
     """
-    parts = urlsplit(text)
-    tls = parts.scheme == "amqps"
+    tls = text.startswith("amqps:")
     try:
+        parts = urlsplit(text)
         stream_port = int(parse_qs(parts.query).get("stream_port", ["5551" if tls else "5552"])[0])
         port = parts.port or (5671 if tls else 5672)
     except ValueError:
-        stream_port = port = 0
+        parts, stream_port, port = urlsplit(""), 0, 0
     broken = "@" in f"{parts.path}{parts.query}{parts.fragment}"  # the rest of a password that was cut
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or not port or not stream_port or broken:
         raise SettingsError("The address of RabbitMQ cannot be read.", remedy=f"Its form is {FORM}.")
