@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,12 +19,53 @@ from bitvelocity.oltp import apply, plan
 from bitvelocity.streams.wire import NOTATIONS, notation
 from bitvelocity.templates import project_folder
 
+WIDE = '''
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+from bitvelocity.contracts import Bits, Default, Entity, Identity, Json, Key, Length, Naive, Native, Numeric, Zoned
+
+class Wide(Entity, table="wide", audit=False):
+    """Every type, and every kind of default."""
+
+    id: Annotated[int, Key(), Identity()]
+    boolean: bool
+    int16: Annotated[int, Bits(16)]
+    float32: Annotated[float, Bits(32)] | None
+    float64: float
+    decimal: Annotated[Decimal, Numeric()]
+    whole: Annotated[Decimal, Numeric(20)]
+    varchar: Annotated[str, Length(5)]
+    char: Annotated[str, Length(3, fixed=True)]
+    clock: time
+    clock_zone: Annotated[time, Zoned()]
+    json: Annotated[list[int], Json(binary=False)]
+    amounts: list[Annotated[Decimal, Numeric(9, 4)]]
+    state: Literal["NEW", "PAID"] = "NEW"
+    search: Annotated[Any, Native("tsvector")]
+    address: Annotated[str, Native("inet")]
+    flag: bool = True
+    count: int = -1
+    amount: Annotated[Decimal, Numeric(6, 2)] = Decimal("1.50")
+    said: str = "it's"
+    day: date = date(2026, 1, 2)
+    naive: Annotated[datetime, Naive()] = datetime(2026, 1, 2, 3, 4)
+    moment: Annotated[datetime, Default("now()")]
+    span: timedelta = timedelta(days=1, hours=27, seconds=61.5)
+    ago: timedelta = timedelta(seconds=-1)
+    blob: bytes = b"\\x01\\xff"
+    document: Annotated[Any, Json()] = {"a": [1, None]}
+    tags: list[str] = []
+    uuid: UUID = UUID(int=1)
+'''
 TOLD = Options(topic_prefix="shop", skipped_operations=(), cloudevents=True, keep_exact=True)
 
 
-@pytest.fixture(scope="module")
-def specs() -> Sequence[EntitySpec]:
-    return load_specs(project_folder("commerce") / "entities.py")
+@pytest.fixture
+def specs(tmp_path: Path) -> Sequence[EntitySpec]:
+    (tmp_path / "wide.py").write_text(WIDE)
+    return [*load_specs(project_folder("commerce") / "entities.py"), *load_specs(tmp_path / "wide.py")]
 
 
 def test_every_entity_in_every_format_and_notation(database: str, specs: Sequence[EntitySpec]) -> None:

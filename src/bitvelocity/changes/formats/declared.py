@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ _NATIVE = {
 _TEXTS: Mapping[str, tuple[Kind, Callable[[Schema], str]]] = {
     "avro": ("AVRO", avro_schema), "json": ("JSON", json_schema), "protobuf": ("PROTOBUF", proto_schema),
 }  # fmt: skip
+_SPAN = re.compile(r"'(-?\d+) days (\d+)(\.\d+|) seconds'")
 _FIRST_OWN = 16384
 """PostgreSQL numbers types that are not built in from here on; ours are invented."""
 
@@ -80,7 +82,17 @@ def described_of(specs: Iterable[EntitySpec], database: str) -> Described:
 
 def _facts(column: Column, types: _Types) -> ColumnFacts:
     number, modifier = types.of(column.type)
-    return ColumnFacts(number, modifier, not_null=not column.nullable, default=column.default)
+    default = _printed_span(column.default) if column.type.kind == "interval" else column.default
+    return ColumnFacts(number, modifier, not_null=not column.nullable, default=default)
+
+
+def _printed_span(default: str | None) -> str | None:
+    """A span of time as the catalog prints it: our own literal has days and seconds."""
+    found = _SPAN.fullmatch(default or "")
+    if found is None:
+        return default
+    minutes, seconds = divmod(int(found[2]), 60)
+    return f"'{found[1]} days {minutes // 60:02}:{minutes % 60:02}:{seconds:02}{found[3]}'"
 
 
 def declared_schemas(specs: Iterable[EntitySpec], form: str, notation: str, options: Options) -> Iterator[tuple[EntitySpec, SchemaUse]]:
