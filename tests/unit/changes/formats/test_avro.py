@@ -188,6 +188,32 @@ def test_what_cannot_be_read_does_not_stop_the_rest() -> None:
     assert frame(back.batches[0])["after_id"].to_list() == ["0", "2", "5"]
 
 
+def test_text_is_text_at_any_depth_or_refused() -> None:
+    """A column of it is read as bytes at first."""
+    inner = {"type": "record", "name": "I", "fields": [{"name": "string", "type": "string"}, {"name": "raw", "type": "bytes"}]}
+    fields = [
+        {"name": "one", "type": ["null", inner]}, {"name": "many", "type": {"type": "array", "items": ["string", "null"]}},
+        {"name": "map", "type": {"type": "map", "values": "string"}}, {"name": "kind", "type": {"type": "enum", "name": "E", "symbols": ["string", "B"]}},
+    ]  # fmt: skip
+    schema = {"type": "record", "name": "R", "fields": fields}
+    rows: list[Any] = [
+        {"one": {"string": "é", "raw": b"\xff"}, "many": ["ü", None, ""], "map": {"ä": "ö"}, "kind": "string"},
+        {"one": None, "many": [], "map": {}, "kind": "B"},
+    ]
+    raw, parsed = list[bytes](), fastavro.parse_schema(schema)
+    for one in rows:
+        stream = io.BytesIO()
+        fastavro.schemaless_writer(stream, parsed, one)
+        raw.append(stream.getvalue())
+    reader = AvroReader.of(json.dumps(schema))
+    found = reader.read(pa.array(raw, pa.binary()))
+    assert found.to_dicts() == [{**one, "map": [{"key": key, "value": value} for key, value in one["map"].items()]} for one in rows]
+    assert reader.read(pa.array([], pa.binary())).schema == found.schema
+    broken = raw[0].replace("é".encode(), b"\xc3\x28")
+    with pytest.raises(pl.exceptions.ComputeError, match="utf"):
+        reader.read(pa.array([raw[1], broken], pa.binary()))
+
+
 def test_records_of_another_producer_of_debeziums() -> None:
     """Without our headers: positions from the source block, both halves of a changed key, what was not sent."""
     ids, table = encoded("debezium", batch(ROWS))
