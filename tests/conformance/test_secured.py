@@ -12,6 +12,7 @@ from tests.conformance.buses import assert_once, numbered, placed, polled, total
 from tests.conformance.secured import PASSWORD, Secured, secured
 from tests.conformance.servers import started
 
+from bitvelocity.cli import main
 from bitvelocity.errors import BitVelocityError, BusError, BusLostError
 from bitvelocity.flow import open_bus
 from bitvelocity.settings import load_settings
@@ -53,6 +54,15 @@ password = "${{SECRET}}"
 ''' + TLS,
 }  # fmt: skip
 TOPIC = "shop.orders"
+ENTITIES = '''
+from typing import Annotated
+from bitvelocity.contracts import Entity, Key
+
+class Thing(Entity, table="things", name="things", audit=False):
+    """A thing."""
+
+    id: Annotated[int, Key()]
+'''
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -61,15 +71,18 @@ def server(request: pytest.FixtureRequest) -> Iterator[Secured]:
         yield one
 
 
+def written(server: Secured, bus: str = "", *, user: str = "shop", ca: str = "ca.pem", host: str = "127.0.0.1") -> str:
+    """The settings; the password is in the environment."""
+    streams = server.server.ports.get("streams", 0)
+    text = SETTINGS[server.name].format(host=host, port=server.port, user=user, ca=ca, streams=streams)
+    return f'[streams]\nbus = "{bus or server.name}"\n{text}'
+
+
 def opened(
     server: Secured, bus: str = "", *, user: str = "shop", password: str = PASSWORD, ca: str = "ca.pem", host: str = "127.0.0.1"
 ) -> Bus:  # fmt: skip
     """As a project names it, whose folder is that of the certificates."""
-    ports = server.server.ports
-    text = SETTINGS[server.name].format(
-        host=host, port=server.port, user=user, ca=ca, streams=ports.get("streams", 0)
-    )
-    (server.certificates / "bitvelocity.toml").write_text(f'[streams]\nbus = "{bus or server.name}"\n{text}')
+    (server.certificates / "bitvelocity.toml").write_text(written(server, bus, user=user, ca=ca, host=host))
     settings = load_settings(server.certificates, {"SECRET": password})
     assert password not in repr(settings)
     return open_bus(settings)
@@ -165,3 +178,24 @@ def test_a_token_lets_us_in() -> None:
             bus.topics()
     assert caught.value.code == "LoginRefused"
     assert "another" not in f"{caught.value} {caught.value.__cause__!r} {Login(token='another')!r}"
+
+
+@pytest.mark.parametrize("server", ["nats"], indirect=True)
+def test_commands_say_what_is_wrong_and_no_secret(
+    server: Secured, open_folder: Path, database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A password that was changed: what status and doctor say of the bus."""
+    monkeypatch.setenv("SECRET", wrong := "a-password-of-yesterday")
+    monkeypatch.chdir(open_folder)
+    (open_folder / "entities.py").write_text(ENTITIES)
+    text = written(server, "nats", ca=str(server.certificates / "ca.pem")).replace("client.", f"{server.certificates}/client.")
+    more = f'\n[database]\ndsn = "{database}"\n[capture]\nslot = "secured"\n[[routes]]\nname = "out"\nwire = "json"\n'
+    (open_folder / "bitvelocity.toml").write_text(text.replace("[streams]", '[streams]\nroute = "bus"') + more)
+    said = ""
+    for words in (["status"], ["status", "--json"], ["doctor"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        said += "".join(capfd.readouterr())
+    assert "does not let us in" in said
+    assert "[streams.nats]" in said
+    assert wrong not in said
