@@ -115,6 +115,17 @@ def take(project: Project) -> int:
     return rows
 
 
+def take_and_be_killed(project: Project, first: int, more: int) -> None:
+    """All that is there, by processes that are killed at a step that is another one each time."""
+    child = str(Path(__file__).with_name("debezium_child.py"))
+    steps = 0
+    while (ended := python(child, str(project.root), str(first + more * steps % 40))).returncode:
+        assert ended.returncode == -9, ended.stderr
+        steps += 1
+        assert steps < 60
+    assert steps > 3
+
+
 def asked(project: Project, sql: str) -> list[tuple[Any, ...]]:
     with open_reader(project) as reader:
         return [tuple(row.values()) for row in ask(reader, sql).as_dicts()]
@@ -215,13 +226,7 @@ def test_a_kill_at_every_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
     put(whole, records)
     killed = project_in(tmp_path / "killed")
     put(killed, records)
-    child = str(Path(__file__).with_name("debezium_child.py"))
-    steps = 0
-    while (ended := python(child, str(killed.root), str(5 + 7 * steps % 40))).returncode:
-        assert ended.returncode == -9, ended.stderr
-        steps += 1
-        assert steps < 60
-    assert steps > 3
+    take_and_be_killed(killed, 5, 7)
     take(whole)
     assert kinds(killed) == kinds(whole) == KINDS
     assert bronze(killed) == bronze(whole)
@@ -235,13 +240,7 @@ def test_what_cannot_be_read_waits_with_its_key_and_is_given_back_once(tmp_path:
     whole, killed = (project_in(tmp_path / name, SETTINGS + APART) for name in ("whole", "killed"))
     for project in (whole, killed):
         put(project, spoilt, 2)
-    child = str(Path(__file__).with_name("debezium_child.py"))
-    steps = 0
-    while (ended := python(child, str(killed.root), str(3 + 11 * steps % 40))).returncode:
-        assert ended.returncode == -9, ended.stderr
-        steps += 1
-        assert steps < 60
-    assert steps > 3
+    take_and_be_killed(killed, 3, 11)
     take(whole)
     waiting = [(one["code"], one["offset"]) for one in find_letters(whole)]
     assert waiting[0][0] == "NoChange"

@@ -26,12 +26,14 @@ def test_to_the_screen_to_a_file_and_as_json(bitvelocity: Run, make_project: Cal
 
 
 def test_words_change_it(bitvelocity: Run, make_project: Callable[..., Path]) -> None:
-    words = ["--topic-prefix", "orders", "--unwrap", "--set", "decimal.handling.mode=double", "--password-from", "env:PW"]
+    words = ["--topic-prefix", "orders", "--unwrap", "--set", "decimal.handling.mode=double", "--password-from", "env:PW",
+             "--set", "format.schemas.enable=true", "--set", "sink.kafka.producer.acks=all"]  # fmt: skip
     folder = make_project()
     text = bitvelocity("debezium-config", *words, cwd=folder, env=DSN).stdout
     for line in ("source.topic.prefix=orders", "transforms=unwrap", "source.decimal.handling.mode=double",
-                 "source.database.password=${PW}"):  # fmt: skip
+                 "source.database.password=${PW}", "format.schemas.enable=true", "sink.kafka.producer.acks=all"):  # fmt: skip
         assert f"\ndebezium.{line}\n" in text
+    assert text.count("format.schemas.enable") == 1
     assert bitvelocity("debezium-config", "--set", "nothing", cwd=folder, env=DSN).returncode == 2
 
 

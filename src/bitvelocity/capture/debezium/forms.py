@@ -6,13 +6,16 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Literal
 
-from .options import CONNECTOR, Option, Plan, connector_options, converters
+from .options import CONNECTOR, GIVEN, Option, Plan, connector_options, converters
 
 Form = Literal["server", "connect", "strimzi"]
 
 WIDTH = 110
+SERVER_OWN = ("format.", "sink.")
+"""How options begin that are Debezium Server's, and not the connector's."""
 SERVER_HEAD = "Debezium Server's config/application.properties. Made by `bitvelocity debezium-config`."
 STRIMZI_HEAD = (
     "A connector for Strimzi's operator. Made by `bitvelocity debezium-config`. The KafkaConnect resource that runs it "
@@ -28,14 +31,17 @@ def render(plan: Plan, form: Form) -> str:
 def server_properties(plan: Plan) -> str:
     """`application.properties` of Debezium Server, with Kafka as its sink."""
     lines = [*_comment(SERVER_HEAD), ""]
-    for option in connector_options(plan, plan.password.for_server):
+    own = {name: value for name, value in plan.more.items() if name.startswith(SERVER_OWN)}
+    of_connector = {name: value for name, value in plan.more.items() if name not in own}
+    for option in connector_options(replace(plan, more=of_connector), plan.password.for_server):
         is_transform = option.name.startswith("transforms")
         lines += _properties(option, "debezium." if is_transform else "debezium.source.")
     lines += ["", *_comment("Where it stands after a restart. Keep this file: without it the snapshot begins anew.")]
     for option in _offsets():
         lines += _properties(option, "debezium.source.")
     lines += ["", *_comment("What it writes, and where to.")]
-    for option in _sink():
+    sink = {option.name: option for option in _sink()} | {name: Option(name, value, GIVEN) for name, value in own.items()}
+    for option in sink.values():
         lines += _properties(option, "debezium.")
     return "\n".join(lines) + "\n"
 

@@ -15,6 +15,7 @@ CONNECTOR = "io.debezium.connector.postgresql.PostgresConnector"
 JSON = "org.apache.kafka.connect.json.JsonConverter"
 UNWRAP = "io.debezium.transforms.ExtractNewRecordState"
 TOPIC_PREFIX = re.compile(r"[A-Za-z0-9._-]+")
+GIVEN = "given with --set"
 OWN_MESSAGES = ("bv.heartbeat", "bv.watermark")
 
 
@@ -59,7 +60,7 @@ def connector_options(plan: Plan, password: str) -> list[Option]:
     parts = (_where(plan, password), _what(plan), _how(plan), _unwrap() if plan.unwrap else ())
     made = {option.name: option for part in parts for option in part}
     for name, value in plan.more.items():
-        made[name] = Option(name, value, "given with --set")
+        made[name] = Option(name, value, GIVEN)
     return list(made.values())
 
 
