@@ -63,6 +63,10 @@ class Talking:
     def kill(self) -> None:
         self._process.kill()
 
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
     def ended(self) -> int:
         """Read to its end, and wait for it; its exit code."""
         for _ in self.stdout:

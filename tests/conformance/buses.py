@@ -155,8 +155,11 @@ class Running:
 
     def child(self, role: str, *words: str) -> Talking:
         """A role of `bus_child.py` in a process of its own, killed with the test."""
-        told = (self.name, self.server.address, role, *words)
-        self._children.append(Talking("-m", "tests.conformance.bus_child", *told, cwd=ROOT))
+        return self.child_of("tests.conformance.bus_child", role, *words)
+
+    def child_of(self, module: str, *words: str) -> Talking:
+        """A program that works with this server."""
+        self._children.append(Talking("-m", module, self.name, self.server.address, *words, cwd=ROOT))
         return self._children[-1]
 
     def restart(self) -> None:
