@@ -1,7 +1,7 @@
 """Whether a reader of one Protobuf file reads what a writer of another wrote: by field numbers, without loss.
 
-As Confluent's registry judges, and stricter where a number would silently become another: a 64-bit integer read as one of
-32 bits, a signed one as unsigned, text made of any bytes.
+As Confluent's registry judges, and stricter where a value would silently become another: a 64-bit integer read as one of
+32 bits, a signed one as unsigned, text made of any bytes, a field under the number of its neighbour.
 """
 
 from __future__ import annotations
@@ -68,7 +68,18 @@ def _message(reader: Any, writer: Any, path: str) -> Iterator[Objection]:
     for number, field in mine.items():
         if number not in theirs and field.label == FieldDescriptorProto.LABEL_REQUIRED:
             yield Objection("REQUIRED_FIELD_ADDED", f"{path}/{number}", f"{field.name} is required, and was not written")
+    yield from _renumbered(mine, theirs, path)
     yield from _moves(reader, writer, mine, theirs, path=path)
+
+
+def _renumbered(mine: Any, theirs: Any, path: str) -> Iterator[Objection]:
+    """A name that changed places with another, as when a column is dropped before it: its values would be read as the other's."""
+    numbers = {field.name: number for number, field in mine.items()}
+    for was, field in theirs.items():
+        now = numbers.get(field.name, was)
+        if now != was and (now in theirs or was in mine):
+            taken = f"which was {theirs[now].name}" if now in theirs else f"and {was} is {mine[was].name}"
+            yield Objection("FIELD_NUMBER_CHANGED", f"{path}/{was}", f"{field.name} was {was} and is {now}, {taken}")
 
 
 def _field(reader: Any, writer: Any, mine: Any, theirs: Any, *, path: str) -> Iterator[Objection]:
