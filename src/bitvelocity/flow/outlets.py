@@ -45,8 +45,10 @@ ROWS = 25_000
 def outlets_of(project: Project, at: Passing = pass_by) -> list[Outlet]:
     """One for each route of the project."""
     return [Outlet(project, route, at=at) for route in routes_of(project.settings, project.specs)]
-WORK_ROWS = 2_000
-"""So many at once where the transport drops no repeats."""
+PORTION = 5_000
+"""So many have to be written within the patience: a slow bus is no silent one."""
+WORK_PORTION = 2_000
+"""Fewer where the transport drops no repeats: what is not done in time is written again."""
 
 
 class Outlet:
@@ -72,7 +74,7 @@ class Outlet:
         self._failed = False
         self._positions: dict[str, int] = {}
         self._staged: list[Batch] = []
-        self._sluice = Sluice(self._file.with_suffix(".waiting"), ROWS) if route.asked.topic else None
+        self._sluice = Sluice(self._file.with_suffix(".waiting"), ROWS, piece=PORTION) if route.asked.topic else None
         self._rows = 0
         self._taken: dict[str, int] = {}
 
@@ -152,12 +154,13 @@ class Outlet:
             self._sluice.clear()
 
     def _portions(self, pieces: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
-        """A queue gets little at a time: what is not done within the patience is written again, and it drops nothing."""
+        """Parts for each of which the bus has its time. Pieces of a topic that tables share are small, and stay whole for their order."""
+        dedup = self._route.abilities.dedup
         for piece in pieces:
-            if self._route.abilities.dedup:
+            if self._sluice and dedup:
                 yield piece
             else:
-                yield from ([part] for batch in piece for part in cut(batch, WORK_ROWS))
+                yield from ([part] for batch in piece for part in cut(batch, PORTION if dedup else WORK_PORTION))
 
     def _do(self, work: Callable[[], object]) -> None:
         """In the thread of the bus. Whatever goes wrong there ends the connection, and stops this route only."""

@@ -26,13 +26,13 @@ class _Part:
 
 
 class Sluice:
-    """Takes batches of several tables, each in its order; memory holds about `rows` of them, and a piece of each table.
+    """Takes batches of several tables, each in its order; memory holds about `rows` of them, and a part of each table.
 
-    The folder is its own. What a predecessor left in it is dropped.
+    The folder is its own. What a predecessor left in it is dropped. `piece`: about so many rows come out at a time.
     """
 
-    def __init__(self, folder: Path, rows: int) -> None:
-        self._folder, self._most = folder, rows
+    def __init__(self, folder: Path, rows: int, *, piece: int) -> None:
+        self._folder, self._most, self._piece = folder, rows, piece
         self._held: dict[str, list[Batch | _Part]] = defaultdict(list)
         self._loose = self._files = 0
         self.clear()
@@ -65,7 +65,7 @@ class Sluice:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _chunks(self, parts: Sequence[Batch | _Part]) -> Iterator[Batch]:
-        size = max(1, self._most // max(1, len(self._held)))
+        size = max(1, self._piece // max(1, len(self._held)))
         for part in parts:
             for table in _read(part.file) if isinstance(part, _Part) else [part.data]:
                 like = part.like if isinstance(part, _Part) else part

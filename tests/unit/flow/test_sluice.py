@@ -30,7 +30,7 @@ def batch(table: str, shape: int, rows: list[Row]) -> Batch:
 @given(CHANGES, st.integers(1, 7))
 def test_all_comes_out_once_and_in_order(changes: list[tuple[int, int, str, int]], size: int) -> None:
     with TemporaryDirectory() as folder:
-        sluice = Sluice(Path(folder) / "waiting", ROWS)
+        sluice = Sluice(Path(folder) / "waiting", ROWS, piece=ROWS)
         changes = sorted(changes)
         for at in range(0, len(changes), size):
             part = changes[at : at + size]
@@ -51,16 +51,16 @@ def test_all_comes_out_once_and_in_order(changes: list[tuple[int, int, str, int]
 
 
 def test_most_of_it_waits_on_disk(tmp_path: Path) -> None:
-    sluice = Sluice(tmp_path / "waiting", ROWS)
+    sluice = Sluice(tmp_path / "waiting", ROWS, piece=ROWS)
     for ordinal in range(100):
         sluice.add(batch("ab"[ordinal % 2], 1, [(1, ordinal)]))
     assert len(list((tmp_path / "waiting").iterdir())) == 2 * (100 // ROWS)
-    assert not Sluice(tmp_path / "waiting", ROWS), "what a predecessor left is dropped"
+    assert not Sluice(tmp_path / "waiting", ROWS, piece=ROWS), "what a predecessor left is dropped"
     assert not (tmp_path / "waiting").exists()
 
 
 def test_what_waits_on_disk_is_not_in_memory(tmp_path: Path) -> None:
-    sluice, before, most = Sluice(tmp_path / "waiting", 1_000), pa.total_allocated_bytes(), 0
+    sluice, before, most = Sluice(tmp_path / "waiting", 1_000, piece=1_000), pa.total_allocated_bytes(), 0
     for number in range(100):
         sluice.add(batch("a", 2, [(1, number * 1_000 + n) for n in range(1_000)]))
         most = max(most, pa.total_allocated_bytes() - before)
