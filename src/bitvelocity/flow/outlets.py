@@ -14,18 +14,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..capture.catalog import describe_source
 from ..changes import Batch, Mark, Passing, Receipt, pass_by, within
-from ..changes.formats import Encoder, Format
+from ..changes.formats import Described, Encoder, Format
 from ..changes.formats.records import in_order
 from ..contracts import EntitySpec
 from ..errors import BitVelocityError, BusError
 from ..files import replace_file
 from ..lakehouse import read_watermark
+from ..settings import Settings
 from ..streams import RECORD_SCHEMA, Bus, Publisher
+from ..streams.registry import Caller
 from ..streams.wire import Naming, notation
 from .aside import Aside
 from .buses import open_bus
+from .describing import describe
 from .outbound import kept_file, kept_positions, positions_of
 from .project import Project
 from .routes import Route, routes_of
@@ -224,6 +226,15 @@ class Outlet:
         self._at("moved")
 
 
+def route_encoder(
+    settings: Settings, route: Route, caller: Caller, *, described: Described, anew: Callable[[], Described] | None = None, amid: bool = False
+) -> Encoder:
+    """Writes the records of a route."""
+    named, wire = registrar(settings, caller, cast("Naming", route.asked.subjects)), route.asked.wire
+    written = None if wire == "json" else notation(wire.removesuffix("-schema"), named.register)
+    return Encoder(cast("Format", route.asked.format), described, route.options, describe=anew, notation=written, amid=amid)
+
+
 class _Link:
     """An open bus with a publisher, and what makes records; used by one thread."""
 
@@ -234,19 +245,12 @@ class _Link:
             self._bus: Bus = open_bus(project.settings, route.bus)
             stack.callback(self._bus.close)
             caller = stack.enter_context(open_registry(project.settings))
-            named = registrar(project.settings, caller, cast("Naming", route.asked.subjects))
             self._publisher: Publisher | None = None
             if route.abilities.dedup:
                 self._publisher = self._bus.publisher(route.writer)
                 stack.callback(self._publisher.close)
-            wire = route.asked.wire
-            self._encoder = Encoder(
-                cast("Format", route.asked.format),
-                describe_source(dsn),
-                route.options,
-                describe=lambda: describe_source(dsn),
-                notation=None if wire == "json" else notation(wire.removesuffix("-schema"), named.register),
-            )
+            settings = project.settings
+            self._encoder = route_encoder(settings, route, caller, described=describe(settings, dsn), anew=lambda: describe(settings, dsn))
             self._open = stack.pop_all()
 
     def publish(self, staged: Sequence[Batch]) -> None:
@@ -277,4 +281,4 @@ def _plain(data: pa.Table) -> pa.Table:
     return data.cast(pa.schema([one.with_type(pa.string()) if pa.types.is_string_view(one.type) else one for one in kinds]))
 
 
-__all__ = ["Outlet", "outlets_of"]
+__all__ = ["Outlet", "outlets_of", "route_encoder"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from bitvelocity.errors import SettingsError
 from bitvelocity.flow import Pipeline, Project, open_bus, open_project, prepare
 from bitvelocity.oltp import connect
-from bitvelocity.streams import Partition
+from bitvelocity.streams import Partition, Topic
+from bitvelocity.streams.embedded import EmbeddedBus
+from bitvelocity.streams.embedded.upkeep import keep
 
 ROUTE = """
 [[routes]]
@@ -22,6 +25,9 @@ prefix = "shop"
 """
 TOPIC = "shop.public.things"
 Make = Callable[[str], Project]
+
+
+READ = ["offset", "key", "value", "headers", "timestamp"]
 
 
 def routed(project: Project, *sections: str) -> Project:
@@ -78,6 +84,13 @@ def test_each_change_is_told_once_over_restarts_and_a_lost_record(make_project: 
     (project.settings.state_folder / "routes" / "feed.json").unlink()
     assert run(project, database, told="delete from things where id = 1") == []
     assert [row and row["name"] for row in values(project)] == ["a", "b", "c", "d", None]
+    with closing(open_bus(project.settings)) as bus:
+        before = [bus.read(Partition(TOPIC, 0), offset, limit=1).select(READ).to_pylist() for offset in range(5)]
+        assert isinstance(bus, EmbeddedBus)
+        bus.ensure(Topic(name=TOPIC, retention_bytes=1))
+        keep(bus.topic(TOPIC))
+        assert bus.spans(TOPIC)[0].first >= 3
+        assert [bus.read(Partition(TOPIC, 0), offset, limit=1).select(READ).to_pylist() for offset in range(5)] == before
 
 
 def test_a_new_route_begins_with_what_bronze_has_or_from_now(make_project: Make, database: str) -> None:
