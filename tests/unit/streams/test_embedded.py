@@ -367,7 +367,7 @@ def test_threads_wait_for_the_disk_together(bus: EmbeddedBus, monkeypatch: pytes
     """Sixty appends of one record each need far fewer commits; each is told its own offset."""
     commits: list[int] = []
     bus.ensure(Topic(name="t"))
-    writing = bus.topic("t").database.writing
+    writing, appends = bus.topic("t").database.writing, bus._found("t")[1]
 
     def counted() -> Any:
         commits.append(1)
@@ -375,7 +375,11 @@ def test_threads_wait_for_the_disk_together(bus: EmbeddedBus, monkeypatch: pytes
 
     monkeypatch.setattr(bus.topic("t").database, "writing", counted)
     with ThreadPoolExecutor(20) as pool:
-        ends = list(pool.map(lambda n: bus.append("t", records((b"k", b"%d" % n, 1))).ends[T0], range(60)))
+        with appends._work:  # the disk is busy until all of them have come
+            written = pool.map(lambda n: bus.append("t", records((b"k", b"%d" % n, 1))).ends[T0], range(60))
+            while len(appends._waiting) < 20:
+                os.sched_yield()
+        ends = list(written)
     assert sorted(ends) == [*range(1, 61)]
     got = values(bus.read(T0, 0))
     assert [got[end - 1] for end in ends] == [b"%d" % n for n in range(60)]

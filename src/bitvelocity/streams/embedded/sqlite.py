@@ -91,9 +91,13 @@ def connect(file: Path) -> sqlite3.Connection:
         f"{file.resolve().as_uri()}?mode=rw", uri=True, timeout=PATIENCE_S, isolation_level=None,
         check_same_thread=False,
     )  # fmt: skip
-    connection.execute("pragma synchronous = full")
-    connection.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
-    connection.execute(f"pragma journal_size_limit = {_WAL_BYTES}")
+    try:
+        connection.execute("pragma synchronous = full")
+        connection.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
+        connection.execute(f"pragma journal_size_limit = {_WAL_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

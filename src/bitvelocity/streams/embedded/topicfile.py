@@ -77,8 +77,12 @@ class TopicFile:
         self.database = Database(file, name)
         self.kept_at, self.unkept = time.monotonic(), 0  # upkeep's: when it last looked, and bytes since
         self._restored: dict[int, tuple[Gone, pa.Table]] = {}
-        self._renew()
-        self.partitions = self.wanted().partitions
+        try:
+            self._renew()
+            self.partitions = self.wanted().partitions
+        except BaseException:
+            self.database.close()
+            raise
 
     def _renew(self) -> None:
         """A file of an earlier version has no list of what went."""

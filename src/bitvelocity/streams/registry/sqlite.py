@@ -25,8 +25,12 @@ class SqliteStore:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise store_failed(f"{file.parent}: {error.strerror}") from error
-        with self.writing() as run:
-            make_tables(run)
+        try:
+            with self.writing() as run:
+                make_tables(run)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Run]:
@@ -45,8 +49,12 @@ class SqliteStore:
         connection = sqlite3.connect(
             self._file, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
+        try:
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
