@@ -28,7 +28,7 @@ class Thing(Entity, table="things", name="things", audit=False):
     name: Annotated[str | None, Pattern("[A-Za-z]+")]
     price: Annotated[Decimal | None, Numeric(6, 2)]
 '''
-TOPIC = "shop.public.things"
+TOPIC = "letters.public.things"
 
 
 def project_at(folder: Path, dsn: str, dead_letters: str, more: str = "") -> Project:
@@ -37,12 +37,12 @@ def project_at(folder: Path, dsn: str, dead_letters: str, more: str = "") -> Pro
     slot = f"letters_{folder.name.lower().replace('-', '_')}"
     (folder / "bitvelocity.toml").write_text(
         f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{slot}"\n[lake]\nsync = false\n'
-        f'[streams]\nroute = "bus"\nprefix = "shop"\ndead_letters = "{dead_letters}"\n{more}\n'
+        f'[streams]\nroute = "bus"\nprefix = "letters"\ndead_letters = "{dead_letters}"\n{more}\n'
     )
     return open_project(folder)
 
 
-def _live(root: Path, last: str) -> None:
+def _live(root: Path, last: str, patience: float) -> None:
     def fault(step: str) -> None:
         if step == last:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -51,7 +51,7 @@ def _live(root: Path, last: str) -> None:
     with Pipeline(project, at=fault) as pipeline:
         pipeline.connect(project.settings.database.dsn)
         pipeline.start()
-        pipeline.step(0.0)
+        pipeline.step(patience)
 
 
 class Shop:
@@ -61,6 +61,8 @@ class Shop:
         self._folder, self._dsn, self._more = folder, dsn, more
         self.project = project_at(folder, dsn, "table", more)
         prepare(self.project, dsn)
+        self._patience = 1.0 if more else 0.0
+        """How long a transport that is not our own is waited for."""
         self._carrier = Carrier(self.project)
         self._carrier.connect(dsn)
         self.bus: Bus = open_bus(self.project.settings)
@@ -80,7 +82,17 @@ class Shop:
         return self.bus.spans(TOPIC)[0].end if TOPIC in self.bus.topics() else 0
 
     def records(self) -> list[dict[str, Any]]:
-        return self.bus.read(Partition(TOPIC, 0), 0).to_pylist()
+        return self.read(TOPIC)
+
+    def read(self, topic: str) -> list[dict[str, Any]]:
+        """All of its one partition."""
+        at, end = self.bus.spans(topic)[0]
+        rows: list[dict[str, Any]] = []
+        while at < end:
+            rows += (found := self.bus.read(Partition(topic, 0), at, timeout=5.0)).to_pylist()
+            assert found.num_rows, (topic, at, end)
+            at = rows[-1]["offset"] + 1
+        return rows
 
     def spoil(self, value: bytes, key: bytes | None) -> None:
         """Put a record with a place behind the last one. It is in no count of a boundary."""
@@ -110,11 +122,11 @@ class Shop:
     def step(self, pipeline: Pipeline) -> None:
         pipeline.connect(self._dsn)
         pipeline.start()
-        pipeline.step(0.0)
+        pipeline.step(self._patience)
 
     def flow_killed(self, step: str) -> bool:
         """In a process of its own, which ends itself by `kill -9` at that step; whether it came to it."""
-        process = FORKS.Process(target=_live, args=(self.project.root, step))
+        process = FORKS.Process(target=_live, args=(self.project.root, step, self._patience))
         process.start()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL), (step, process.exitcode)

@@ -25,7 +25,14 @@ from bitvelocity.flow import (
 )
 from bitvelocity.lakehouse import rebuild
 from bitvelocity.oltp import connect
-from bitvelocity.streams import RECORD_SCHEMA, Partition
+from bitvelocity.streams import PLACE_HEADER, RECORD_SCHEMA
+
+BUSES = {
+    "embedded": "",
+    "kafka": 'bus = "kafka"\n[streams.kafka]\nbootstrap = "{}"',
+    "nats": 'bus = "nats"\n[streams.nats]\nurl = "{}"',
+    "rabbitmq": 'bus = "rabbitmq"\n[streams.rabbitmq]\nurl = "{}"',
+}
 
 
 @pytest.fixture
@@ -77,7 +84,7 @@ def test_its_key_waits_and_others_go_on_over_restarts(shop: Shop) -> None:
     shown = said(shop, "show", "--key", listed[0]["key"])
     assert shown.count("An earlier record of its key is parked.") == 2
     assert "40403" in shown
-    assert said(shop, "list", "--topic", "shop.other") == "There are none.\n"
+    assert said(shop, "list", "--topic", "letters.other") == "There are none.\n"
     shop.set("stop")
     shop.write("update things set name = 'AAA' where id = 1")
     shop.flow()
@@ -96,12 +103,37 @@ def test_broken_and_foreign_records_go_to_the_table_and_the_topic(shop: Shop) ->
     shop.flow()
     assert shop.names() == {1: "a", 2: "b"}
     assert shop.letters("code, value") == [("UnreadableValue", record["value"][:9]), ("Foreign", b"\xff")]
-    published = shop.bus.read(Partition(TOPIC + ".dlq", 0), 0).to_pylist()
+    published = shop.read(TOPIC + ".dlq")
     assert {row["value"] for row in published} == {record["value"][:9], b"\xff"}
     told = next(dict(row["headers"]) for row in published if row["value"] == b"\xff")
     assert told["who"] == b"\xfe"
     assert told["__connect.errors.topic"] == TOPIC.encode()
     assert told["__connect.errors.exception.class.name"] == b"Foreign"
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, database: str, bus: str) -> None:
+    """Killed when its letters are published and nothing is committed; on the topic, too, each is once that has a place."""
+    address = request.getfixturevalue(f"{bus}_server").address if BUSES[bus] else ""
+    shop = Shop(open_folder / open_folder.name, database, BUSES[bus].format(address))
+    spoilt(shop)
+    shop.bus.append(TOPIC, pa.Table.from_pylist([{"key": b"x", "value": b"\xff", "headers": [], "timestamp": 5}], schema=RECORD_SCHEMA))
+    shop.write("update things set name = 'BB' where id = 2")
+    shop.set("topic")
+    assert shop.flow_killed("set staged")
+    shop.flow()
+    assert shop.letters() == ["40403", "Follows", "Foreign"]
+    assert shop.names() == {1: "a", 2: "BB"}
+    published = [dict(row["headers"]) for row in shop.read(TOPIC + ".dlq")]
+    told = [(one["__connect.errors.exception.class.name"].decode(), PLACE_HEADER in one) for one in published]
+    assert sorted(set(told)) == [("40403", True), ("Follows", True), ("Foreign", False)]
+    assert [told.count(one) for one in (("40403", True), ("Follows", True))] == [1, 1]
+    order_letters(shop.project, "drop")
+    order_letters(shop.project, "replay")
+    shop.flow()
+    assert shop.letters("state") == ["dropped", "replayed", "dropped"]
+    assert shop.names() == {1: "A", 2: "BB"}
+    shop.close()
 
 
 KILLS = {

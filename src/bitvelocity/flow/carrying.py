@@ -120,6 +120,7 @@ class BusOrigin:
             stack.callback(bus.close)
             wires = registrar(project.settings, stack.enter_context(open_registry(project.settings)))
             parking = Parking(project.settings.streams, bus, decoder(wires), lake)
+            stack.callback(parking.close)
             self._source = BusSource(
                 bus,
                 parking.decode,

@@ -18,7 +18,17 @@ from ..changes.formats import NO_CHANGE, Decoder
 from ..errors import BusError
 from ..lakehouse import CONTRACT, FOLLOWS, LETTERS_SCHEMA, REFUSED, Lake, Misfit
 from ..settings import StreamsSettings
-from ..streams import PLACE_HEADER, RECORD_SCHEMA, Bus, Topic, parse_place, places_of
+from ..streams import (
+    PLACE_HEADER,
+    PLACED_SCHEMA,
+    RECORD_SCHEMA,
+    Bus,
+    Place,
+    Publisher,
+    Topic,
+    parse_place,
+    places_of,
+)
 from ..streams.relay import Decode, Undecodable
 
 FOREIGN = "Foreign"
@@ -38,6 +48,7 @@ class Parking:
 
     def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake, *, placed: bool = True) -> None:
         self._streams, self._bus, self._letters = streams, bus, lake.letters
+        self._publisher: Publisher | None = None
         rules = streams.contract == "rules"
         fits = placed and streams.dead_letters != "stop"
         self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules)) if fits else decode
@@ -59,19 +70,28 @@ class Parking:
         """A record that is refused with this code is set apart, and stops nothing."""
         return code in LASTING and (self._streams.dead_letters != "stop" or code == FOLLOWS)
 
+    def close(self) -> None:
+        """Let go of the topics of dead letters."""
+        if self._publisher is not None:
+            self._publisher.close()
+
     def _publish(self, topic: str, letters: pa.Table) -> None:
-        """At least once: what is published and not committed with the lake is published again."""
+        """Each with a place once, where the transport can: what is published and not committed with the lake comes again."""
         name = topic + LETTERS
         if name not in self._bus.topics():
             self._bus.ensure(Topic(name=name, partitions=1, replicas=self._streams.replicas))
-        rows = [
-            {
-                "key": row["key"], "value": row["value"], "timestamp": row["timestamp"],
-                "headers": [*headers_from(row["headers"]), *_told(row, self._streams.prefix)],
-            }
-            for row in letters.to_pylist()
-        ]  # fmt: skip
-        self._bus.append(name, pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
+        rows = [_published(row, self._streams.prefix) for row in letters.to_pylist()]
+        if self._bus.abilities.dedup:
+            ours = sorted((row for row in rows if row["place"]), key=lambda row: row["place"])
+            self._place(name, [row | row["place"]._asdict() for row in ours])
+            rows = [row for row in rows if not row["place"]]
+        if rows:
+            self._bus.append(name, pa.Table.from_pylist([{**row, "headers": row["all"]} for row in rows], schema=RECORD_SCHEMA))
+
+    def _place(self, name: str, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._publisher = self._publisher or self._bus.publisher(f"{self._streams.prefix}-dead-letters")
+            self._publisher.publish({name: pa.Table.from_pylist(rows, schema=PLACED_SCHEMA)})
 
 
 def reading(decoder: Decoder) -> Decode:
@@ -135,7 +155,7 @@ def letters_of(found: Undecodable) -> pa.Table:
     rows = [
         {
             **{name: row[name] for name in ("partition", "offset", "key", "value", "timestamp")},
-            "_lsn": _lsn(row["headers"]), "topic": found.topic, "headers": _printed(row["headers"]), "class": class_of(code),
+            "_lsn": place.lsn if (place := _place_in(row["headers"])) else None, "topic": found.topic, "headers": _printed(row["headers"]), "class": class_of(code),
             "code": code, "reason": reason, "schema_id": _schema_id(row["value"], row["headers"]), "version": __version__,
             "state": "parked", "seen_at": now, "holds": code != FOREIGN,
         }
@@ -185,6 +205,14 @@ def _stop(found: Undecodable, row: int, *, asked: bool) -> BusError:
     )  # fmt: skip
 
 
+def _published(row: dict[str, Any], connector: str) -> dict[str, Any]:
+    """A letter as a record, and its place; a publisher writes that itself, so `headers` is `all` but for it."""
+    told = [*headers_from(row["headers"]), *_told(row, connector)]
+    rest = [pair for pair in told if pair[0] != PLACE_HEADER]
+    place = None if row["code"] == FOREIGN else _place_in(told)
+    return {"key": row["key"], "value": row["value"], "timestamp": row["timestamp"], "headers": rest, "all": told, "place": place}
+
+
 def _told(row: dict[str, Any], connector: str) -> list[tuple[str, bytes]]:
     """Headers as Kafka Connect writes them."""
     told = {
@@ -195,10 +223,11 @@ def _told(row: dict[str, Any], connector: str) -> list[tuple[str, bytes]]:
     return [(_ERRORS + name, str(value).encode()) for name, value in told.items()]
 
 
-def _lsn(headers: list[tuple[str, bytes | None]] | None) -> int | None:
+def _place_in(headers: list[tuple[str, bytes | None]] | None) -> Place | None:
+    """Where a record says that it stands in the source, if it says so once and well."""
     places = [value for name, value in headers or () if name == PLACE_HEADER and value]
     try:
-        return parse_place(places[0]).lsn if len(places) == 1 else None
+        return parse_place(places[0]) if len(places) == 1 else None
     except ValueError:
         return None
 
