@@ -31,9 +31,9 @@ class Thing(Entity, table="things", name="things", audit=False):
 TOPIC = "letters.public.things"
 
 
-def project_at(folder: Path, dsn: str, dead_letters: str, more: str = "") -> Project:
+def project_at(folder: Path, dsn: str, dead_letters: str, more: str = "", *, entities: str = ENTITIES) -> Project:
     (folder / "models").mkdir(parents=True, exist_ok=True)
-    (folder / "entities.py").write_text(ENTITIES)
+    (folder / "entities.py").write_text(entities)
     slot = f"letters_{folder.name.lower().replace('-', '_')}"
     (folder / "bitvelocity.toml").write_text(
         f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{slot}"\n[lake]\nsync = false\n'
@@ -54,12 +54,23 @@ def _live(root: Path, last: str, patience: float) -> None:
         pipeline.step(patience)
 
 
+def read_all(bus: Bus, topic: str) -> list[dict[str, Any]]:
+    """All of its one partition."""
+    at, end = bus.spans(topic)[0]
+    rows: list[dict[str, Any]] = []
+    while at < end:
+        rows += (found := bus.read(Partition(topic, 0), at, timeout=5.0)).to_pylist()
+        assert found.num_rows, (topic, at, end)
+        at = rows[-1]["offset"] + 1
+    return rows
+
+
 class Shop:
     """A project whose changes a carrier puts on the bus when it is told to."""
 
-    def __init__(self, folder: Path, dsn: str, more: str = "") -> None:
+    def __init__(self, folder: Path, dsn: str, more: str = "", *, entities: str = ENTITIES) -> None:
         self._folder, self._dsn, self._more = folder, dsn, more
-        self.project = project_at(folder, dsn, "table", more)
+        self.project = project_at(folder, dsn, "table", more, entities=entities)
         prepare(self.project, dsn)
         self._patience = 1.0 if more else 0.0
         """How long a transport that is not our own is waited for."""
@@ -82,17 +93,7 @@ class Shop:
         return self.bus.spans(TOPIC)[0].end if TOPIC in self.bus.topics() else 0
 
     def records(self) -> list[dict[str, Any]]:
-        return self.read(TOPIC)
-
-    def read(self, topic: str) -> list[dict[str, Any]]:
-        """All of its one partition."""
-        at, end = self.bus.spans(topic)[0]
-        rows: list[dict[str, Any]] = []
-        while at < end:
-            rows += (found := self.bus.read(Partition(topic, 0), at, timeout=5.0)).to_pylist()
-            assert found.num_rows, (topic, at, end)
-            at = rows[-1]["offset"] + 1
-        return rows
+        return read_all(self.bus, TOPIC)
 
     def spoil(self, value: bytes, key: bytes | None) -> None:
         """Put a record with a place behind the last one. It is in no count of a boundary."""

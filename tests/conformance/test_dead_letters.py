@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from tests.conformance.letters import TOPIC, Shop
+from tests.conformance.letters import ENTITIES, TOPIC, Shop, read_all
 
 from bitvelocity.cli.app import cli
 from bitvelocity.errors import BusError, LakeError, PoisonError
@@ -103,7 +103,7 @@ def test_broken_and_foreign_records_go_to_the_table_and_the_topic(shop: Shop) ->
     shop.flow()
     assert shop.names() == {1: "a", 2: "b"}
     assert shop.letters("code, value") == [("UnreadableValue", record["value"][:9]), ("Foreign", b"\xff")]
-    published = shop.read(TOPIC + ".dlq")
+    published = read_all(shop.bus, TOPIC + ".dlq")
     assert {row["value"] for row in published} == {record["value"][:9], b"\xff"}
     told = next(dict(row["headers"]) for row in published if row["value"] == b"\xff")
     assert told["who"] == b"\xfe"
@@ -124,7 +124,7 @@ def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, 
     shop.flow()
     assert shop.letters() == ["40403", "Follows", "Foreign"]
     assert shop.names() == {1: "a", 2: "BB"}
-    published = [dict(row["headers"]) for row in shop.read(TOPIC + ".dlq")]
+    published = [dict(row["headers"]) for row in read_all(shop.bus, TOPIC + ".dlq")]
     told = [(one["__connect.errors.exception.class.name"].decode(), PLACE_HEADER in one) for one in published]
     assert sorted(set(told)) == [("40403", True), ("Follows", True), ("Foreign", False)]
     assert [told.count(one) for one in (("40403", True), ("Follows", True))] == [1, 1]
@@ -133,6 +133,32 @@ def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, 
     shop.flow()
     assert shop.letters("state") == ["dropped", "replayed", "dropped"]
     assert shop.names() == {1: "A", 2: "BB"}
+    shop.close()
+
+
+def test_what_is_replayed_comes_to_routes_and_the_audit_trail_once(open_folder: Path, database: str) -> None:
+    """Killed when the lake has it, and they have not."""
+    trailed = ENTITIES.replace("audit=False", 'audit=False, audit_trail="cdc"')
+    route = '[[routes]]\nname = "feed"\nwire = "json"\nprefix = "feed"'
+    shop = Shop(open_folder / open_folder.name, database, route, entities=trailed)
+    shop.write("insert into things values (1, 'a'), (2, 'b')")
+    shop.flow()
+    shop.write("update things set name = 'B' where id = 2")
+    shop.poison(like=0)
+    shop.write("update things set name = 'A' where id = 1", "update things set name = 'AA' where id = 1")
+    shop.flow()
+    order_letters(shop.project, "drop")
+    order_letters(shop.project, "replay")
+    assert shop.flow_killed("letters committed with them")
+    assert shop.flow_killed("published")
+    shop.write("update things set name = 'BB' where id = 2")
+    shop.flow()
+    shop.flow()
+    values = [json.loads(row["value"])["after"] for row in read_all(shop.bus, "feed.public.things")]
+    assert [(one["id"], one["name"]) for one in values] == [(1, "a"), (2, "b"), (2, "B"), (1, "A"), (1, "AA"), (2, "BB")]
+    with connect(database) as connection:
+        trail = connection.execute("select new_values ->> 'name' from things_audit order by 1").fetchall()
+    assert [name for (name,) in trail] == ["A", "AA", "B", "BB"]
     shop.close()
 
 
@@ -271,11 +297,15 @@ def test_what_the_lake_cannot_write_stops_it_or_is_set_apart(shop: Shop) -> None
 def test_what_waits_behind_a_dropped_record_can_be_replayed(shop: Shop) -> None:
     spoilt(shop)
     shop.flow()
-    order_letters(shop.project, "drop")
+    key = key_text(find_letters(shop.project)[0]["key"])
+    ordered = json.loads(said(shop, "drop", "--topic", TOPIC, "--key", key, "--json"))
+    assert ordered == {"ordered": "drop", "letters": 1, "running": False}
     shop.flow()
-    assert shop.letters("state") == ["dropped", "parked"]
+    told = json.loads(said(shop, "show", "--state", "all", "--json"))
+    assert told == json.loads(said(shop, "list", "--state", "all", "--json"))
+    assert [(one["key"], one["state"], one["class"]) for one in told] == [(key, "dropped", "undecodable"), (key, "parked", "follows")]
     assert shop.names()[1] == "a"
-    order_letters(shop.project, "replay", TOPIC, key_text(find_letters(shop.project)[0]["key"]))
+    assert "replay of 1 records is ordered; bitvelocity up carries it out." in said(shop, "replay", "--key", key)
     shop.write("update things set name = 'AA' where id = 1")
     shop.flow()
     assert shop.letters("state") == ["dropped", "replayed"]

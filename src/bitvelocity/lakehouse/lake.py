@@ -209,6 +209,8 @@ class Lake:
             bronze.table.upkeep.settle()
         for silver in self._silver.values():
             silver.layers.settle()
+        if self.letters.table is not None:
+            self.letters.table.upkeep.settle()
 
     def close(self) -> None:
         """Forget what is staged, let running maintenance finish, give back the lease."""
@@ -255,6 +257,8 @@ class Lake:
             bronze.table.upkeep.run(self._background, self._care)
         for silver in self._silver.values():
             silver.layers.maintain(self._background, self._care)
+        if self.letters.table is not None:
+            self.letters.table.upkeep.run(self._background, self._care)
 
     def _measure(self, entity: str, batch: Batch) -> None:
         """Once per run and entity, on the first batch that is large enough: which columns repeat."""

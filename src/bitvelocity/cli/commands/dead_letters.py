@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,8 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 @_state
 def list_command(topic: str, key: str, state: str, folder: Path, as_json: bool) -> None:
     """Show dead letters, one line each."""
-    found = find_letters(open_project(folder), topic, key, "" if state == "all" else state)
-    if as_json:
-        print_json([_as_dict(row) for row in found])
-        return
-    for row in found:
+    for row in _told(topic, key, state, folder, as_json=as_json):
         say(f"{row['state']:<8} {row['topic']} [{row['partition']}] {row['offset']:>10} {row['code']:<16} {key_text(row['key'])}")
-    if not found:
-        say("There are none.")
 
 
 @command.command(short_help="Why, and what stands in it.")
@@ -52,11 +46,7 @@ def list_command(topic: str, key: str, state: str, folder: Path, as_json: bool) 
 @_state
 def show(topic: str, key: str, state: str, folder: Path, as_json: bool) -> None:
     """Show dead letters with the reason and the record itself."""
-    found = find_letters(open_project(folder), topic, key, "" if state == "all" else state)
-    if as_json:
-        print_json([_as_dict(row) for row in found])
-        return
-    for row in found:
+    for row in _told(topic, key, state, folder, as_json=as_json):
         say(f"{row['topic']}, partition {row['partition']}, offset {row['offset']}: {row['state']}")
         say(f"  {row['class']} ({row['code']}): {row['reason']}")
         say(f"  schema {row['schema_id'] or 'unknown'}, record of {row['timestamp']}, seen {row['seen_at']} by {row['version']}")
@@ -85,6 +75,17 @@ def _order(verb: Any, topic: str, key: str, folder: Path, *, as_json: bool) -> N
         print_json({"ordered": verb, "letters": count, "running": running})
         return
     say(f"{verb} of {count} records is ordered{'' if running else '; bitvelocity up carries it out'}. See: bitvelocity dead-letters list")
+
+
+def _told(topic: str, key: str, state: str, folder: Path, *, as_json: bool) -> Sequence[dict[str, Any]]:
+    """Those that are left to be told in words."""
+    found = find_letters(open_project(folder), topic, key, "" if state == "all" else state)
+    if as_json:
+        print_json([_as_dict(row) for row in found])
+        return ()
+    if not found:
+        say("There are none.")
+    return found
 
 
 def _as_dict(row: dict[str, Any]) -> dict[str, Any]:
