@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import conninfo, sql
 from tests.forked import python
 
@@ -30,6 +31,9 @@ from bitvelocity.oltp import Binaries, EmbeddedPostgres, Server, connect, find_b
 TEST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "60"}
 CARRIED = tuple(f"tests/unit/{folder}/" for folder in ("cli", "contracts", "flow", "serving", "streams", "templates"))
 _numbers = itertools.count(1)
+
+settings.register_profile("house", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")  # how long an example takes is the machine's business: a busy one is no fault
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -168,6 +168,9 @@ def test_many_commits_leave_few_files_and_every_row(tmp_path: Path, threads: int
         for lsn in range(1, 101):
             append(table, lsn)
             table.maintain(pool if threads else None, roll_up=10, checkpoint_every=1000)
+        for _ in range(10):  # a thread that had no turn comes to it now
+            table.upkeep.settle()
+            table.maintain(pool if threads else None, roll_up=10, checkpoint_every=1000)
         table.upkeep.settle()
     assert contents(tmp_path / "t") == list(range(1, 101))
     assert table.position() == 100
