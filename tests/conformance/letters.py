@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from tests.conformance.buses import whole
 from tests.forked import FORKS
 
 from bitvelocity.flow import Pipeline, Project, open_bus, open_project, open_reader, prepare
 from bitvelocity.flow.carrying import Carrier
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
-from bitvelocity.streams import PLACE_HEADER, PLACED_SCHEMA, Bus, Partition, parse_place
+from bitvelocity.streams import PLACE_HEADER, PLACED_SCHEMA, Bus, parse_place
 
 ENTITIES = '''
 from decimal import Decimal
@@ -54,17 +55,6 @@ def _live(root: Path, last: str, patience: float) -> None:
         pipeline.step(patience)
 
 
-def read_all(bus: Bus, topic: str) -> list[dict[str, Any]]:
-    """All of its one partition."""
-    at, end = bus.spans(topic)[0]
-    rows: list[dict[str, Any]] = []
-    while at < end:
-        rows += (found := bus.read(Partition(topic, 0), at, timeout=5.0)).to_pylist()
-        assert found.num_rows, (topic, at, end)
-        at = rows[-1]["offset"] + 1
-    return rows
-
-
 class Shop:
     """A project whose changes a carrier puts on the bus when it is told to."""
 
@@ -93,7 +83,7 @@ class Shop:
         return self.bus.spans(TOPIC)[0].end if TOPIC in self.bus.topics() else 0
 
     def records(self) -> list[dict[str, Any]]:
-        return read_all(self.bus, TOPIC)
+        return whole(self.bus, TOPIC, 0).to_pylist()
 
     def spoil(self, value: bytes, key: bytes | None) -> None:
         """Put a record with a place behind the last one. It is in no count of a boundary."""

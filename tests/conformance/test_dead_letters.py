@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from tests.conformance.letters import ENTITIES, TOPIC, Shop, read_all
+from tests.conformance.buses import whole
+from tests.conformance.letters import ENTITIES, TOPIC, Shop
 
 from bitvelocity.cli.app import cli
 from bitvelocity.errors import BusError, LakeError, PoisonError
@@ -103,7 +104,7 @@ def test_broken_and_foreign_records_go_to_the_table_and_the_topic(shop: Shop) ->
     shop.flow()
     assert shop.names() == {1: "a", 2: "b"}
     assert shop.letters("code, value") == [("UnreadableValue", record["value"][:9]), ("Foreign", b"\xff")]
-    published = read_all(shop.bus, TOPIC + ".dlq")
+    published = whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()
     assert {row["value"] for row in published} == {record["value"][:9], b"\xff"}
     told = next(dict(row["headers"]) for row in published if row["value"] == b"\xff")
     assert told["who"] == b"\xfe"
@@ -124,7 +125,7 @@ def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, 
     shop.flow()
     assert shop.letters() == ["40403", "Follows", "Foreign"]
     assert shop.names() == {1: "a", 2: "BB"}
-    published = [dict(row["headers"]) for row in read_all(shop.bus, TOPIC + ".dlq")]
+    published = [dict(row["headers"]) for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()]
     told = [(one["__connect.errors.exception.class.name"].decode(), PLACE_HEADER in one) for one in published]
     assert sorted(set(told)) == [("40403", True), ("Follows", True), ("Foreign", False)]
     assert [told.count(one) for one in (("40403", True), ("Follows", True))] == [1, 1]
@@ -154,7 +155,7 @@ def test_what_is_replayed_comes_to_routes_and_the_audit_trail_once(open_folder: 
     shop.write("update things set name = 'BB' where id = 2")
     shop.flow()
     shop.flow()
-    values = [json.loads(row["value"])["after"] for row in read_all(shop.bus, "feed.public.things")]
+    values = [json.loads(row["value"])["after"] for row in whole(shop.bus, "feed.public.things", 0).to_pylist()]
     assert [(one["id"], one["name"]) for one in values] == [(1, "a"), (2, "b"), (2, "B"), (1, "A"), (1, "AA"), (2, "BB")]
     with connect(database) as connection:
         trail = connection.execute("select new_values ->> 'name' from things_audit order by 1").fetchall()
