@@ -11,6 +11,7 @@ import pytest
 
 from bitvelocity.errors import SettingsError
 from bitvelocity.flow import Pipeline, Project, open_bus, open_project, prepare
+from bitvelocity.flow.outbound import route_stands
 from bitvelocity.oltp import connect
 from bitvelocity.streams import Partition, Topic
 from bitvelocity.streams.embedded import EmbeddedBus
@@ -59,6 +60,9 @@ def run(project: Project, dsn: str, *, told: str = "") -> list[str]:
             pipeline.step(0.1)
         pipeline.step(0.05)
         pipeline.finish()
+        while not pipeline.trouble and any(route.state == "behind" for route in route_stands(project)):
+            pipeline.step(0.05)
+            pipeline.finish()
         return [pipeline.trouble.what] if pipeline.trouble else []
 
 
