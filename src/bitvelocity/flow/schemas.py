@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import MissingExtraError, SettingsError
 from ..settings import RegistrySettings, Settings
 from ..streams.registry import (
     Caller,
@@ -113,13 +113,22 @@ def registry_beside(
                 raise
             address = stack.enter_context(serving(store, replace(at, port=0)))
             tell(f"Port {at.port} is taken: the schema registry listens at {address} instead ([registry] port).")
+        except MissingExtraError as error:
+            if not _only_json(settings):
+                raise
+            tell(f"Nobody serves the schemas of the topics: {error.what} {error.remedy}")
+            address = ""
         yield address
 
 
 def _writes_schemas(settings: Settings) -> bool:
     """Records that name their schemas are written."""
-    over = settings.streams.route == "bus" and settings.streams.wire != "json"
-    return over or any(route.wire != "json" for route in settings.routes)
+    return settings.streams.route == "bus" or any(route.wire != "json" for route in settings.routes)
+
+
+def _only_json(settings: Settings) -> bool:
+    """Such records are read without their schemas too."""
+    return settings.streams.wire == "json" and all(route.wire == "json" for route in settings.routes)
 
 
 def _tokens(environment: Mapping[str, str]) -> dict[str, bool]:

@@ -171,7 +171,7 @@ class StreamsSettings:
     prefix: str = "bv"
     """What the names of the topics begin with, such as `shop` in `shop.public.orders`; one project has it alone."""
     wire: str = "avro"
-    """How records are written: `avro` or `protobuf`, with their schemas in the registry, or `json`."""
+    """How records are written, with their schemas in the registry: `avro`, `protobuf` or `json` (by JSON Schema)."""
     cloudevents: bool = True
     """Give each record the headers of CloudEvents. Seven small headers cost more than the record where a client makes an
     object of each: without them Kafka takes half of the CPU."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from bitvelocity.errors import MissingExtraError
 from bitvelocity.flow import open_registry, registry_beside
 from bitvelocity.settings import RegistrySettings, RouteSettings, Settings
 
@@ -33,6 +37,23 @@ def test_a_port_that_is_taken_is_told_and_another_one_serves(tmp_path: Path) -> 
         with registry_beside(asked(tmp_path, port), told.append) as address:
             assert f"Port {port} is taken" in told[0]
             assert address in told[0]
+
+
+def test_topics_in_json_have_their_schemas_there_too(tmp_path: Path) -> None:
+    streams = replace(asked(tmp_path, 0).streams, route="bus", wire="json")
+    with registry_beside(replace(asked(tmp_path, 0), routes=(), streams=streams), print) as address:
+        assert address.startswith("http://127.0.0.1:")
+
+
+def test_topics_in_json_are_read_without_a_server_of_schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    streams = replace(asked(tmp_path, 0).streams, route="bus", wire="json")
+    told: list[str] = []
+    with registry_beside(replace(asked(tmp_path, 0), routes=(), streams=streams), told.append) as address:
+        assert address == ""
+    assert "pip install" in told[0]
+    with pytest.raises(MissingExtraError), registry_beside(asked(tmp_path, 0), told.append):
+        pass
 
 
 def test_nobody_needs_it(tmp_path: Path) -> None:
