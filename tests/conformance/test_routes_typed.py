@@ -22,6 +22,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from bitvelocity.flow import Pipeline, Project, diagnose, open_project, prepare, registry_beside
+from bitvelocity.flow.outbound import route_stands
 from bitvelocity.oltp import connect
 from bitvelocity.streams.servers import LocalServer
 
@@ -88,7 +89,8 @@ def run(project: Project, database: str) -> None:
             (end,) = connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone() or (0,)
         while pipeline.seen < int(end):
             pipeline.step(0.1)
-        pipeline.step(0.05)
+        while not pipeline.trouble and (pipeline.step(0.05) or any(route.state != "level" for route in route_stands(project))):
+            pipeline.finish()
         pipeline.finish()
         assert pipeline.trouble is None, pipeline.trouble
 

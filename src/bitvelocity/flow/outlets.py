@@ -191,6 +191,9 @@ class Outlet:
             self._link = _Link(self._project, self._route, dsn)
         except BitVelocityError as error:
             self._refused = error
+        except Exception as error:
+            self._refused = BusError(f"It cannot be opened: {type(error).__name__}: {error}", remedy="It is tried again by itself.")
+            self._refused.__cause__ = error
 
     def _publish(self, staged: Sequence[Batch]) -> None:
         if self._link is None:
