@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -12,13 +13,16 @@ from ..files import replace_file
 from ..settings import Settings
 
 _FILE = "described.json"
+_WRITING = threading.Lock()
+"""Each route opens its transport in a thread of its own."""
 
 
 def describe(settings: Settings, dsn: str) -> Described:
     """Ask the source, and keep the answer."""
     found = describe_source(dsn)
     settings.state_folder.mkdir(parents=True, exist_ok=True)
-    replace_file(settings.state_folder / _FILE, json.dumps(asdict(found)), sync=False)
+    with _WRITING:
+        replace_file(settings.state_folder / _FILE, json.dumps(asdict(found)), sync=False)
     return found
 
 
