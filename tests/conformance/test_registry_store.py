@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -163,3 +164,15 @@ def test_a_store_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"registry\.db") as refused:
         SqliteStore(tmp_path / "registry.db")
     assert refused.value.code == "50001"
+
+
+def test_a_new_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses at once to change a journal while somebody writes."""
+    file = tmp_path / "registry.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("begin immediate")
+        other.execute("create table unrelated (a)")
+        opening = pool.submit(SqliteStore, file)
+        assert not wait([opening], timeout=0.2).done
+        other.execute("commit")
+        opening.result().close()
