@@ -5,7 +5,7 @@
 Records have about 500 bytes of which half do not compress, a key, and three headers. A write returns when it is on the
 disk. CPU is of this process (a server's own is not in it). Latency: from just before `append` of one record to just
 after the `poll` that brought it, in another process. "plain" of `embedded` is SQLite, a row per record, a transaction per batch;
-of `kafka` its stock client.
+of `kafka` its stock client; those of NATS and RabbitMQ are in `bus_nats` and `bus_rabbitmq`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Engine:
     start: Callable[[Path], AbstractContextManager[str]]
     connect: Callable[[str], Bus]
     plain: Plain | None = None
+    packed: bool = False
 
 
 @contextmanager
@@ -58,20 +59,15 @@ def folder_only(folder: Path) -> Iterator[str]:
     yield str(folder)
 
 
-@contextmanager
-def nats_server(folder: Path) -> Iterator[str]:
-    from bitvelocity.streams.servers import LocalServer, NatsServer
+def server_of(name: str) -> Callable[[Path], AbstractContextManager[str]]:
+    @contextmanager
+    def started(folder: Path) -> Iterator[str]:
+        from bitvelocity.streams.servers import SERVERS, LocalServer
 
-    with LocalServer(NatsServer(), folder) as server:
-        yield server.address
+        with LocalServer(SERVERS[name](), folder, tell=lambda _: None) as server:
+            yield server.address
 
-
-@contextmanager
-def kafka_server(folder: Path) -> Iterator[str]:
-    from bitvelocity.streams.servers import KafkaServer, LocalServer
-
-    with LocalServer(KafkaServer(), folder, tell=print) as server:
-        yield server.address
+    return started
 
 
 def embedded(address: str) -> Bus:
@@ -90,6 +86,12 @@ def kafka(address: str) -> Bus:
     from bitvelocity.streams.kafka import KafkaBus
 
     return KafkaBus(address)
+
+
+def rabbitmq(address: str) -> Bus:
+    from bitvelocity.streams.rabbitmq import RabbitStreams
+
+    return RabbitStreams(address)
 
 
 def stock_kafka(address: str, table: pa.Table, seconds: float) -> tuple[Rate, Rate]:
@@ -157,8 +159,10 @@ def _parts(cursor: sqlite3.Cursor) -> Iterator[list[Any]]:
 
 ENGINES: Mapping[str, Engine] = {
     "embedded": Engine(folder_only, embedded, row_per_record),
-    "kafka": Engine(kafka_server, kafka, stock_kafka),
-    "nats": Engine(nats_server, nats),  # its plain client: bus_nats
+    "kafka": Engine(server_of("kafka"), kafka, stock_kafka),
+    "nats": Engine(server_of("nats"), nats),  # its plain client: bus_nats
+    "nats-packed": Engine(server_of("nats"), nats, packed=True),
+    "rabbitmq": Engine(server_of("rabbitmq"), rabbitmq),  # its plain client: bus_rabbitmq
 }
 
 
@@ -186,11 +190,11 @@ def timed(work: Callable[[], int]) -> Rate:
     return Rate((time.perf_counter() - wall) / done, (time.process_time() - cpu) / done)
 
 
-def rates(bus: Bus, table: pa.Table, seconds: float) -> dict[str, Rate]:
+def rates(bus: Bus, table: pa.Table, seconds: float, *, packed: bool) -> dict[str, Rate]:
     """Append, publish, read by offset."""
     size = table.num_rows
     for way in ("append", "publish"):
-        bus.ensure(Topic(name=f"{way}-{size}"))
+        bus.ensure(Topic(name=f"{way}-{size}", packed=packed))
     publisher = bus.publisher(f"bench-{size}")
     lsn = 0
     rest = [pa.array([0] * size, pa.int32()), pa.array([0] * size, pa.int8())]
@@ -237,7 +241,7 @@ def watch(engine: str, address: str, count: int, told: Any) -> None:
 def latencies(engine: str, address: str, count: int) -> list[float]:
     """Milliseconds from append to poll, one record each, a few milliseconds apart."""
     bus = ENGINES[engine].connect(address)
-    bus.ensure(Topic(name="latency"))
+    bus.ensure(Topic(name="latency", packed=ENGINES[engine].packed))
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     watcher = multiprocessing.get_context("spawn").Process(target=watch, args=(engine, address, count, theirs))
     watcher.start()
@@ -259,15 +263,15 @@ def measure(name: str, seconds: float, count: int) -> None:
         bus = engine.connect(address)
         for size in SIZES:
             table = records(size)
-            for way, rate in rates(bus, table, seconds).items():
-                print(f"{name:<10} {size:>6} {way:<12} {rate}")
+            for way, rate in rates(bus, table, seconds, packed=engine.packed).items():
+                print(f"{name:<12} {size:>6} {way:<12} {rate}")
             if engine.plain:
                 for way, rate in zip(("plain in", "plain out"), engine.plain(address, table, seconds), strict=True):
-                    print(f"{name:<10} {size:>6} {way:<12} {rate}")
+                    print(f"{name:<12} {size:>6} {way:<12} {rate}")
         bus.close()
         if count:
             took = latencies(name, address, count)
-            print(f"{name:<10} append to poll: p50 {took[count // 2]:.1f} ms, p99 {took[int(count * 0.99)]:.1f} ms")
+            print(f"{name:<12} append to poll: p50 {took[count // 2]:.1f} ms, p99 {took[int(count * 0.99)]:.1f} ms")
 
 
 def main() -> None:
@@ -276,7 +280,7 @@ def main() -> None:
     words.add_argument("--seconds", type=float, default=2.0)
     words.add_argument("--latencies", type=int, default=500)
     asked = words.parse_args()
-    print(f"{'':<10} {'batch':>6} {'':<12} {'records/s':>10} {'us CPU':>7}")
+    print(f"{'':<12} {'batch':>6} {'':<12} {'records/s':>10} {'us CPU':>7}")
     for name in asked.engines.split(","):
         measure(name, asked.seconds, asked.latencies)
 
