@@ -36,6 +36,10 @@ Read = Callable[[Partition, int, int], tuple[Piece, int]]
 """Reads placed records from an offset up to an end, and tells the offset to go on from. None: nothing is left."""
 
 
+ENOUGH = 10_000
+"""Rows of a partition that are read before any go on: what is decoded by column has fixed costs for each piece."""
+
+
 def in_order(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator[pa.Table]:
     """Records from the first offset up to the second of each partition, in order of their places, piece by piece.
 
@@ -66,13 +70,15 @@ def in_order(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator
 def _longer(
     read: Read, partition: Partition, pieces: Mapping[Partition, Piece], *, offsets: dict[Partition, int], end: int
 ) -> dict[Partition, Piece]:
-    """The partition's piece with what follows it; none if nothing does."""
-    held = [pieces[partition]] if partition in pieces else []
-    while offsets[partition] < end:
+    """The partition's piece with what follows it, enough to be worth decoding; none if nothing does."""
+    parts = [pieces[partition]] if partition in pieces else []
+    rows = 0
+    while offsets[partition] < end and rows < ENOUGH:
         piece, offsets[partition] = read(partition, offsets[partition], end)
+        rows += len(piece)
         if len(piece):
-            return {partition: Piece.joined([*held, piece])}
-    return {partition: held[0]} if held else {}
+            parts.append(piece)
+    return {partition: Piece.joined(parts)} if parts else {}
 
 
 def _reach(piece: Piece) -> tuple[int, int]:
