@@ -107,6 +107,9 @@ def level(project: Project) -> None:
 
 
 def lose(project: Project) -> None:
+    """Whoever was killed may hold the slot for a moment yet."""
+    held = f"from pg_replication_slots where slot_name = '{project.settings.capture.slot}' and active"
+    run(project, f"select pg_terminate_backend(active_pid, 30000) {held}")
     run(project, f"select pg_drop_replication_slot('{project.settings.capture.slot}')")
 
 
