@@ -173,10 +173,11 @@ class StreamsSettings:
     wire: str = "avro"
     """How records are written, with their schemas in the registry: `avro`, `protobuf` or `json` (by JSON Schema)."""
     cloudevents: bool = True
-    """Give each record the headers of CloudEvents. Seven small headers cost more than the record where a client makes an
-    object of each: without them Kafka takes half of the CPU."""
+    """Give each record the headers of CloudEvents. A client that makes an object of each header pays for them: without these
+    seven, topics on Kafka come to bronze with 0.7 of the CPU."""
     packed: bool = False
-    """Let a message of NATS hold many records. It takes a tenth of the CPU; only this product reads such topics."""
+    """Let a message of NATS hold many records: such topics come to bronze with a fifth of the CPU, and only this product reads
+    them."""
     dead_letters: str = "stop"
     """A record that is no change: `stop` before it, or set it apart in `bronze._dead_letters` (`table`), and on
     `<topic>.dlq` too (`topic`). Later records of its key wait with it."""
