@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -55,6 +57,20 @@ def plain(rabbitmq_server: LocalServer) -> Iterator[Any]:
     connection = pika.BlockingConnection(pika.ConnectionParameters(there.host, there.port))
     yield connection.channel()
     connection.close()
+
+
+def test_subscriptions_of_many_threads(streams: RabbitStreams) -> None:
+    """One connection serves them all: each has a number of its own until the server has let go of it."""
+    topic = new_topic(streams, 2)
+    streams.append(topic, numbered(0, 100))
+    calm = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: streams.spans(topic), range(200)))
+    finally:
+        sys.setswitchinterval(calm)
+    assert all(sum(span.end - span.first for span in spans.values()) == 100 for spans in found)
 
 
 def read_by_rstream(address: str, stream: str, count: int, **words: Any) -> list[Any]:

@@ -50,6 +50,7 @@ class Connection:
         self._sent = time.monotonic()
         self._numbers = itertools.count(1)
         self._writing = threading.Lock()
+        self._numbering = threading.Lock()
         self._waiting: dict[int, Future[Fields]] = {}
         self._tuned: Future[Fields] = Future()
         self._publishers: dict[int, Producer] = {}
@@ -95,8 +96,9 @@ class Connection:
 
     def producer(self, stream: str, reference: str = "") -> Producer:
         """A way to publish to a stream. With a reference the server drops ids at or below the highest of that name."""
-        number = _free(self._publishers)
-        producer = self._publishers[number] = Producer(self, number)
+        with self._numbering:
+            number = _free(self._publishers)
+            producer = self._publishers[number] = Producer(self, number)
         try:
             self.ask(
                 Command.DECLARE_PUBLISHER, bytes([number]), text(reference), text(stream), what=f"publish to {stream}"
@@ -119,8 +121,9 @@ class Connection:
 
         `news` is set whenever one arrives.
         """
-        number = _free(self._subscriptions)
-        subscription = self._subscriptions[number] = Subscription(self, number, news)
+        with self._numbering:
+            number = _free(self._subscriptions)
+            subscription = self._subscriptions[number] = Subscription(self, number, news)
         spec = (text(stream), where(seek, value), struct.pack("!H", credit), pairs({}))
         try:
             self.ask(Command.SUBSCRIBE, bytes([number]), *spec, what=f"read {stream}")
@@ -134,14 +137,20 @@ class Connection:
         self._question(Command.METADATA, struct.pack("!I", 0))
 
     def unsubscribe(self, number: int) -> None:
-        self._subscriptions.pop(number, None)
-        if self.lost is None:
-            self.ask(Command.UNSUBSCRIBE, bytes([number]), what="end a subscription")
+        """Its number is free once the server has let go of it: what it sent before is for no other subscription."""
+        try:
+            if self.lost is None:
+                self.ask(Command.UNSUBSCRIBE, bytes([number]), what="end a subscription")
+        finally:
+            self._subscriptions.pop(number, None)
 
     def delete_publisher(self, number: int) -> None:
-        self._publishers.pop(number, None)
-        if self.lost is None:
-            self.ask(Command.DELETE_PUBLISHER, bytes([number]), what="end a publisher")
+        """Its number is free once the server has let go of it."""
+        try:
+            if self.lost is None:
+                self.ask(Command.DELETE_PUBLISHER, bytes([number]), what="end a publisher")
+        finally:
+            self._publishers.pop(number, None)
 
     def send(self, data: bytes | memoryview) -> None:
         """Whole frames. Waits while the server does not take more."""
