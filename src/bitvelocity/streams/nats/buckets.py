@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ...errors import BusLostError
-from .line import Line, Message, RefusedError
+from .line import Line, Message
 from .names import quoted
-from .storing import NO_MESSAGE, NO_STREAM, WRONG_LAST, failed
+from .refusals import NO_MESSAGE, NO_STREAM, WRONG_LAST, RefusedError, failed
 
 IN_USE = 10058
 """The stream is there, and was made with another number of replicas."""

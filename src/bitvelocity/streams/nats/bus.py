@@ -15,14 +15,16 @@ import pyarrow as pa
 from ...errors import BusError
 from ..bus import RECORD_SCHEMA, Abilities, Partition, Published, Span, Start, Topic
 from ..placing import partition_of
-from . import groups, storing
+from . import groups, reading, stored, writing
 from .buckets import Bucket
 from .client import Login
-from .line import Line, RefusedError, every
+from .line import Line, every
 from .member import LOOK_S, NatsMember
 from .names import GROUPS, NOBODY, PUBLISHERS, check_topic, stream_of, wake_of
 from .publisher import NatsPublisher, take_over
-from .storing import MARKED, Batch, Layout
+from .refusals import RefusedError, failed, no_topic
+from .stored import Layout
+from .writing import MARKED, Batch
 
 Given = TypeVar("Given")
 ABILITIES = Abilities(compaction=False, transactions=False)
@@ -63,7 +65,7 @@ class NatsBus:
         self._line.run(self._ensure(topic))
 
     def held(self, wanted: Topic) -> Topic | None:
-        return self._line.run(storing.held(self._line, wanted))
+        return self._line.run(stored.held(self._line, wanted))
 
     def topics(self) -> Mapping[str, int]:
         return self._line.run(self._topics())
@@ -72,7 +74,7 @@ class NatsBus:
         layout = self._layout(topic)
         greatest = self._line.run(self._line.greatest())
         ready = [
-            (Partition(topic, number), list(storing.cut(layout, part, greatest)))
+            (Partition(topic, number), list(writing.cut(layout, part, greatest)))
             for number, part in _by_partition(layout, records.cast(RECORD_SCHEMA))
         ]
         return Published(self._line.run(self._append(layout, ready)), records.num_rows)
@@ -82,7 +84,7 @@ class NatsBus:
     ) -> pa.Table:
         layout = self._layout(partition.topic)
         _check_partition(layout, partition)
-        work = storing.read
+        work = reading.read
         table = self._line.run(work(self._line, layout, partition, offset, limit=limit, fresh=True))
         if table.num_rows or timeout <= 0:
             return table
@@ -99,13 +101,13 @@ class NatsBus:
     def spans(self, topic: str) -> Mapping[int, Span]:
         layout = self._layout(topic)
         return dict(
-            enumerate(self._line.run(_each(layout, lambda part: storing.span(self._line, layout, part))))
+            enumerate(self._line.run(_each(layout, lambda part: stored.span(self._line, layout, part))))
         )
 
     def seek_time(self, topic: str, at: datetime) -> Mapping[int, int]:
         layout = self._layout(topic)
         stamp = pa.scalar(at, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py()
-        found = self._line.run(_each(layout, lambda part: storing.first_since(self._line, layout, part, stamp)))
+        found = self._line.run(_each(layout, lambda part: reading.first_since(self._line, layout, part, stamp)))
         return dict(enumerate(found))
 
     def committed(self, group: str, topic: str) -> Mapping[int, int]:
@@ -124,7 +126,7 @@ class NatsBus:
     def forget(self, partition: Partition, offset: int) -> None:
         """Let go of the records before an offset at once, where retention would take its time."""
         layout = self._layout(partition.topic)
-        self._line.run(storing.forget(self._line, layout, partition, offset))
+        self._line.run(reading.forget(self._line, layout, partition, offset))
 
     def close(self) -> None:
         self._line.close()
@@ -135,13 +137,13 @@ class NatsBus:
             if topic not in self._layouts:
                 found = self._line.run(self._found(topic))
                 if found is None:
-                    raise storing.no_topic(topic)
+                    raise no_topic(topic)
                 self._layouts[topic] = found
             return self._layouts[topic]
 
     async def _found(self, topic: str) -> Layout | None:
         check_topic(topic)
-        info = await storing.stream(self._line, Partition(topic, 0))
+        info = await stored.stream(self._line, Partition(topic, 0))
         if info is None:
             return None
         facts = info["config"].get("metadata", {})
@@ -165,9 +167,9 @@ class NatsBus:
             await self._ensure_stream(topic, number)
 
     async def _ensure_stream(self, topic: Topic, number: int) -> None:
-        wanted = storing.config_of(topic, number)
+        wanted = stored.config_of(topic, number)
         try:
-            info = await storing.stream(self._line, Partition(topic.name, number))
+            info = await stored.stream(self._line, Partition(topic.name, number))
             if info is None:
                 await self._line.api(f"STREAM.CREATE.{wanted['name']}", **wanted)
             elif any(info["config"].get(name) != value for name, value in _changeable(wanted).items()):
@@ -175,7 +177,7 @@ class NatsBus:
                     f"STREAM.UPDATE.{wanted['name']}", **{**info["config"], **_changeable(wanted)}
                 )
         except RefusedError as refused:
-            raise storing.failed(refused, topic.name) from refused
+            raise failed(refused, topic.name) from refused
 
     async def _topics(self) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -203,9 +205,9 @@ class NatsBus:
         for batch in batches:
             marked = batch.rows >= MARKED or batch.packed
             try:
-                last = await storing.write(self._line, partition, batch, writer=NOBODY if marked else None)
+                last = await writing.write(self._line, partition, batch, writer=NOBODY if marked else None)
             except RefusedError as refused:
-                raise storing.failed(refused, partition.topic) from refused
+                raise failed(refused, partition.topic) from refused
         return last
 
 

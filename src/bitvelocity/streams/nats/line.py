@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from ...errors import BusError, BusLostError
 from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
+from .refusals import RefusedError
 
 ANSWER_S = 10.0
 LOOK_S = 0.1
@@ -45,14 +46,6 @@ class Answer(NamedTuple):
     def status(self) -> str | None:
         """Of an answer that is no stored message: those may have a header of that name, too."""
         return None if "Nats-Sequence" in self.headers else self.headers.get("Status")
-
-
-class RefusedError(Exception):
-    """JetStream said no; `number` is its `err_code`."""
-
-    def __init__(self, number: int, what: str) -> None:
-        super().__init__(what)
-        self.number, self.what = number, what
 
 
 class _Asked:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ...errors import BusError, FencedError
 from ..bus import Fetched, Partition, Start
-from . import groups, storing
+from . import groups, reading, stored
 from .buckets import Bucket
 from .line import Line, every
 from .names import wake_of
@@ -25,7 +25,7 @@ class NatsMember:
     """Polls only what it has leased; leases are looked after in `poll`."""
 
     def __init__(
-        self, line: Line, bucket: Bucket, group: str, layouts: Mapping[str, storing.Layout],
+        self, line: Line, bucket: Bucket, group: str, layouts: Mapping[str, stored.Layout],
         *, start: Start | None, lease: float,
     ) -> None:  # fmt: skip
         self._line, self._bucket, self._group, self._layouts = line, bucket, group, layouts
@@ -115,7 +115,7 @@ class NatsMember:
             _, document = self._line.run(self._bucket.get(self._group))
             told = groups.committed(document, partition.topic).get(partition.number)
         if told is None:
-            told = self._line.run(storing.span(self._line, self._layouts[partition.topic], partition)).first
+            told = self._line.run(stored.span(self._line, self._layouts[partition.topic], partition)).first
         return told
 
     def _fetch(self, limit: int) -> list[Fetched]:
@@ -134,7 +134,7 @@ class NatsMember:
     async def _read(self, share: int) -> dict[Partition, pa.Table]:
         tables = await every(
             (
-                storing.read(
+                reading.read(
                     self._line, self._layouts[partition.topic], partition, offset,
                     limit=share, fresh=partition in self._fresh,
                 )

@@ -22,11 +22,13 @@ from ...errors import BusError, BusLostError
 from ..bus import PLACED_SCHEMA, Partition, Place, Published
 from ..placing import above, check_order, parse_place, place_text, with_places
 from ..refusals import another_publisher, spoilt
-from . import storing
+from . import stored, writing
 from .buckets import Bucket
-from .line import Line, RefusedError, every
+from .line import Line, every
 from .names import stream_of, wake_of
-from .storing import Batch, Layout
+from .refusals import WRONG_LAST, RefusedError, failed
+from .stored import Layout
+from .writing import Batch
 
 TRIES = 50
 """How often a batch is tried again when others wrote to the partition in between."""
@@ -103,7 +105,7 @@ class NatsPublisher:
         for layout, partition, table in work:
             rest = above(table, self._heads[partition].place)
             if rest.num_rows:
-                batches = storing.cut(layout, with_places(rest), greatest, places=_places(rest))
+                batches = writing.cut(layout, with_places(rest), greatest, places=_places(rest))
                 ready.append((layout, partition, list(batches)))
         return ready
 
@@ -120,17 +122,17 @@ class NatsPublisher:
         for batch in batches:
             head.last = await self._insist(partition, batch, head)
             head.mark = head.last - len(batch.contents)
-            head.place = parse_place(batch.mark[storing.PLACE])
+            head.place = parse_place(batch.mark[stored.PLACE])
         return partition, sum(batch.rows for batch in batches), layout.after(head.last, batches[-1].last_rows)
 
     async def _insist(self, partition: Partition, batch: Batch, head: Head) -> int:
         last = head.last
         for _ in range(TRIES):
             try:
-                return await storing.write(self._line, partition, batch, writer=self._name, expected=last)
+                return await writing.write(self._line, partition, batch, writer=self._name, expected=last)
             except RefusedError as refused:
-                if refused.number not in storing.WRONG_LAST:
-                    raise storing.failed(refused, partition.topic) from refused
+                if refused.number not in WRONG_LAST:
+                    raise failed(refused, partition.topic) from refused
             now = await self._head(partition, {})  # somebody wrote; was it our successor?
             await self._check_again()
             if now.mark != head.mark:
@@ -167,9 +169,9 @@ class NatsPublisher:
         return kept
 
     async def _head(self, partition: Partition, places: Mapping[str, str]) -> Head:
-        now = await storing.state(self._line, partition)
-        marked = await storing.last_mark(self._line, partition, self._name)
-        texts = [marked[1].get(storing.PLACE, "") if marked else "", places.get(stream_of(partition), "")]
+        now = await stored.state(self._line, partition)
+        marked = await stored.last_mark(self._line, partition, self._name)
+        texts = [marked[1].get(stored.PLACE, "") if marked else "", places.get(stream_of(partition), "")]
         place = parse_place(max(texts)) if any(texts) else None
         return Head(now.last, marked[0] if marked else 0, place)
 
@@ -198,17 +200,17 @@ async def take_over(
 
 async def _fence(line: Line, layout: Layout, partition: Partition, name: str) -> None:
     for _ in range(TRIES):
-        now = await storing.state(line, partition)
-        marked = await storing.last_mark(line, partition, name)
-        end = (await storing.span(line, layout, partition)).end
-        mark = {storing.COUNT: "0", storing.END: str(end)}
-        if marked is not None and storing.PLACE in marked[1]:
-            mark[storing.PLACE] = marked[1][storing.PLACE]
+        now = await stored.state(line, partition)
+        marked = await stored.last_mark(line, partition, name)
+        end = (await stored.span(line, layout, partition)).end
+        mark = {stored.COUNT: "0", stored.END: str(end)}
+        if marked is not None and stored.PLACE in marked[1]:
+            mark[stored.PLACE] = marked[1][stored.PLACE]
         try:
-            await storing.write(line, partition, Batch([], 0, mark, 0, layout.packed), writer=name, expected=now.last)
+            await writing.write(line, partition, Batch([], 0, mark, 0, layout.packed), writer=name, expected=now.last)
         except RefusedError as refused:
-            if refused.number not in storing.WRONG_LAST:
-                raise storing.failed(refused, partition.topic) from refused
+            if refused.number not in WRONG_LAST:
+                raise failed(refused, partition.topic) from refused
         else:
             return
     raise BusError(f"Partition {partition.number} is written to too fast.", entity=partition.topic)
