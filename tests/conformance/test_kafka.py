@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from tests.conformance.between import Between
 from tests.conformance.buses import assert_once, new_topic, numbered, numbers, placed, rows, whole
 
 from bitvelocity.errors import BusError, BusLostError, FencedError
@@ -139,3 +140,22 @@ def produce_until_refused(producer: Producer, topic: str) -> None:
     while True:
         producer.produce(topic, b"late", partition=0)
         producer.flush(1.0)
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_commit_that_is_answered_without_a_name(kafka: KafkaBus, kafka_server: LocalServer, *, successor: bool) -> None:
+    """A broker says UNKNOWN of a commit that meets a successor. Without one, the places tell what became of it."""
+    topic, name = new_topic(kafka, 1), uuid4().hex
+    between = Between(kafka_server.address, lambda: kafka.publisher(name).close() if successor else None)
+    with between.running() as address:
+        bus = KafkaBus(address)
+        old = bus.publisher(name)
+        with pytest.raises(FencedError if successor else BusLostError, match="cannot publish"):
+            old.publish({topic: placed(1, 4)})
+        old.close()
+        bus.close()
+    assert between.answered == 1
+    heir = kafka.publisher(name)
+    assert heir.publish({topic: placed(1, 4)}).written == (3 if successor else 0)
+    heir.close()
+    assert_once(whole(kafka, topic, 3), range(1, 4))

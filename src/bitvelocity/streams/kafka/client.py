@@ -115,10 +115,15 @@ def failure(error: object, doing: str, *, entity: str | None = None) -> BusError
     if code in _FENCED:
         return FencedError(text, entity=entity, safe="What was acknowledged stays.", code="Fenced")
     if code not in _REMEDIES and (code in _LOST or found.retriable()):
-        safe = "What was acknowledged stays; what was under way may have happened or not."
-        return BusLostError(text, entity=entity, safe=safe, remedy="Nothing: it is tried again.")
+        return unsure(text, entity=entity)
     remedy = _REMEDIES.get(code, "Read the broker's log.")
     return BusError(text, entity=entity, safe="What was acknowledged stays.", remedy=remedy)
+
+
+def unsure(text: str, *, entity: str | None = None) -> BusLostError:
+    """Nobody knows what became of a call."""
+    safe = "What was acknowledged stays; what was under way may have happened or not."
+    return BusLostError(text, entity=entity, safe=safe, remedy="Nothing: it is tried again.")
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import Producer
 
-from ...errors import BusLostError
 from ..bus import Partition
 from ..garbage import collection_paused
+from .client import unsure
 from .columns import outgoing
 
 Report = Callable[[Any, Any], object]
@@ -56,7 +56,7 @@ class Feeder:
         deadline = time.monotonic() + self._patience
         while self._producer.flush(max(0.0, min(1.0, deadline - time.monotonic()))):
             if time.monotonic() > deadline:
-                raise _unanswered(self._patience)
+                raise unsure(f"Kafka has not acknowledged the records within {self._patience:.0f} s.")
         self._bytes = 0
 
     def _make_room(self, coming: int) -> None:
@@ -86,11 +86,3 @@ def _last_rows(partitions: npt.NDArray[np.int32]) -> list[int]:
 def last_of(partitions: npt.NDArray[np.int32]) -> Mapping[int, int]:
     """Each partition's last row."""
     return {int(partitions[row]): row for row in _last_rows(partitions)}
-
-
-def _unanswered(patience: float) -> BusLostError:
-    return BusLostError(
-        f"Kafka has not acknowledged the records within {patience:.0f} s.",
-        safe="What was acknowledged stays; what was under way may have happened or not.",
-        remedy="Nothing: it is tried again.",
-    )

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from ...errors import BusError
+from ...errors import BusError, FencedError
 from ..bus import Partition, Place, Published, Topic
 from ..placing import above, check_order, parse_place, partition_of, place_text, with_places
-from .client import LOG, explained
+from .client import LOG, explained, failure, unsure
 from .producing import Feeder, last_of
 from .reading import Fetcher, read_to_end
 from .topics import EARLIEST, LATEST, Described, Topics
@@ -136,14 +136,28 @@ class KafkaPublisher:
     def _reasoned(self) -> Iterator[None]:
         """A producer that has ended says so and not why; the next call about a transaction does: it was fenced, mostly.
 
-        Where it ends between two reports of records, the client's own wrapper fails over it, with a SystemError.
+        Where it ends between two reports of records, the client's own wrapper fails over it, with a SystemError. And a
+        commit that meets a successor who opens the name is answered by the broker with an error that it has no name for.
         """
         try:
             yield
         except (KafkaException, SystemError) as error:
-            if isinstance(error, SystemError) or error.args[0].code() == KafkaError._FATAL:
+            code = None if isinstance(error, SystemError) else error.args[0].code()
+            if code in (None, KafkaError._FATAL):
                 self._producer.begin_transaction()
+            if code == KafkaError.UNKNOWN:
+                raise self._outcome(error) from error
             raise
+
+    def _outcome(self, unknown: Exception) -> BusError:
+        """What an error without a name was: being fenced, or else nobody knows what became of the transaction."""
+        try:
+            self._producer.abort_transaction(self._patience)
+        except KafkaException as error:
+            found = failure(error, "publish", entity=self._name)
+            if isinstance(found, FencedError):
+                return found
+        return unsure(f"Kafka cannot publish: {unknown}.", entity=self._name)
 
     def _note(
         self, topic: str, table: pa.Table, partitions: npt.NDArray[np.int32]
