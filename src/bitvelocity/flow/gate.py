@@ -60,8 +60,8 @@ def _uses(settings: Settings, specs: Sequence[EntitySpec], wished: Wished | None
 
 def _topics(settings: Settings, specs: Sequence[EntitySpec], caller: Caller, wished: Wished | None) -> Iterator[Reason]:
     for one, use in _uses(settings, specs, wished):
-        subject = subject_of(use, one.naming)
-        for found in reasons_against(caller, subject, {"schema": use.text, "schemaType": use.kind}):
+        subject, text = subject_of(use, one.naming), Registrar(caller, naming=one.naming).text(use)
+        for found in reasons_against(caller, subject, {"schema": text, "schemaType": use.kind}):
             yield Reason("topic", subject, f"version {found['version']}, {found['kind']} at {found['path']}: {found['what']}")
 
 

@@ -123,7 +123,7 @@ class Encoder:
                 plan = compile_plan(batch, self._described, options, own_type, with_defaults=False)
             else:
                 plan = compile_plan(batch, self._described, self.options)
-            self._plans[key] = plan
+            self._plans[key] = plan = self._notation.planned(self.form, plan, self.options) if self._notation else plan
         return plan
 
     def _knows(self, batch: Batch) -> bool:

@@ -19,7 +19,7 @@ from .headers import HeaderColumn
 from .layout import Layout, Schema, layout_of, parsed
 from .notation import Kind, Register, Registered, Rows, SchemaUse, framing_headers, unregistered
 from .options import Options
-from .plan import PlannedColumn
+from .plan import Plan, PlannedColumn
 from .records import RECORD_SCHEMA, records
 
 
@@ -61,6 +61,9 @@ class BinaryNotation(ABC):
         )
         return replace(options, schemas_enable=True, schema_name_adjustment_mode=schema, field_name_adjustment_mode=field)
 
+    def planned(self, form: str, plan: Plan, options: Options) -> Plan:  # noqa: ARG002
+        return plan
+
     def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
         """One image of every row, without what stands before it where it is part of another."""
         absent = frame["_absent"] if prefix == AFTER and frame["_absent"].null_count() < len(frame) else None
@@ -70,7 +73,7 @@ class BinaryNotation(ABC):
             if absent is not None and column.type.placeholder is not None:
                 name = json.dumps(column.name, ensure_ascii=False)
                 gone = absent.str.contains(name, literal=True).fill_null(value=False)
-            parts += self.column(number, column, frame[prefix + column.name], gone)
+            parts += self.column(column.number or number, column, frame[prefix + column.name], gone)
         return pl.Series(pl.from_arrow(join(parts, len(frame))), dtype=pl.Binary)
 
     def records(self, rows: Rows) -> pa.Table:
@@ -78,7 +81,7 @@ class BinaryNotation(ABC):
         found, plan = layout.found, rows.plan
         key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True) if plan.key else Registered()
         value = self._registered(plan.topic, layout.value_schema, is_key=False)
-        written = join([value.frame, *self.value(layout, len(found))], len(found))
+        written = join([value.frame, *self.value(self._as_registered(layout, value), len(found))], len(found))
         is_tombstone = (found["kind"] == "tombstone").to_numpy()
         done = found.with_columns(
             key=framed(key.frame, found["key"]),
@@ -91,6 +94,13 @@ class BinaryNotation(ABC):
         """Record by record: these are few."""
         return converted(table, self._one)
 
+    def _as_registered(self, layout: Layout, value: Registered) -> Layout:
+        return replace(layout, value_schema=self.numbered(layout.value_schema, value)) if value.numbers else layout
+
+    def numbered(self, schema: Schema, registered: Registered) -> Schema:  # noqa: ARG002
+        """The schema as its values are written."""
+        return schema
+
     def _registered(self, topic: str, schema: Schema, *, is_key: bool) -> Registered:
         held = self._texts.get(id(schema))
         if held is None:
@@ -100,7 +110,8 @@ class BinaryNotation(ABC):
     def _one(self, topic: str, raw: bytes, *, is_key: bool) -> bytes:
         told = json.loads(raw)
         schema = parsed(json.dumps(told["schema"], ensure_ascii=False))
-        return self._registered(topic, schema, is_key=is_key).frame + self.datum(schema, told["payload"])
+        registered = self._registered(topic, schema, is_key=is_key)
+        return registered.frame + self.datum(self.numbered(schema, registered), told["payload"])
 
 
 def framed(frame: bytes, keys: pl.Series) -> pl.Series:

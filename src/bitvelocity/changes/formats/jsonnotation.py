@@ -18,7 +18,7 @@ from .layout import Schema, parsed, value_schema
 from .notation import Register, Registered, Rows, SchemaUse, unregistered
 from .options import Options
 from .own import encode_own
-from .plan import PlannedColumn
+from .plan import Plan, PlannedColumn
 from .records import RECORD_SCHEMA
 from .rows import sources, struct
 from .unwrapped import encode_unwrapped
@@ -34,6 +34,9 @@ class JsonNotation:
 
     def settle(self, options: Options) -> Options:
         return replace(options, schemas_enable=True)
+
+    def planned(self, form: str, plan: Plan, options: Options) -> Plan:  # noqa: ARG002
+        return plan
 
     def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:
         return struct(columns, frame, prefix)

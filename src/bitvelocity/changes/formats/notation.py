@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 import polars as pl
@@ -37,6 +37,8 @@ class Registered:
     url: str = ""
     header: bytes = b""
     """Where the schema is named in a header of the record (`__key_schema_id`, `__value_schema_id`) and not in a frame."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Of Protobuf: the fields' numbers, by their paths (`after.id`). Empty: they are numbered in their order."""
 
 
 Register: TypeAlias = Callable[[SchemaUse], Registered]
@@ -79,6 +81,10 @@ class Notation(Protocol):
 
     def settle(self, options: Options) -> Options:
         """The options as this notation needs them: valid names, say."""
+        ...
+
+    def planned(self, form: str, plan: Plan, options: Options) -> Plan:
+        """The plan as its records are written: fields of Protobuf get the numbers that they have in the registry."""
         ...
 
     def image(self, columns: Sequence[PlannedColumn], frame: pl.DataFrame, prefix: str) -> pl.Series:

@@ -40,6 +40,8 @@ class PlannedColumn:
     """What a mask puts for NULL too."""
     masked: bool = False
     """What it holds must not be told in any other way."""
+    number: int = 0
+    """Of its field in Protobuf; 0: as it stands among the others."""
 
     @property
     def void(self) -> str:

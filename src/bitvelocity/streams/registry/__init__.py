@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .app import RegistryApp
     from .callers import Caller, HttpCaller, StoreCaller
     from .copies import export_registry, import_registry
-    from .elsewhere import every_version, judged, texts_of
-    from .forms import Import, descriptor_of
+    from .elsewhere import every_version, judged, newest_first, texts_of
+    from .forms import Import, descriptor_of, renumbered
     from .postgres import PostgresStore
     from .server import Listening, serve, serving
     from .sqlite import SqliteStore
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Caller", "HttpCaller", "Import", "Listening", "PostgresStore", "RegistryApp", "Request", "Response", "SqliteStore",
-    "Store", "StoreCaller", "descriptor_of", "every_version", "export_registry", "import_registry", "judged", "respond",
-    "serve", "serving", "texts_of",
+    "Store", "StoreCaller", "descriptor_of", "every_version", "export_registry", "import_registry", "judged",
+    "newest_first", "renumbered", "respond", "serve", "serving", "texts_of",
 ]  # fmt: skip
 
 _HOMES = {
@@ -29,8 +29,8 @@ _HOMES = {
     "app": ("RegistryApp",),
     "callers": ("Caller", "HttpCaller", "StoreCaller"),
     "copies": ("export_registry", "import_registry"),
-    "elsewhere": ("every_version", "judged", "texts_of"),
-    "forms": ("Import", "descriptor_of"),
+    "elsewhere": ("every_version", "judged", "newest_first", "texts_of"),
+    "forms": ("Import", "descriptor_of", "renumbered"),
     "postgres": ("PostgresStore",),
     "server": ("Listening", "serve", "serving"),
     "sqlite": ("SqliteStore",),

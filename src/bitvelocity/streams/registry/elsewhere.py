@@ -34,6 +34,16 @@ def _one_by_one(caller: Caller, said: str) -> Iterator[dict[str, Any]]:
             yield {**caller.ask("GET", f"{path}/{version}{said}"), **gone}
 
 
+def newest_first(caller: Caller, subject: str) -> Iterator[dict[str, Any]]:
+    """A subject's versions, asked for one by one; nothing if it is not there."""
+    path = f"subjects/{quote(subject, safe='')}/versions"
+    latest = asked(caller, f"{path}/latest")
+    if latest is not None:
+        yield latest
+        rest = (version for version in asked(caller, path) or [] if version != latest["version"])
+        yield from (caller.ask("GET", f"{path}/{version}") for version in sorted(rest, reverse=True))
+
+
 def asked(caller: Caller, path: str) -> Any:
     """The answer; None if there is nothing."""
     try:

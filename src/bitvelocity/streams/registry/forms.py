@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal, Protocol
@@ -88,6 +88,13 @@ def descriptor_of(text: str, imports: Sequence[Import]) -> str:
     except ValueError:
         return str(protobuf().serialized(_Protobuf().read(text, imports).content))
     return text
+
+
+def renumbered(text: str, versions: Iterable[tuple[str, Sequence[Import]]]) -> tuple[str, Mapping[str, int]]:
+    """A Protobuf file as the next version of these, the newest first, and the numbers of its fields by their paths."""
+    older = ((held, [(one.name, one.text) for one in imports]) for held, imports in versions)
+    found: tuple[str, Mapping[str, int]] = protobuf().continued(text, older)
+    return found
 
 
 FORMS: Mapping[SchemaType, Form] = {"AVRO": _Avro(), "JSON": _Json(), "PROTOBUF": _Protobuf()}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Literal
 from urllib.parse import quote
 
 from ...changes.formats import SchemaText
 from ...changes.formats.notation import Registered, SchemaUse
 from ...errors import RegistryError
-from ..registry import Caller, Import, descriptor_of, texts_of
+from ..registry import Caller, Import, descriptor_of, newest_first, renumbered, texts_of
 
 Naming = Literal["topic", "record", "topic-record"]
 """What a subject is called: `orders-value`, `shop.Order`, or `orders-shop.Order`."""
@@ -47,8 +49,26 @@ class Registrar:
         subject = subject_of(use, self._naming, self._context)
         place = (subject, use.text)
         if place not in self._written:
-            self._written[place] = self._named(self._found(subject, use), use)
+            text, numbers = self._continued(subject, use)
+            found = self._found(subject, replace(use, text=text))
+            self._written[place] = replace(self._named(found, use), numbers=numbers)
         return self._written[place]
+
+    def text(self, use: SchemaUse) -> str:
+        """The text that this schema is registered by: fields of Protobuf keep the numbers that the subject gave them."""
+        return self._continued(subject_of(use, self._naming, self._context), use)[0]
+
+    def _continued(self, subject: str, use: SchemaUse) -> tuple[str, Mapping[str, int]]:
+        versions = self._versions(subject) if use.kind == "PROTOBUF" else iter(())
+        newest = next(versions, None)
+        return (use.text, {}) if newest is None else renumbered(use.text, chain((newest,), versions))
+
+    def _versions(self, subject: str) -> Iterator[tuple[str, list[Import]]]:
+        """Files of Protobuf under a subject, with those that they import."""
+        for held in newest_first(self._caller, subject):
+            if held.get("schemaType") == "PROTOBUF":
+                imports = texts_of(held, lambda path: self._caller.ask("GET", path))
+                yield str(held["schema"]), [Import(name, text) for name, text in imports.items()]
 
     def _found(self, subject: str, use: SchemaUse) -> Any:
         path = f"subjects/{quote(subject, safe='')}"

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 from ..avro.varints import unsigned
-from .schema import Schema, entry_fields
+from .schema import Schema, entry_fields, numbers_of
 
 _VARINT, _LENGTHY = 0, 2
 _WIRES = {"float": 5, "double": 1, **dict.fromkeys(("int8", "int16", "int32", "int64", "boolean"), _VARINT)}
@@ -41,7 +41,7 @@ def body(schema: Schema, value: Any) -> bytes:
 
 def _several(schema: Schema, value: Any) -> bytes:
     if schema["type"] == "struct":
-        return b"".join(datum(n, one, value[one["field"]]) for n, one in enumerate(schema["fields"], 1))
+        return b"".join(datum(n, one, value[one["field"]]) for n, one in numbers_of(schema["fields"]))
     entry = {"type": "struct", "fields": list(entry_fields(schema))}
     if schema["type"] == "map":
         return b"".join(datum(1, entry, {"key": key, "value": one}) for key, one in value.items())

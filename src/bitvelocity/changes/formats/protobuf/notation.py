@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -10,11 +11,16 @@ import pyarrow as pa
 
 from ..avro.columns import Part
 from ..framing import BinaryNotation
-from ..layout import Layout, Node, Schema
-from ..plan import PlannedColumn
+from ..layout import Layout, Node, Schema, parsed, value_schema
+from ..notation import Registered
+from ..options import Options
+from ..plan import Plan, PlannedColumn
 from .columns import distinct, integers, lengthy, message, write_column
 from .datum import body, datum
-from .schema import proto_schema
+from .schema import numbered, numbers_of, proto_schema
+
+_ROW = {"debezium": "after.", "debezium-unwrapped": "", "bitvelocity": "payload."}
+"""Where a row's fields are in the value of each format."""
 
 
 class ProtobufNotation(BinaryNotation):
@@ -29,11 +35,23 @@ class ProtobufNotation(BinaryNotation):
     def text(self, schema: Schema) -> str:
         return proto_schema(schema)
 
+    def planned(self, form: str, plan: Plan, options: Options) -> Plan:
+        key = self._registered(plan.topic, parsed(plan.key_schema), is_key=True).numbers if plan.key else {}
+        value = self._registered(plan.topic, value_schema(form, plan, options), is_key=False).numbers
+        return replace(plan, columns=_with(plan.columns, value, _ROW[form]), key=_with(plan.key, key, ""))
+
+    def numbered(self, schema: Schema, registered: Registered) -> Schema:
+        return numbered(schema, registered.numbers) if registered.numbers else schema
+
     def value(self, layout: Layout, count: int) -> list[Part]:
         return _value(layout, count)
 
     def datum(self, schema: Schema, value: Any) -> bytes:
         return body(schema, value)
+
+
+def _with(columns: Sequence[PlannedColumn], numbers: Mapping[str, int], path: str) -> tuple[PlannedColumn, ...]:
+    return tuple(replace(one, number=numbers.get(path + one.field, 0)) for one in columns)
 
 
 def _value(layout: Layout, count: int) -> list[Part]:
@@ -47,8 +65,8 @@ def _value(layout: Layout, count: int) -> list[Part]:
 
 
 def _fields(fields: Sequence[Schema], nodes: Sequence[Node], count: int, *, first: int = 1) -> list[Part]:
-    pairs = enumerate(zip(fields, nodes, strict=True), first)
-    return [part for number, (one, node) in pairs for part in _field(number, one, node, count)]
+    pairs = zip(numbers_of(fields, first), nodes, strict=True)
+    return [part for (number, one), node in pairs for part in _field(number, one, node, count)]
 
 
 def _field(number: int, schema: Schema, node: Node, count: int) -> list[Part]:
@@ -65,8 +83,7 @@ def _column(number: int, schema: Schema, values: pl.Series) -> list[Part]:
     if values.dtype == pl.Binary or kind == "string":
         return lengthy(number, values)
     if kind == "struct":
-        columns = enumerate(schema["fields"], 1)
-        parts = [part for n, one in columns for part in _column(n, one, values.struct.field(one["field"]))]
+        parts = [part for n, one in numbers_of(schema["fields"]) for part in _column(n, one, values.struct.field(one["field"]))]
         return message(number, parts, len(values), values.is_not_null().to_numpy())
     return [distinct(number, schema, values)] if kind == "array" else integers(number, values)
 

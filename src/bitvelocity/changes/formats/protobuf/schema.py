@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -39,7 +39,7 @@ def _valid(name: str) -> str:
 
 def _message(name: str, connect: Schema) -> list[str]:
     lines, names = list[str](), dict[str, Schema]({name: {}, **{str(one["field"]): {} for one in connect["fields"]}})
-    for number, one in enumerate(connect["fields"], 1):
+    for number, one in numbers_of(connect["fields"]):
         lines += _field(one, str(one["field"]), number, names)
     return [f"message {name} {{", *(f"  {line}" for line in lines), "}"]
 
@@ -87,6 +87,22 @@ def entry_fields(connect: Schema) -> Iterator[Schema]:
     yield {**connect["values" if connect["type"] == "map" else "items"], "field": "value"}
 
 
+def numbers_of(fields: Iterable[Schema], first: int = 1) -> Iterator[tuple[int, Schema]]:
+    """Fields with their numbers: those that they were given, else as they stand."""
+    return ((one.get("number", number), one) for number, one in enumerate(fields, first))
+
+
+def numbered(connect: Schema, numbers: Mapping[str, int], path: str = "") -> Schema:
+    """The schema with the number of each field that has one, by its path."""
+    if connect["type"] != "struct":
+        return connect
+    return {**connect, "fields": [_numbered(one, numbers, f"{path}{one['field']}") for one in connect["fields"]]}
+
+
+def _numbered(field: Schema, numbers: Mapping[str, int], path: str) -> Schema:
+    return {**numbered(field, numbers, f"{path}."), **({"number": numbers[path]} if path in numbers else {})}
+
+
 def _told(connect: Schema) -> str:
     """What is not in the field's own type."""
     rest = {key: connect[key] for key in ("name", "version", "parameters", "default", "doc") if connect.get(key) is not None}
@@ -100,4 +116,4 @@ def _told(connect: Schema) -> str:
     return f' [(confluent.field_meta) = {{ params: [{{ key: "{META}", value: {text} }}] }}]'
 
 
-__all__ = ["KINDS", "META", "Schema", "entry_fields", "proto_schema"]
+__all__ = ["KINDS", "META", "Schema", "entry_fields", "numbered", "numbers_of", "proto_schema"]
