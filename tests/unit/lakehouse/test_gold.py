@@ -15,8 +15,7 @@ from deltalake import DeltaTable
 from bitvelocity.contracts import Column, EntitySpec, Type
 from bitvelocity.errors import LakeError, ModelError
 from bitvelocity.lakehouse import Gold, GoldReceipt, LocalTable
-from bitvelocity.lakehouse.gold import bind_models
-from bitvelocity.lakehouse.gold import gold as gold_module
+from bitvelocity.lakehouse.gold import bind_models, passes
 from bitvelocity.lakehouse.gold import table as gold_table
 from bitvelocity.lakehouse.gold.model import parse_model
 from bitvelocity.lakehouse.gold.silver import silver_schemas
@@ -212,7 +211,7 @@ def test_what_a_model_does_not_read_does_not_touch_it(house: Make) -> None:
 
 
 def test_when_most_rows_change_all_are_computed(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gold_module, "FULL_ROWS", 4)
+    monkeypatch.setattr(passes, "FULL_ROWS", 4)
     made = house(days=DAYS)
     made.start()
     made.step(*(("c", order(number)) for number in range(4)))

@@ -1,8 +1,9 @@
 """Gold: tables computed from silver by models, SQL files that declare what comes out."""
 
 from .binding import bind_models, load_models
-from .gold import Gold, GoldReceipt
+from .gold import Gold
 from .model import Model, ModelColumn, read_model
+from .passes import GoldReceipt
 from .planner import InputPlan, Plan, plan_models
 from .portability import LintWarning, lint
 from .silver import Changes, Silver
