@@ -13,7 +13,7 @@ from ..capture import check_history, identify
 from ..capture.snapshots import DifferenceSet, Found, read_book
 from ..changes import ChangeSet, Mark, Passing, Receipt, is_table, pass_by, within
 from ..errors import BitVelocityError, CaptureError
-from ..lakehouse import Care, GoldReceipt, Lake, Watermark, publish
+from ..lakehouse import Care, GoldReceipt, Lake, Watermark
 from .capturing import open_readings
 from .carrying import read_records
 from .first import FirstSnapshot
@@ -23,8 +23,8 @@ from .healing import Healing
 from .origins import Origin, open_origin
 from .project import Project
 from .redelivery import Redelivery
+from .sight import Sight, unseen_before
 
-IDLE_PUBLISH_SECONDS = 1.0
 SMALL_SET_ROWS = 5_000
 LOST = ("SlotGone", "SlotInvalid")
 
@@ -81,12 +81,11 @@ class Pipeline:
             begun=read_book(project.lake).first is not None,
         )
         self._followers = Followers(project, followers_of(project, at) if sinks is None else sinks)
-        self._last = self._lake.watermark
-        self._readings = open_readings(project, self._lake, self._last, at=at)
+        self._readings = open_readings(project, self._lake, self._lake.watermark, at=at)
         self._healing = Healing(project, self._lake, self._readings)
-        self._gold = GoldFollower(project, hidden=self._unseen(), care=care, at=within(at, "gold"))
-        self._published_at = 0.0
-        self._hidden: frozenset[str] = frozenset()
+        unseen = unseen_before(project, self._lake.watermark)
+        self._gold = GoldFollower(project, hidden=unseen, care=care, at=within(at, "gold"))
+        self._sight = Sight(project, self._lake, self._gold, self._readings, at=at)
         self._first = FirstSnapshot(self._lake, self._readings)
         self._redelivery = Redelivery(project, self._lake, lambda topic, records: read_records(project, topic, records), at=within(at, "redelivery"))
         self._open: Origin | None = None
@@ -108,7 +107,7 @@ class Pipeline:
     @property
     def watermark(self) -> Watermark | None:
         """What readers see now."""
-        return self._last
+        return self._sight.last
 
     @property
     def trouble(self) -> BitVelocityError | None:
@@ -124,8 +123,8 @@ class Pipeline:
         """Read from `dsn`, for the first time or again: what was staged is forgotten and will come again."""
         self._disconnect()
         settings = self._project.settings.capture
-        goes_on = self._last is None and self._first.begun
-        known = (self._last is not None or goes_on or settings.snapshot == "never") and not self._readings.recovering
+        goes_on = self._sight.last is None and self._first.begun
+        known = (self._sight.last is not None or goes_on or settings.snapshot == "never") and not self._readings.recovering
         try:
             self._open = self._open_source(dsn, has_position=known)
         except CaptureError as error:
@@ -148,7 +147,7 @@ class Pipeline:
             dsn,
             self._lake,
             has_position=has_position,
-            position=self._last.position if self._last else -1,
+            position=self._sight.last.position if self._sight.last else -1,
             recovering=self._readings.recovering,
             at=self._at,
         )
@@ -164,11 +163,11 @@ class Pipeline:
         if self._readings.recovering:
             self._recover()
             return
-        if self._last is not None:
+        if self._sight.last is not None:
             self._first.ended()
-            self._rebuild_gold(self._last)
-            self._followers.tend(self._last)
-            self._redeliver(self._last)
+            self._rebuild_gold(self._sight.last)
+            self._followers.tend(self._sight.last)
+            self._redeliver(self._sight.last)
             return
         self._followers.tend(None)
         if self._first.begun:
@@ -176,14 +175,8 @@ class Pipeline:
             return
         for change_set in self._source.snapshot():
             self._apply(change_set, snapshot=True)
-        if self._last is None:
+        if self._sight.last is None:
             self._gold.build(-1)
-
-    def _unseen(self) -> frozenset[str]:
-        """Entities that readers did not see so far."""
-        known = self._last.tables if self._last else None
-        keyed = (spec.name for spec in self._project.specs if spec.key)
-        return frozenset(name for name in keyed if known is not None and f"silver/{name}" not in known)
 
     def _rebuild_gold(self, last: Watermark) -> None:
         """Readers must hear of it at once: in a quiet database nothing else comes that would tell them."""
@@ -191,7 +184,7 @@ class Pipeline:
             self._gold.build(last.position)
         shown = self._gold.lsn == last.gold_position and self._gold.versions.items() <= last.tables.items()
         if not shown and self._gold.error is None and last.position >= self._lake.horizon:
-            self._republish(last, last.seen)
+            self._sight.publish_again(last, last.seen)
 
     def recover(self, dsn: str) -> tuple[Found, ...]:
         """Make a new slot and bring in what was missed without one. Killed at any moment, the next start goes on with it.
@@ -223,11 +216,11 @@ class Pipeline:
 
     def step(self, timeout: float) -> int:
         """Apply what committed since the last step, waiting up to `timeout` seconds for it; rows applied."""
-        self._followers.tend(self._last)
+        self._followers.tend(self._sight.last)
         rows, until = 0, time.monotonic() + timeout
         self._readings.tend()
-        if self._last is not None and self._last.position >= self._lake.horizon:
-            self._redeliver(self._last)
+        if self._sight.last is not None and self._sight.last.position >= self._lake.horizon:
+            self._redeliver(self._sight.last)
         for change_set in self._source.tail(timeout):
             began = time.monotonic()
             taken = self._apply(change_set)
@@ -241,11 +234,11 @@ class Pipeline:
 
     def finish(self) -> None:
         """Bring gold and the other sinks to where silver stands, so that a stop in good order leaves both at one position."""
-        last = self._last
+        last = self._sight.last
         self._followers.finish()
         if self._gold.waiting and last is not None and last.position >= self._lake.horizon:
             self._gold.follow(last.position)
-            self._republish(last, last.seen)
+            self._sight.publish_again(last, last.seen)
 
     def close(self) -> None:
         """Stop; whatever was not published comes again at the next start."""
@@ -277,10 +270,10 @@ class Pipeline:
             self._gold.note(self._lake.last_changes, mark.rows)
             gold = self._gold.follow(mark.lsn) if self._gold.is_due(mark) else None
             self._at("gold level")
-        self._publish(mark, max(mark.resume, self._source.seen))
+        self._sight.publish(mark, max(mark.resume, self._source.seen))
         if whole:
             gold = self._gold.build(mark.lsn)
-            self._publish(mark, mark.resume)
+            self._sight.publish(mark, mark.resume)
             self._first.ended()
         sinks = self._followers.commit(mark)
         self._at("sinks level")
@@ -296,7 +289,7 @@ class Pipeline:
             self._lake.stage(batch)
             self._followers.stage(batch)
             rows += batch.data.num_rows if is_table(batch.relation) else 0
-            if snapshot and self._last is None:
+            if snapshot and self._sight.last is None:
                 self._first.keep(change_set, rows)
         if snapshot:
             self._first.kept(change_set.mark.lsn)
@@ -314,34 +307,13 @@ class Pipeline:
         self._lake.commit(mark)
         self._at("letters committed with them")
         self._gold.build(mark.lsn)
-        self._publish(mark, max(last.seen, self._source.seen))
+        self._sight.publish(mark, max(last.seen, self._source.seen))
         self._followers.commit(mark)
         self._redelivery.done()
 
-    def _publish(self, mark: Mark, seen: int) -> None:
-        self._hidden = self._readings.hidden
-        self._gold.show(mark.lsn, self._hidden)
-        self._last = Watermark(
-            position=mark.lsn,
-            resume=mark.resume,
-            seen=seen,
-            committed_at=mark.committed_at,
-            published_at=time.time_ns() // 1000,
-            tables={**self._gold_before(), **self._lake.versions(self._hidden), **self._gold.versions},
-            gold_position=self._gold.lsn,
-        )
-        publish(self._project.lake, self._last, sync=self._project.settings.lake.sync, at=self._at)
-        self._published_at = time.monotonic()
-        self._at("published")
-
-    def _gold_before(self) -> dict[str, int]:
-        """Gold as it was published last: it stays in sight until it is built again."""
-        known = self._last.tables if self._last else {}
-        return {name: version for name, version in known.items() if name.startswith("gold/")}
-
     def _idle(self, rows: int) -> None:
         """Gold catches up when the stream falls silent; readers learn how far the silence reaches."""
-        last = self._last
+        last = self._sight.last
         if last is None:
             self._publish_first()
             return
@@ -352,25 +324,19 @@ class Pipeline:
             last = replace(last, position=self._lake.horizon)  # all repeats are in, and none of them was at its end
         if self._gold.waiting and self._gold.is_due(Mark(last.position, seen, time.time_ns() // 1000)):
             self._gold.follow(last.position)
-            self._republish(last, seen)
-        elif self._hidden != self._readings.hidden or (not rows and seen > last.seen and self._idle_long_enough()):
-            self._republish(last, seen)
+            self._sight.publish_again(last, seen)
+        elif self._sight.hides_else or (not rows and seen > last.seen and self._sight.idle):
+            self._sight.publish_again(last, seen)
 
     def _publish_first(self) -> None:
         """A first snapshot that went on is whole, and nothing has come since that could tell of it."""
         mark = self._first.whole(max(self._source.seen, 0), self._lake.horizon)
         if mark is not None:
-            self._publish(mark, max(mark.resume, self._source.seen))
+            self._sight.publish(mark, max(mark.resume, self._source.seen))
             self._gold.build(mark.lsn)
-            self._publish(mark, max(mark.resume, self._source.seen))
+            self._sight.publish(mark, max(mark.resume, self._source.seen))
             self._first.ended()
             self._source.confirm(mark.resume)
-
-    def _republish(self, last: Watermark, seen: int) -> None:
-        self._publish(Mark(last.position, max(last.resume, seen), last.committed_at), seen)
-
-    def _idle_long_enough(self) -> bool:
-        return time.monotonic() - self._published_at > IDLE_PUBLISH_SECONDS
 
     def _linger(self, began: float, rows: int) -> None:
         """Let changes gather while the stream is level, so that each commit carries more of them."""
