@@ -15,10 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.conformance.buses import ENGINES, whole
+from tests.conformance.test_bus_nats import with_client
 
-from bitvelocity.flow import Pipeline, Project, followers, open_bus, open_project, outlets, prepare
+from bitvelocity.flow import Pipeline, Project, diagnose, followers, open_bus, open_project, outlets, prepare
 from bitvelocity.oltp import connect
-from bitvelocity.streams import Bus, abilities_of
+from bitvelocity.streams import Bus, Partition, abilities_of
+from bitvelocity.streams.nats.names import stream_of
 from bitvelocity.streams.servers import LocalServer
 
 PATIENCE_S = 90.0
@@ -107,6 +109,34 @@ def test_a_server_that_says_nothing(project: Project, database: str, server: Loc
         insert(database, pipeline, 3, 3)
         os.kill(server.pid, signal.SIGCONT)
         step_until(pipeline, lambda: pipeline.trouble is None and told(project, set()) == 3)
+
+
+@pytest.mark.parametrize("bus", ["nats"])
+def test_a_route_in_packed_messages(project: Project, database: str, server: LocalServer) -> None:
+    """Few messages hold them all; what is made so stays so, and whoever asks for something else is told."""
+    topic = f"{project.settings.routes[0].prefix}.public.things"
+    packed = rewritten(project, 'name = "feed"', 'name = "feed"\npacked = true')
+    with Pipeline(packed) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        insert(database, pipeline, 1, ROWS)
+        step_until(pipeline, lambda: pipeline.trouble is None and told(packed, set()) == ROWS)
+
+    async def count(client: Any) -> int:
+        return int((await client.jetstream().stream_info(stream_of(Partition(topic, 0)))).state.messages)
+
+    assert with_client(server.address, count) < ROWS / 10
+    assert [check.state for check in diagnose(packed.root) if check.name == "route feed"] == ["ok"]
+    plain = rewritten(packed, "packed = true", "packed = false")
+    (told_so,) = [check for check in diagnose(plain.root) if check.name == "route feed"]
+    assert (told_so.state, "cannot change" in told_so.what) == ("bad", True)
+    assert "packed = true" in str(told_so.remedy)
+
+
+def rewritten(project: Project, old: str, new: str) -> Project:
+    file = project.root / "bitvelocity.toml"
+    file.write_text(file.read_text().replace(old, new))
+    return open_project(project.root)
 
 
 def strike(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> threading.Thread:

@@ -78,6 +78,9 @@ def _differences(route: Route, wanted: Topic, found: Topic) -> Iterator[Check]:
     if found.compacted != wanted.compacted:
         what = f"{wanted.name} is {'' if found.compacted else 'not '}compacted, and {'should' if wanted.compacted else 'should not'} be"
         yield warn(name, what, "bitvelocity up, started anew, sets it.")
+    if found.packed != wanted.packed:
+        what = f"{wanted.name} is {'' if found.packed else 'not '}packed, which cannot change: the route stands still"
+        yield bad(name, what, f"Write packed = {str(found.packed).lower()} in {asked}, or give it another prefix or topic.")
     if found.replicas < wanted.replicas:
         what = f"{wanted.name} has {found.replicas} of {wanted.replicas} wanted copies: a server that falls may take it along"
         yield warn(name, what, "Give it more with the tools of the transport (kafka-reassign-partitions, nats stream edit).")

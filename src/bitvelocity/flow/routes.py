@@ -51,6 +51,7 @@ class Route:
             retention=timedelta(hours=keeps) if keeps else None,
             compacted=asked.compacted,
             replicas=asked.replicas,
+            packed=asked.packed,
         )
 
 
