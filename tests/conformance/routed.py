@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bitvelocity.errors import BitVelocityError
 from bitvelocity.flow import Database, Project, open_project, open_reader, prepare, prove, supervise
+from bitvelocity.flow.companion import beside
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
 
@@ -60,28 +60,11 @@ def routed(folder: Path, dsn: str, route: str, wire: str = "avro", *, prefix: st
 @contextmanager
 def running(project: Project) -> Iterator[Callable[[], None]]:
     """`up`, in a thread."""
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def work() -> None:
-        try:
-            supervise(project, Database(project.settings.database.dsn), stop, trouble=lambda error, _: told.append(error))
-        except BaseException as error:
-            failures.append(error)
-
     told: list[BitVelocityError] = []
-    prepare(project, project.settings.database.dsn)
-    thread = threading.Thread(target=work)
-    thread.start()
-
-    def check() -> None:
-        if failures:
-            raise failures[0]
-
-    try:
+    database = Database(project.settings.database.dsn)
+    prepare(project, database.dsn)
+    with beside("up", lambda stop: supervise(project, database, stop, trouble=lambda error, _: told.append(error))) as check:
         yield check
-    finally:
-        stop.set()
-        thread.join()
     check()
     assert not told
 

@@ -24,6 +24,7 @@ from bitvelocity.flow import (
     prove,
     show_readings,
 )
+from bitvelocity.flow.companion import beside
 from bitvelocity.lakehouse import read_watermark
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
@@ -109,22 +110,9 @@ def proved(project: Project, check: Callable[[], None]) -> None:
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
     """Somebody works in a thread of his own until told to stop; what befell him is the test's failure."""
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def run() -> None:
-        try:
-            work(stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with beside("somebody", work) as check:
         yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures, failures
+    check()
 
 
 def written_to(dsn: str, seed: int = 1) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from bitvelocity.flow import Database, Project, Verdict, open_reader, prove
-from bitvelocity.flow.waiting import Check
+from bitvelocity.flow.companion import Check
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask
 

@@ -15,6 +15,7 @@ import pytest
 
 from bitvelocity.contracts import load_specs
 from bitvelocity.flow import Database, Project, flowing, open_project, open_reader, prepare, prove, wait_until
+from bitvelocity.flow.companion import beside
 from bitvelocity.oltp import connect
 from bitvelocity.serving import ask, trace
 
@@ -72,33 +73,24 @@ def foreign(database: str) -> str:
 @contextmanager
 def writing(dsn: str) -> Iterator[None]:
     """Somebody else's application at work, from before the first snapshot until the end."""
-    stop, failures, wrote = threading.Event(), list[BaseException](), threading.Event()
+    wrote = threading.Event()
 
-    def work() -> None:
+    def work(stop: threading.Event) -> None:
         dice = random.Random(5)
-        try:
-            with connect(dsn, autocommit=True) as connection:
-                for number in range(1, 1_000_000):
-                    if stop.is_set() and number > 2 * len(WRITES):
-                        break
-                    with connection.transaction(force_rollback=number % 19 == 0):
-                        for statement in dice.sample(WRITES, 3) if number > len(WRITES) else [WRITES[number - 1]]:
-                            connection.execute(statement.encode(), {"n": number})
-                    wrote.set()
-        except BaseException as error:  # handed to the test below
-            failures.append(error)
-            wrote.set()
+        with connect(dsn, autocommit=True) as connection:
+            for number in range(1, 1_000_000):
+                if stop.is_set() and number > 2 * len(WRITES):
+                    break
+                with connection.transaction(force_rollback=number % 19 == 0):
+                    for statement in dice.sample(WRITES, 3) if number > len(WRITES) else [WRITES[number - 1]]:
+                        connection.execute(statement.encode(), {"n": number})
+                wrote.set()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        wrote.wait()
+    with beside("somebody", work) as check:
+        while not wrote.wait(0.1):
+            check()
         yield
-    finally:
-        stop.set()
-        thread.join()
-    if failures:
-        raise failures[0]
+    check()
 
 
 def shape(dsn: str) -> list[tuple[Any, ...]]:

@@ -11,11 +11,12 @@ from typing import Any
 from ..capture import Export, export_tables
 from ..changes import format_lsn
 from ..lakehouse import EntityVerdict, ModelVerdict, compare_gold, compare_silver
+from .companion import Check
 from .database import Database
 from .foreign import check_database
 from .project import Project
 from .reading import open_reader
-from .waiting import Check, flowing, read_since, wait_for_new_tables, wait_until
+from .waiting import flowing, read_since, wait_for_new_tables, wait_until
 
 Say = Callable[[str], None]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from ..changes import Passing, pass_by
 from ..errors import BitVelocityError
 from ..lakehouse import Care
 from .carrying import Carrier
+from .companion import Check, beside
 from .database import Database
 from .golden import RETRY_SECONDS
 from .project import Project
@@ -65,14 +66,8 @@ def supervise(
 class _Carried:
     """What the thread that carries changes onto the bus has to say; nothing, where there is none."""
 
-    def __init__(self, begun: threading.Event | None = None) -> None:
-        self._begun = begun
-        self.failure: BaseException | None = None
-
-    def check(self) -> None:
-        """Raise what ended it."""
-        if self.failure is not None:
-            raise self.failure
+    def __init__(self, check: Check = lambda: None, begun: threading.Event | None = None) -> None:
+        self.check, self._begun = check, begun
 
     def wait(self, stop: threading.Event) -> None:
         """Until the source has a slot, and its tables are on the bus: what is written from then on is a change."""
@@ -86,26 +81,16 @@ def _carrying(project: Project, database: Database, trouble: Trouble, at: Passin
     if project.settings.streams.route != "bus":
         yield _Carried()
         return
-    stop, carrier = threading.Event(), Carrier(project, at=at)
-    carried = _Carried(carrier.begun)
+    carrier = Carrier(project, at=at)
 
-    def work() -> None:
-        try:
+    def work(stop: threading.Event) -> None:
+        with closing(carrier):
             runner = _Runner(carrier.connect, database, stop, trouble)
             while not stop.is_set():
                 runner.do(lambda: carrier.step(POLL_SECONDS))
-        except BaseException as error:  # raised by the check, in the thread of who waits
-            carried.failure = error
-        finally:
-            carrier.close()
 
-    thread = threading.Thread(target=work, name="carrier", daemon=True)
-    thread.start()
-    try:
-        yield carried
-    finally:
-        stop.set()
-        thread.join()
+    with beside("carrier", work) as check:
+        yield _Carried(check, carrier.begun)
 
 
 def _tell(

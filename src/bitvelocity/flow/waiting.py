@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..capture.snapshots import Run, read_book
@@ -12,13 +12,12 @@ from ..changes import format_lsn
 from ..errors import BitVelocityError, CaptureError
 from ..lakehouse import Watermark, read_watermark
 from .beat import read_beat
+from .companion import Check, beside
 from .database import Database
 from .project import Project
 from .renewal import renew_silver
 from .run import Listener
 from .supervisor import supervise
-
-Check = Callable[[], None]
 
 POLL_SECONDS = 0.02
 STALL_SECONDS = 120.0
@@ -33,27 +32,13 @@ def flowing(project: Project, database: Database, listener: Listener | None = No
     if read_beat(project) is not None:
         yield lambda: None
         return
-    stop = threading.Event()
-    failures: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            renew_silver(project)
-            supervise(project, database, stop, listener=listener)
-        except BaseException as error:  # handed to the caller's thread below
-            failures.append(error)
+    def work(stop: threading.Event) -> None:
+        renew_silver(project)
+        supervise(project, database, stop, listener=listener)
 
-    def check() -> None:
-        if failures:
-            raise failures[0]
-
-    thread = threading.Thread(target=work, name="pipeline", daemon=True)
-    thread.start()
-    try:
+    with beside("pipeline", work) as check:
         yield check
-    finally:
-        stop.set()
-        thread.join()
     check()
 
 
