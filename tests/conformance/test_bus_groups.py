@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ from tests.conformance.buses import (
 from tests.conformance.test_bus import needs
 from tests.forked import Talking
 
-from bitvelocity.errors import BusError, FencedError
+from bitvelocity.errors import BusError, BusLostError, FencedError, OffsetGoneError
 from bitvelocity.streams import Bus, Fetched, Member, Partition
 
 
@@ -37,6 +38,13 @@ def table(got: list[Fetched]) -> pa.Table:
 def await_shares(members: list[Member], *shares: int) -> list[Fetched]:
     """Poll until the members hold so many partitions each."""
     return polled(members, lambda _: sorted(len(member.assigned) for member in members) == sorted(shares))
+
+
+def poll_on(member: Member, got: list[Fetched]) -> None:
+    """Poll until it fails, or the patience is over."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        got += member.poll(0.2)
 
 
 def test_a_poll_of_nothing_ends_in_time(bus: Bus) -> None:
@@ -110,6 +118,47 @@ def test_a_start_of_ones_own_and_seek(bus: Bus) -> None:
     assert numbers(table(polled([member], lambda got: total(got) >= 5, commit=False))) == [*range(25, 30)]
     with pytest.raises(BusError):
         member.seek(Partition("not-ours", 0), 0)
+    member.close()
+
+
+def test_a_beginning_that_fails_is_tried_again(bus: Bus) -> None:
+    """A sink may be away when it is asked where a partition begins."""
+    needs(bus, replay=True)
+    topic = new_topic(bus, 2)
+    bus.append(topic, numbered(0, 30))
+    away = chain([False, True, True], repeat(False))
+
+    def start(_: Partition) -> int | None:
+        if next(away):
+            raise BusLostError("The sink is away.")
+        return None
+
+    member = bus.member("g", [topic], start=start)
+    assert_once(table(polled([member], lambda got: total(got) >= 30)), range(30))
+    member.close()
+
+
+def test_a_partition_that_cannot_be_read_takes_nothing_from_others(bus_engine: Running, bus: Bus) -> None:
+    """What was fetched before it is handed over, also when its error comes."""
+    needs(bus, replay=True)
+    if bus_engine.engine.forget is None:
+        pytest.skip("there is no way to let go of records at once")
+    topics = [new_topic(bus), new_topic(bus)]
+    member = bus.member("g", topics)
+    for topic in [*topics, *topics, *topics]:
+        bus.append(topic, numbered(0, 10))
+    polled([member], lambda got: total(got) >= 60)
+    for gone, other in (topics, topics[::-1]):
+        bus_engine.engine.forget(bus, Partition(gone, 0), 20)
+        bus.append(other, numbered(0, 30))
+        member.seek(Partition(gone, 0), 0)
+        got: list[Fetched] = []
+        with pytest.raises(OffsetGoneError):
+            poll_on(member, got)
+        member.seek(Partition(gone, 0), bus.spans(gone)[0].end)
+        had = total(got)
+        got += polled([member], lambda more, had=had: had + total(more) >= 30)  # type: ignore[misc]
+        assert_once(table(got), range(30))
     member.close()
 
 

@@ -88,13 +88,14 @@ class EmbeddedMember:
         watch = now - self._watched >= min(WATCH_S, self._seat.lease_s / 3)
         if not watch and self._room.groups.round(self._seat.group) == self._round:
             return
-        had, self._assigned = self._assigned, self._room.groups.settle(self._seat, watch=watch)
-        self._round = self._room.groups.round(self._seat.group)
-        self._watched = now if watch else self._watched
-        for partition, generation in self._assigned.items():
-            if had.get(partition) != generation:
+        assigned = self._room.groups.settle(self._seat, watch=watch)
+        for partition, generation in assigned.items():
+            if self._assigned.get(partition) != generation:
                 self._next[partition] = self._begin(partition)
                 self._room.at(Step.LEASED)
+        self._assigned = assigned  # not before all have begun: what fails is begun by the next poll
+        self._round = self._room.groups.round(self._seat.group)
+        self._watched = now if watch else self._watched
 
     def _begin(self, partition: Partition) -> int:
         told = self._start(partition) if self._start else None
@@ -106,7 +107,12 @@ class EmbeddedMember:
         """The partition that was served last is asked last, so that none starves."""
         fetched: list[Fetched] = []
         for partition in sorted(self._assigned, key=list(self._next).index):
-            table = self._read(partition, limit - sum(one.records.num_rows for one in fetched))
+            try:
+                table = self._read(partition, limit - sum(one.records.num_rows for one in fetched))
+            except BusError:
+                if fetched:
+                    break  # it fails again; what comes before it is handed over first
+                raise
             if table.num_rows:
                 fetched.append(Fetched(partition, table, self._assigned[partition]))
                 del self._next[partition]

@@ -42,10 +42,18 @@ class KafkaMember:
         self._cluster, self._start, self._ticket, self._patience = cluster, start, ticket, patience
         self._assigned: dict[Partition, int] = {}
         self._next: dict[Partition, int] = {}
-        self._fetcher = self._join("consumer")
+        self._spoilt = False
+        """A partition came and could not be begun: the client reads it from somewhere."""
+        self._held: BusError | None = None
+        """What is to be told after the records that came before it."""
+        self._protocol = "consumer"
+        self._fetcher = self._join()
 
     def poll(self, timeout: float = 1.0, *, limit: int = 10_000) -> Sequence[Fetched]:
         """What is there, up to about `limit` records in all; waits up to `timeout` seconds for the first."""
+        self._tell_held()
+        if self._spoilt:
+            self._join_again()
         messages = self._records(self._fetcher.take(limit, timeout))
         if not messages:
             if self._fetcher.down and not self._cluster.reachable():
@@ -105,9 +113,19 @@ class KafkaMember:
     def _consumer(self) -> Consumer:
         return self._fetcher.consumer
 
-    def _join(self, protocol: str) -> Fetcher:
-        more: dict[str, Any] = {"group.id": self._group, "group.protocol": protocol}
-        if protocol == "classic":
+    def _tell_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            raise held
+
+    def _join_again(self) -> None:
+        self._assigned.clear()
+        self._fetcher.close()
+        self._fetcher, self._spoilt = self._join(), False
+
+    def _join(self) -> Fetcher:
+        more: dict[str, Any] = {"group.id": self._group, "group.protocol": self._protocol}
+        if self._protocol == "classic":
             more["partition.assignment.strategy"] = "cooperative-sticky"
         fetcher = Fetcher({**self._config, **more})
         with explained("join a group", entity=self._group):
@@ -117,6 +135,13 @@ class KafkaMember:
         return fetcher
 
     def _given(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        try:
+            self._begin(consumer, places)
+        except BaseException:
+            self._spoilt = True
+            raise
+
+    def _begin(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         """Each begins where the sink says, else where the group stands, else with the first record that is kept."""
         ours = [Partition(place.topic, place.partition) for place in places]
         starts = {partition: self._start(partition) if self._start else None for partition in ours}
@@ -136,11 +161,16 @@ class KafkaMember:
             self._assigned.pop(Partition(place.topic, place.partition), None)
 
     def _records(self, messages: list[Message]) -> list[Message]:
-        """Records of partitions that are still ours; an error of the client only when nothing else came."""
+        """Records of partitions that are still ours; an error of the client only when nothing else came, or after it."""
         good = [message for message in messages if message.error() is None]
         wrong = next((message for message in messages if message.error() is not None), None)
         if wrong is not None:
-            self._judge(wrong, whole=not good)
+            try:
+                self._judge(wrong, whole=not good)
+            except BusError as error:
+                if not good:
+                    raise
+                self._held = error
         if len(self._assigned) == 0:
             return []
         return good
@@ -149,8 +179,8 @@ class KafkaMember:
         error = message.error()
         assert error is not None
         if _UNKNOWN_PROTOCOL in error.str():
-            self._fetcher.close()
-            self._fetcher = self._join("classic")
+            self._protocol = "classic"
+            self._join_again()
         elif error.code() == KafkaError._MAX_POLL_EXCEEDED:
             self._assigned.clear()  # it joins again by itself
         elif message.topic() is not None and message.partition() is not None and message.partition() >= 0:

@@ -28,6 +28,8 @@ class Fetcher:
     def __init__(self, config: Mapping[str, Any], *, tell_end: bool = False) -> None:
         self.down = False
         """All brokers were away, at some moment since the last record."""
+        self.failed = False
+        """It told of an error, and does not tell again."""
         settings = {**config, "enable.partition.eof": tell_end, "error_cb": self._note}
         if tell_end:
             settings["fetch.wait.max.ms"] = 5  # the broker tells of the end when it has waited for more
@@ -63,7 +65,7 @@ class Readers:
     def read(self, partition: Partition, offset: int, limit: int, timeout: float) -> pa.Table:
         with self._reader(partition, offset) as (reader, next_is):
             messages = reader.take(limit, timeout)
-            records = self._records(messages, partition, offset)
+            records = self._records(reader, messages, partition, offset)
             if records:
                 reader.down = False
                 next_is(records[-1].offset() + 1)
@@ -98,6 +100,9 @@ class Readers:
         except BaseException:
             reader.close()
             raise
+        if reader.failed:
+            reader.close()
+            return
         with self._lock:
             old = self._kept.pop((partition, stands), None)
             self._kept[partition, stands] = reader
@@ -106,12 +111,13 @@ class Readers:
         if old is not None:
             old.close()
 
-    def _records(self, messages: list[Message], partition: Partition, offset: int) -> list[Message]:
+    def _records(self, reader: Fetcher, messages: list[Message], partition: Partition, offset: int) -> list[Message]:
         wrong = next((message for message in messages if message.error()), None)
         if wrong is None:
             return messages
         good = [message for message in messages if not message.error()]
         if good:
+            reader.failed = True
             return good
         raise mishap(wrong, partition, offset, self._topics)
 

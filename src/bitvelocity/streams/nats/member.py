@@ -99,15 +99,13 @@ class NatsMember:
         beat = now - self._beaten >= self._lease / 3
         if not (beat or self._changed.wait(0) or now - self._settled >= LOOK_S):
             return
-        had = self._assigned
         change = partial(groups.settle, me=self._name, topics=self._topics, watch=self._watch, beat=beat)
-        self._assigned = self._line.run(self._bucket.change(self._group, change))
+        assigned = self._line.run(self._bucket.change(self._group, change))
+        begun = {one: self._begin(one) for one, number in assigned.items() if self._assigned.get(one) != number}
+        self._assigned = assigned  # not before all have begun: what fails is begun by the next poll
         self._beaten, self._settled = now if beat else self._beaten, now
-        for partition in [one for one in self._next if one not in self._assigned]:
-            del self._next[partition]
-        for partition in [one for one, generation in self._assigned.items() if had.get(one) != generation]:
-            self._next[partition] = self._begin(partition)
-            self._fresh.add(partition)
+        self._next = {one: begun[one] if one in begun else self._next[one] for one in assigned}
+        self._fresh.update(begun)
 
     def _begin(self, partition: Partition) -> int:
         told = self._start(partition) if self._start else None

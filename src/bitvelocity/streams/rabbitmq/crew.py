@@ -37,7 +37,7 @@ class Crew:
 
     def __init__(self, address: Address, group: str, partitions: Sequence[Partition]) -> None:
         self.name = uuid.uuid4().hex
-        self.held: set[Partition] = set()
+        self.held: frozenset[Partition] = frozenset()
         self._group = group
         self._partitions = partitions
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class Crew:
         self._tried = now
         taken = [partition for partition in sorted(partitions) if self._lease(partition)]
         if taken:
-            self.held |= set(taken)
+            self.held = self.held.union(taken)  # the connection's thread tells of it meanwhile
             self._tell()
         if len(taken) == len(partitions):
             self._tried = 0.0
@@ -86,7 +86,7 @@ class Crew:
     def give_up(self, partitions: Collection[Partition]) -> None:
         for partition in partitions:
             self._channel().ask("queue_delete", queue=self._queue(partition))
-        self.held -= set(partitions)
+        self.held = self.held.difference(partitions)
         self._tell()
 
     def commit(self, marks: Mapping[Partition, Mark]) -> None:

@@ -90,7 +90,7 @@ class StreamMember:
         """Give up what others should have, and take what should be ours and is free."""
         crew = self._connected()
         wanted = crew.wanted()
-        if surplus := set(self._marks) - wanted:
+        if surplus := (set(self._marks) | crew.held) - wanted:
             self._drop(surplus)
             crew.give_up(surplus)
         if taken := crew.take(wanted - set(self._marks)):
@@ -139,7 +139,12 @@ class StreamMember:
         fetched: list[Fetched] = []
         rows = 0
         for partition in list(self._next):
-            table = self._cursor(partition).read(limit - rows, 0)
+            try:
+                table = self._cursor(partition).read(limit - rows, 0)
+            except BusError:
+                if fetched:
+                    break  # it fails again; what comes before it is handed over first
+                raise
             if table.num_rows:
                 rows += table.num_rows
                 fetched.append(Fetched(partition, table, self._marks[partition].generation))
