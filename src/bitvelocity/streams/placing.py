@@ -153,12 +153,14 @@ def parsed_bytes(whole: npt.NDArray[np.uint8]) -> Places:
 
 def header_values(records: pa.Table, name: str) -> tuple[Any, npt.NDArray[np.int64]]:
     """The values of all headers of a name, and the row of each."""
-    pairs = pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
-    lists: Any = records["headers"].combine_chunks().cast(pairs)
-    headers = pc.list_flatten(lists)
-    ours = pc.equal(pc.struct_field(headers, [0]), pa.scalar(name))
-    of = np.asarray(pc.list_parent_indices(lists).filter(ours), np.int64)
-    return pc.struct_field(headers, [1]).filter(ours), of
+    headers: Any = records["headers"].combine_chunks()
+    offsets = headers.offsets.to_numpy().astype(np.int64)
+    first, end = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)
+    at = np.flatnonzero(pc.equal(headers.keys.slice(first, end - first), pa.scalar(name)))
+    offsets -= first
+    one_each = len(at) == len(headers) and bool(((at >= offsets[:-1]) & (at < offsets[1:])).all())
+    of = np.arange(len(at)) if one_each else np.searchsorted(offsets, at, side="right") - 1
+    return headers.items.slice(first, end - first).take(pa.array(at)), of
 
 
 def above(table: pa.Table, place: Place | None) -> pa.Table:

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def encode(batches: Iterable[Batch]) -> Iterator[pa.Table]:
 
 def decode(topic: str, records: pa.Table) -> tuple[list[Batch], Undecodable | None]:
     values = [(value or b"").decode() for value in records["value"].to_pylist()]
-    good = [json.loads(value) for value in values if value != "spoilt"]
+    good = sorted((json.loads(value) for value in values if value != "spoilt"), key=itemgetter("_lsn", "_ordinal"))
     bad = [at for at, value in enumerate(values) if value == "spoilt"]
     refused = Undecodable(topic, records.take(bad), ("spoilt",) * len(bad), ("x",) * len(bad)) if bad else None
     return ([batch(topic.partition(".")[2], good)] if good else []), refused
@@ -304,10 +305,12 @@ def test_the_records_of_one_change_are_never_parted(bus: EmbeddedBus, partitions
             yield pa.Table.from_pylist(both, schema=RECORD_SCHEMA)
 
     def joined(topic: str, records: pa.Table) -> tuple[list[Batch], Undecodable | None]:
-        where = [place[:2] for place in zip(*places_of(records), strict=True)]
+        places = list(zip(*places_of(records), strict=True))
+        order = sorted(range(len(places)), key=places.__getitem__)
+        where = [places[row][:2] for row in order]
         assert len(where) % 2 == 0
         assert where[::2] == where[1::2]
-        return decode(topic, records.take(list(range(0, records.num_rows, 2))))
+        return decode(topic, records.take(order[::2]))
 
     with Relay(bus, halved, name="shop", boundaries=BOUNDARIES, topic=lambda name: Topic(name=name, partitions=1 if name == BOUNDARIES else partitions), start=0) as going:
         going.step(Memory(SETS[:8]), 0.0)

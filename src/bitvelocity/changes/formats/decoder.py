@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ _NAMES = (
     "__debezium.newkey", "__debezium.oldkey", "__key_schema_id", "__value_schema_id",
     "apicurio.key.contentId", "apicurio.value.contentId", "apicurio.key.globalId", "apicurio.value.globalId",
 )  # fmt: skip
+_UNTOLD = {"debezium": ("op", "before", "after", "source.schema", "source.table")}
+"""What our own records say in their values and not in their headers."""
 _FRAME = 5
 NO_CHANGE = "NoChange"
 _NO_CHANGE = "the value can be read, and is no envelope of a change: it has no `op` with `before` and `after`"
@@ -38,7 +40,8 @@ class Reader(Protocol):
     @property
     def connect(self) -> Schema: ...
 
-    def read(self, values: pa.Array[Any], skip: int = 0) -> pl.DataFrame: ...
+    def read(self, values: pa.Array[Any], skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:
+        """`only`: the fields that are asked for; others may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ class Decoder:
         told = Told(
             self._form, self._relation(topic), heads, own_changes(heads["bv-change"]), self._placeholder
         )
-        for rows, frame, schema in self._read(columns["value"], heads["__value_schema_id"], refused):
+        only = () if told.own is None or self._sequence else _UNTOLD.get(self._form, ())
+        for rows, frame, schema in self._read(columns["value"], heads["__value_schema_id"], refused, only):
             keys = self._key_names(columns["key"], heads["__key_schema_id"], rows)
             found = list(pieces_of(told, rows, frame, schema, keys=keys))
             if self._only_changes and not found:
@@ -118,19 +122,19 @@ class Decoder:
         )
 
     def _read(
-        self, values: pa.Array[Any], guids: pl.Series, refused: list[Refused]
+        self, values: pa.Array[Any], guids: pl.Series, refused: list[Refused], only: Collection[str] = ()
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         """Values by their schema: rows, columns, schema."""
         for name, group in _by_schema(values, guids):
             if name:
-                yield from self._group(name, group, refused)
+                yield from self._group(name, group, refused, only)
                 continue
             for text, within in schemas_of(group.values):
                 inside = _Group(group.rows[within], group.values.take(pa.array(within)), 0)
-                yield from self._group(text, inside, refused)
+                yield from self._group(text, inside, refused, only)
 
     def _group(
-        self, name: bytes, group: _Group, refused: list[Refused]
+        self, name: bytes, group: _Group, refused: list[Refused], only: Collection[str]
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         try:
             reader = self._reader(name)
@@ -140,7 +144,7 @@ class Decoder:
             code = error.code if isinstance(error, BitVelocityError) else "UnknownSchema"
             refused += [Refused(int(row), str(error), code) for row in group.rows]
             return
-        for kept, frame in _readable(reader, group, refused):
+        for kept, frame in _readable(reader, group, refused, only):
             yield kept, frame, reader.connect
 
     def _reader(self, name: bytes) -> Reader:
@@ -275,11 +279,11 @@ _BROKEN = (
 
 
 def _readable(
-    reader: Reader, group: _Group, refused: list[Refused]
+    reader: Reader, group: _Group, refused: list[Refused], only: Collection[str]
 ) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
     """Read all at once; if that fails, one half after the other, until what cannot be read stands alone."""
     try:
-        yield group.rows, reader.read(group.values, group.skip)
+        yield group.rows, reader.read(group.values, group.skip, only=only)
     except _BROKEN as error:
         if len(group.rows) == 1:
             what = f"the value is not what its schema says: {error}"
@@ -287,7 +291,7 @@ def _readable(
             return
         middle = len(group.rows) // 2
         for part in (slice(None, middle), slice(middle, None)):
-            yield from _readable(reader, group.half(part), refused)
+            yield from _readable(reader, group.half(part), refused, only)
 
 
 __all__ = ["NO_CHANGE", "Decoded", "Decoder", "Lookup", "Reader", "Refused", "SchemaText"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class JsonReader:
     def registered(cls, text: str) -> JsonReader:
         return cls(connect_of(json.loads(text)))
 
-    def read(self, values: pa.Array[Any], skip: int = 0) -> pl.DataFrame:
+    def read(self, values: pa.Array[Any], skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:  # noqa: ARG002 - all is read
         raw = pl.Series("v", pl.from_arrow(values.cast(pa.large_binary())))
         text = (raw.bin.slice(skip) if skip else raw).cast(pl.String)
         return decoded(text, self.connect, "payload" if self.wrapped else "")

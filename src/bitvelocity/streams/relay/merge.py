@@ -1,4 +1,4 @@
-"""The records of a topic's partitions, back in the one order of their source."""
+"""The records of a topic's partitions, put together so that each piece stands below the next in the order of their source."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ ENOUGH = 10_000
 """Rows of a partition that are read before any go on: what is decoded by column has fixed costs for each piece."""
 
 
-def in_order(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator[pa.Table]:
-    """Records from the first offset up to the second of each partition, in order of their places, piece by piece.
+def in_pieces(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator[pa.Table]:
+    """Records from the first offset up to the second of each partition, piece by piece: the places of one are below those
+    of the next. Within a piece a partition's records are in order, and stand behind each other; who decodes them sorts
+    the columns that come of them, which is cheaper than sorting records.
 
     Memory holds a piece of each partition. Pieces go out up to the lowest of the changes that they reach, and without that
     one: its other records (the halves of a changed key may lie in two partitions) are never cut off from it.
@@ -55,12 +57,12 @@ def in_order(read: Read, spans: Mapping[Partition, tuple[int, int]]) -> Iterator
         reaches = {each: _reach(piece) for each, piece in pieces.items() if offsets[each] < spans[each][1]}
         if not reaches:
             if pieces:
-                yield _sorted(Piece.joined(list(pieces.values())))
+                yield Piece.joined(list(pieces.values())).records
             return
         reach = min(reaches.values())
         counts = {each: _below(piece, reach) for each, piece in pieces.items()}
         if any(counts.values()):
-            yield _sorted(Piece.joined([piece.part(0, counts[each]) for each, piece in pieces.items()]))
+            yield Piece.joined([piece.part(0, counts[each]) for each, piece in pieces.items()]).records
         pieces = {
             each: piece.part(counts[each], len(piece)) for each, piece in pieces.items() if counts[each] < len(piece)
         }
@@ -91,10 +93,3 @@ def _below(piece: Piece, change: tuple[int, int]) -> int:
     lsn, ordinal, _ = piece.places
     low, high = (int(np.searchsorted(lsn, change[0], side=side)) for side in ("left", "right"))
     return low + int(np.searchsorted(ordinal[low:high], change[1], side="left"))
-
-
-def _sorted(piece: Piece) -> pa.Table:
-    lsn, ordinal, step = piece.places
-    if len(lsn) < 2 or bool(((lsn[1:] > lsn[:-1]) | ((lsn[1:] == lsn[:-1]) & (ordinal[1:] >= ordinal[:-1]))).all()):
-        return piece.records  # as those of one partition are
-    return piece.records.take(np.lexsort((step, ordinal, lsn)))

@@ -20,7 +20,7 @@ from bitvelocity.files import replace_file
 from ..bus import Bus, Partition
 from ..placing import located
 from .boundaries import Boundary, all_boundaries, message_batch, read_boundaries
-from .merge import Piece, in_order
+from .merge import Piece, in_pieces
 
 _ROWS = 200_000
 """Boundaries are taken together up to so many rows: tiny commits are dear."""
@@ -40,7 +40,7 @@ class Undecodable:
 
 
 Decode = Callable[[str, pa.Table], tuple[Sequence[Batch], Undecodable | None]]
-"""Records of a topic, in the order of their places, to batches."""
+"""Records of a topic, those of each partition in order, to batches, whose rows are in the order of the source."""
 Refuse = Callable[[Undecodable], None]
 """Takes records that are no changes. An error of it stops the stream before them."""
 
@@ -201,7 +201,7 @@ class BusSource:
         for partition, span in spans.items():
             topics[partition.topic][partition] = span
         for topic, parts in topics.items():
-            for records in in_order(self._fetch, parts):
+            for records in in_pieces(self._fetch, parts):
                 self._at("records read")
                 batches, refused = self._decode(topic, records)
                 yield from batches

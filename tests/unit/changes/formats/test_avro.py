@@ -248,5 +248,5 @@ def test_unions_of_several_types_go_through_another_library() -> None:
         fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), {"a": value, "b": 1})
         raw.append(stream.getvalue())
     reader = AvroReader.of(json.dumps(schema))
-    assert reader.header is None
+    assert reader.fields is None
     assert reader.read(pa.array(raw, pa.binary()))["b"].to_list() == [1, 1, 1]

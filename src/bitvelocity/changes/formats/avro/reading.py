@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,9 +23,10 @@ from .varints import BINARY, fixed, glued, varint
 
 Schema = Mapping[str, Any]
 _SYNC = b"bitvelocity-wire"
-_LAST, _END = "bv end of value", 0x3FF5_6D3A_0000_0000
+_FIRST, _LAST, _END = "bv frame", "bv end of value", 0x3FF5_6D3A_0000_0000
 """A field that we put behind each value: a double, in whose bits is the value's number. A value that is longer or shorter
 than its schema says would else be read into its neighbours."""
+_MARK: Schema = {"name": _LAST, "type": "double"}
 _PLAIN = ("boolean", "int", "long", "float", "double", "bytes", "string")
 
 
@@ -35,9 +36,9 @@ class AvroReader:
 
     schema: Any
     connect: Schema
-    header: bytes | None
-    """None: Polars has no type for it."""
-    kinds: pl.Schema
+    fields: Sequence[Schema] | None
+    """As the header tells them. None: Polars has no type for one of them."""
+    kinds: Mapping[str, Any]
     """The columns, with those as text that the header calls bytes."""
 
     @classmethod
@@ -45,28 +46,35 @@ class AvroReader:
         """`references` are the texts of schemas that this one names, each before those that name it."""
         schema = _inlined(json.loads(text), [json.loads(one) for one in references])
         connect = connect_schema(schema)
-        plain = _whole(schema) if isinstance(schema, dict) and schema.get("type") == "record" else None
+        plain = (
+            _plain(schema, {}, ()) if isinstance(schema, dict) and schema.get("type") == "record" else None
+        )
         if plain is None:
-            return cls(schema, connect, None, pl.Schema())
-        kinds = pl.read_avro(io.BytesIO(_header(plain))).drop(_LAST).schema
-        return cls(schema, connect, _header(_as_bytes(plain)), kinds)
+            return cls(schema, connect, None, {})
+        kinds = pl.read_avro(io.BytesIO(_header([*plain["fields"], _MARK]))).drop(_LAST).schema
+        return cls(schema, connect, _as_bytes(plain)["fields"], kinds)
 
-    def read(self, values: pa.Array[Any], skip: int = 0) -> pl.DataFrame:
-        """One row for each of the values, which are not NULL and have `skip` bytes before them."""
-        if self.header is None:
+    def read(self, values: pa.Array[Any], skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:
+        """One row for each of the values, which are not NULL and have `skip` bytes before them.
+
+        `only`: the fields that are asked for, such as `op` or `source.table`. What others say is passed by, unread.
+        """
+        if self.fields is None:
             return self._slowly(values, skip)
         count = len(values)
         if not count:
-            return pl.DataFrame(schema=self.kinds)
+            return pl.DataFrame(schema=dict(self.kinds))
+        parts = _parts(self.fields, only)
         ends = np.arange(count, dtype=np.int64) + _END
-        data = _joined(values, skip, ends)
+        data = _joined(values, ends)
+        header = _header([*_frame(skip), *(part.field for part in parts), _MARK])
         frame = pl.read_avro(
-            io.BytesIO(b"".join([self.header, varint(count), varint(len(data)), data, _SYNC]))
+            io.BytesIO(b"".join([header, varint(count), varint(len(data)), data, _SYNC])),
+            columns=[*(part.field["name"] for part in parts if part.asked), _LAST],
         )
         if not np.array_equal(frame[_LAST].to_numpy().view(np.int64), ends):
             raise ValueError("a value is longer or shorter than its schema says")
-        frame = frame.drop(_LAST)
-        return frame.with_columns(pl.col(name).cast(kind) for name, kind in self.kinds.items() if frame.schema[name] != kind)
+        return _together(frame.drop(_LAST), parts, self.kinds)
 
     def _slowly(self, values: pa.Array[Any], skip: int) -> pl.DataFrame:
         try:
@@ -121,26 +129,65 @@ def _put(schema: Any, name: str, held: Any) -> Any:
     return walk(schema, "")
 
 
-def _header(schema: Any) -> bytes:
-    text = json.dumps(schema).encode()
+def _header(fields: Sequence[Schema]) -> bytes:
+    text = json.dumps({"type": "record", "name": "R", "fields": fields}).encode()
     pairs = ((b"avro.schema", text), (b"avro.codec", b"null"))
     told = b"".join(varint(len(part)) + part for pair in pairs for part in pair)
     return b"Obj\x01" + varint(len(pairs)) + told + b"\x00" + _SYNC
 
 
-def _joined(values: pa.Array[Any], skip: int, ends: np.ndarray) -> memoryview:
-    """The bytes of all values without the first `skip` of each, behind each its end."""
-    cut = values.cast(BINARY)
-    if skip:
-        cut = pl.Series(pl.from_arrow(cut)).bin.slice(skip).to_arrow()
-    joined = glued(cut, fixed(ends))
+def _frame(size: int) -> Sequence[Schema]:
+    """What stands before each value, as a field."""
+    return [{"name": _FIRST, "type": {"type": "fixed", "name": "Frame", "size": size}}] if size else []
+
+
+class _Part(NamedTuple):
+    """A field of the header: one of the value, or, where only some are asked for, one of a record in it."""
+
+    field: Schema
+    path: tuple[str, ...]
+    asked: bool
+
+
+def _parts(fields: Sequence[Schema], only: Collection[str]) -> list[_Part]:
+    """The fields in order. A record of which some fields are asked for is taken to pieces: its bytes are those of its fields."""
+    parts = []
+    for one in fields:
+        name, kind = one["name"], one["type"]
+        if only and name not in only and isinstance(kind, dict) and kind["type"] == "record":
+            inner = [(each, f"{name}.{each['name']}") for each in kind["fields"]]
+            parts += [
+                _Part({**each, "name": path}, (name, each["name"]), path in only) for each, path in inner
+            ]
+        else:
+            parts.append(_Part(one, (name,), not only or name in only))
+    return parts if any(part.asked for part in parts) else _parts(fields, ())
+
+
+def _together(frame: pl.DataFrame, parts: Sequence[_Part], kinds: Mapping[str, Any]) -> pl.DataFrame:
+    """The columns as the schema has them: text as text, and what was taken to pieces as structs again."""
+    columns: dict[str, pl.Series] = {}
+    inner: dict[str, list[pl.Series]] = {}
+    for part in (part for part in parts if part.asked):
+        column = frame[part.field["name"]].alias(part.path[-1])
+        if len(part.path) == 1:
+            columns[column.name] = _as(column, kinds[column.name])
+        else:
+            fields = {one.name: one.dtype for one in kinds[part.path[0]].fields}
+            inner.setdefault(part.path[0], []).append(_as(column, fields[column.name]))
+    columns |= {name: pl.DataFrame(fields).to_struct(name) for name, fields in inner.items()}
+    return pl.DataFrame(list(columns.values()))
+
+
+def _as(column: pl.Series, kind: Any) -> pl.Series:
+    return column if column.dtype == kind else column.cast(kind)
+
+
+def _joined(values: pa.Array[Any], ends: np.ndarray) -> memoryview:
+    """The bytes of all values, behind each its end."""
+    joined = glued(values.cast(BINARY), fixed(ends))
     buffers: Any = joined.buffers()
     return memoryview(buffers[2])
-
-
-def _whole(schema: Any) -> Any:
-    plain = _plain(schema, {}, ())
-    return plain and {**plain, "fields": [*plain["fields"], {"name": _LAST, "type": "double"}]}
 
 
 def _as_bytes(schema: Any) -> Any:
@@ -150,7 +197,11 @@ def _as_bytes(schema: Any) -> Any:
     if isinstance(schema, str):
         return "bytes" if schema == "string" else schema
     inner = {word: _as_bytes(schema[word]) for word in ("type", "items") if word in schema}
-    fields = {"fields": [{**one, "type": _as_bytes(one["type"])} for one in schema["fields"]]} if "fields" in schema else {}
+    fields = (
+        {"fields": [{**one, "type": _as_bytes(one["type"])} for one in schema["fields"]]}
+        if "fields" in schema
+        else {}
+    )
     return {**schema, **inner, **fields}
 
 

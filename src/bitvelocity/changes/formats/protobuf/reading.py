@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class ProtobufReader:
         shape = shape_of(descriptor, references)
         return cls(shape.connect, shape.fields)
 
-    def read(self, values: pa.Array[Any], skip: int = 0) -> pl.DataFrame:
+    def read(self, values: pa.Array[Any], skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:  # noqa: ARG002 - all is read
         """One row for each of the values, which are not NULL and have `skip` bytes of a frame before them."""
         held = values.cast(BINARY)
         buffers: Any = held.buffers()
