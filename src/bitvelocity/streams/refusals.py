@@ -1,8 +1,9 @@
-"""What publishers of all transports refuse, in the same words."""
+"""What publishers and members of all transports refuse, in the same words."""
 
 from __future__ import annotations
 
 from ..errors import BusError, FencedError
+from .bus import Partition
 
 
 def another_publisher(name: str, safe: str) -> FencedError:
@@ -22,3 +23,13 @@ def spoilt(name: str) -> BusError:
         entity=name,
         remedy="Close it and open another, which finds out what was written.",
     )
+
+
+def has_left(group: str) -> BusError:
+    """A member was closed, and is asked for records."""
+    return BusError("The member has left its group.", entity=group, remedy="Open another.")
+
+
+def not_ours(partition: Partition) -> BusError:
+    """A member has not, or no longer, this partition."""
+    return BusError(f"Partition {partition.number} is not ours.", entity=partition.topic)

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from bitvelocity.errors import BusError, FencedError
 from bitvelocity.streams.bus import Fetched, Partition, Start
+from bitvelocity.streams.polling import first_found
+from bitvelocity.streams.refusals import has_left, not_ours
 
 from .gone import Older
 from .groupfile import GroupFile, Seat
@@ -47,15 +49,8 @@ class EmbeddedMember:
 
     def poll(self, timeout: float = 1.0, *, limit: int = 10_000) -> Sequence[Fetched]:
         if self._closed:
-            raise BusError("The member has left its group.", entity=self._seat.group, remedy="Open another.")
-        deadline = time.monotonic() + timeout
-        while True:
-            self._settle()
-            fetched = self._fetch(limit)
-            left = deadline - time.monotonic()
-            if fetched or left <= 0:
-                return fetched
-            self._await_news(min(left, WATCH_S))
+            raise has_left(self._seat.group)
+        return first_found(lambda: self._look(limit), lambda rest: self._await_news(min(rest, WATCH_S)), timeout)
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if self._closed:
@@ -69,7 +64,7 @@ class EmbeddedMember:
 
     def seek(self, partition: Partition, offset: int) -> None:
         if partition not in self._assigned:
-            raise BusError(f"Partition {partition.number} is not ours.", entity=partition.topic)
+            raise not_ours(partition)
         self._next[partition] = offset
 
     @property
@@ -81,6 +76,10 @@ class EmbeddedMember:
             self._closed = True
             self._assigned = {}
             self._leave()
+
+    def _look(self, limit: int) -> Sequence[Fetched]:
+        self._settle()
+        return self._fetch(limit)
 
     def _settle(self) -> None:
         """Look after leases, when something changed or it is time to."""

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from ...errors import BusError, FencedError
 from ..bus import Fetched, Partition, Start
+from ..polling import first_found
+from ..refusals import has_left, not_ours
 from . import groups, reading, stored
 from .buckets import Bucket
 from .line import Line, every
@@ -43,15 +45,10 @@ class NatsMember:
 
     def poll(self, timeout: float = 1.0, *, limit: int = 10_000) -> Sequence[Fetched]:
         if self._closed:
-            raise BusError("The member has left its group.", entity=self._group, remedy="Open another.")
-        deadline = time.monotonic() + timeout
-        while True:
-            self._settle()
-            fetched = self._fetch(limit)
-            left = deadline - time.monotonic()
-            if fetched or left <= 0:
-                return fetched
-            self._bell.wait(min(left, LOOK_S, self._lease / 3))
+            raise has_left(self._group)
+        return first_found(
+            lambda: self._look(limit), lambda rest: self._bell.wait(min(rest, LOOK_S, self._lease / 3)), timeout
+        )
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if self._closed:
@@ -69,7 +66,7 @@ class NatsMember:
 
     def seek(self, partition: Partition, offset: int) -> None:
         if partition not in self._assigned:
-            raise BusError(f"Partition {partition.number} is not ours.", entity=partition.topic)
+            raise not_ours(partition)
         self._next[partition] = offset
         self._fresh.add(partition)
 
@@ -92,6 +89,10 @@ class NatsMember:
             for topic, count in self._topics.items()
             for number in range(count)
         ]
+
+    def _look(self, limit: int) -> Sequence[Fetched]:
+        self._settle()
+        return self._fetch(limit)
 
     def _settle(self) -> None:
         """Look after the leases, and begin where partitions are new."""

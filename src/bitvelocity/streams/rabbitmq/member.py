@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ...errors import BusError, FencedError
 from ..bus import Fetched, Partition, Start
+from ..polling import first_found
+from ..refusals import has_left, not_ours
 from .address import Address
 from .crew import Crew
 from .cursor import Cursor, span, stream_of
@@ -36,15 +38,7 @@ class StreamMember:
 
     def poll(self, timeout: float = 1.0, *, limit: int = 10_000) -> Sequence[Fetched]:
         self._check_open()
-        deadline = time.monotonic() + timeout
-        while True:
-            self._news.clear()
-            self._settle()
-            fetched = self._fetch(limit)
-            left = deadline - time.monotonic()
-            if fetched or left <= 0:
-                return fetched
-            self._news.wait(min(left, WATCH_S))
+        return first_found(lambda: self._look(limit), lambda rest: self._news.wait(min(rest, WATCH_S)), timeout)
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         if not offsets:
@@ -66,7 +60,7 @@ class StreamMember:
 
     def seek(self, partition: Partition, offset: int) -> None:
         if partition not in self._marks:
-            raise BusError(f"Partition {partition.number} is not ours.", entity=partition.topic)
+            raise not_ours(partition)
         self._drop_cursors([partition])
         self._next[partition] = offset
 
@@ -84,7 +78,12 @@ class StreamMember:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise BusError("The member has left its group.", entity=self._group, remedy="Open another.")
+            raise has_left(self._group)
+
+    def _look(self, limit: int) -> Sequence[Fetched]:
+        self._news.clear()  # what comes from here on is seen by this look, or rings again
+        self._settle()
+        return self._fetch(limit)
 
     def _settle(self) -> None:
         """Give up what others should have, and take what should be ours and is free."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import BusError, FencedError
 from ..bus import Fetched, Partition
+from ..refusals import has_left
 from .address import Address
 from .amqp import Amqp, Channel
 from .queue_records import fetched
@@ -81,7 +82,7 @@ class QueueMember:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise BusError("The member has left its group.", entity=self._group, remedy="Open another.")
+            raise has_left(self._group)
 
     def _alive(self) -> bool:
         """A server that has just come back may end single channels: it had not found their queues yet."""
