@@ -1,10 +1,9 @@
-"""One connection of the stream protocol: questions and answers, publishers, subscriptions. One thread reads it."""
+"""One connection of the stream protocol: questions and answers, who publishes and who reads over it. One thread reads it."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import queue
 import socket
 import struct
 import threading
@@ -16,10 +15,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from ...errors import BusError, BusLostError
 from ..tls import tls_refusal
 from .address import Address
+from .flows import PATIENCE, Producer, Subscription, was_lost
 from .frames import (
     ANSWER,
     OK,
-    Chunk,
     Command,
     Fields,
     Seek,
@@ -34,8 +33,6 @@ from .frames import (
 from .rights import login_refused, vhost_refused
 from .tlssocket import TlsSocket
 
-PATIENCE = 15.0
-"""Seconds for an answer; a server that is silent for longer is taken for lost."""
 RECEIVE = 1 << 18
 
 
@@ -59,7 +56,7 @@ class Connection:
             self._socket = self._connect(address)
         except OSError as error:
             refused = tls_refusal(error, f"RabbitMQ at {at[0]}:{at[1]}", "[streams.rabbitmq]")
-            raise refused or _lost(f"{at[0]}:{at[1]} cannot be reached: {error}") from error
+            raise refused or was_lost(f"{at[0]}:{at[1]} cannot be reached: {error}") from error
         self._thread = threading.Thread(target=self._read_on, name="bitvelocity-rabbitmq-stream", daemon=True)
         self._thread.start()
         try:
@@ -161,7 +158,7 @@ class Connection:
                 self._socket.sendall(data)
         except OSError as error:
             self._lose(str(error))
-            raise _lost(str(error)) from error
+            raise was_lost(str(error)) from error
         self._sent = time.monotonic()
 
     def close(self) -> None:
@@ -181,7 +178,7 @@ class Connection:
             return answer.result(patience)
         except FutureTimeout:
             self._lose(f"no answer within {patience:.0f} s")
-            raise _lost(f"no answer within {patience:.0f} s") from None
+            raise was_lost(f"no answer within {patience:.0f} s") from None
         finally:
             self._waiting.pop(number, None)
 
@@ -285,7 +282,7 @@ class Connection:
 
     def _lose(self, why: str) -> None:
         if self.lost is None:
-            self.lost = _lost(why)
+            self.lost = was_lost(why)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
@@ -305,92 +302,9 @@ class Connection:
     }  # fmt: skip
 
 
-class Producer:
-    """Publishes frames to one stream, and counts what the server has confirmed."""
-
-    def __init__(self, connection: Connection, number: int) -> None:
-        self.connection = connection
-        self.number = number
-        self._changed = threading.Condition()
-        self._open = 0
-        self._error: BusError | None = None
-
-    def send(self, data: bytes, records: int, *, window: int) -> None:
-        """One frame, once fewer than `window` records are unconfirmed."""
-        self._until(window)
-        with self._changed:
-            self._open += records
-        self.connection.send(data)
-
-    def wait(self) -> None:
-        """Return when all is confirmed."""
-        self._until(1)
-
-    def confirmed(self, count: int) -> None:
-        with self._changed:
-            self._open -= count
-            self._changed.notify_all()
-
-    def failed(self, error: BusError) -> None:
-        with self._changed:
-            self._error = self._error or error
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        self.connection.delete_publisher(self.number)
-
-    def _until(self, window: int) -> None:
-        with self._changed:
-            while self._open >= window and self._error is None:
-                if not self._changed.wait(4 * PATIENCE):
-                    self._error = _lost(f"no confirmation within {4 * PATIENCE:.0f} s")
-            if self._error is not None:
-                raise self._error
-
-
-class Subscription:
-    """Chunks as they arrive; each that is taken allows the server one more, if `credit` is told."""
-
-    def __init__(self, connection: Connection, number: int, news: threading.Event | None) -> None:
-        self.connection = connection
-        self.number = number
-        self._news = news
-        self._chunks: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
-
-    def arrived(self, found: Chunk | None) -> None:
-        self._chunks.put(found)
-        if self._news is not None:
-            self._news.set()
-
-    def take(self, timeout: float) -> Chunk | None:
-        """The next chunk; None if none comes in time."""
-        try:
-            found = self._chunks.get(timeout=timeout) if timeout > 0 else self._chunks.get_nowait()
-        except queue.Empty:
-            return None
-        if found is None:
-            self._chunks.put(None)  # for whoever asks again
-            raise self.connection.lost or _lost("it was closed")
-        return found
-
-    def credit(self, chunks: int = 1) -> None:
-        self.connection.send(frame(Command.CREDIT, bytes([self.number]), struct.pack("!H", chunks)))
-
-    def close(self) -> None:
-        self.connection.unsubscribe(self.number)
-
-
 def _free(taken: Mapping[int, object]) -> int:
     """A number that is not used; a connection has 256."""
     number = next((number for number in range(256) if number not in taken), None)
     if number is None:
         raise BusError("A connection to RabbitMQ has 256 publishers or subscriptions.", remedy="Open another bus.")
     return number
-
-
-def _lost(why: str) -> BusLostError:
-    return BusLostError(
-        f"The connection to RabbitMQ's streams was lost: {why}.",
-        safe="What was confirmed is kept; what was under way may have happened or not.",
-        remedy="It comes back by itself with the server. Does it run, with the stream plugin (rabbitmq-plugins enable rabbitmq_stream)?",
-    )

@@ -11,8 +11,9 @@ import numpy as np
 
 from ...errors import BusError, BusLostError
 from .address import Address
-from .connection import Connection, Producer
+from .connection import Connection
 from .encoding import Binary, big_endian, join, lengths
+from .flows import Producer
 from .frames import Chunk, Command, Seek
 from .topics import no_topic
 

@@ -32,10 +32,10 @@ from ..placing import above, check_order, parse_place, partition_of, with_places
 from ..refusals import another_publisher, spoilt
 from .address import Address
 from .amqp import Amqp
-from .connection import Producer
 from .cursor import span, stream_of
 from .decoding import FENCE, decode
 from .encoding import encode
+from .flows import Producer
 from .group import control_records
 from .links import Links, chunks, publish
 from .topics import declare_stream

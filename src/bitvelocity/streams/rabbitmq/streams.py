@@ -19,9 +19,9 @@ from ..bus import Abilities, Member, Partition, Published, Publisher, Span, Star
 from ..placing import partition_of
 from .address import parse_address
 from .amqp import Amqp, patiently
-from .connection import Producer
 from .cursor import Cursor, span, stream_of
 from .encoding import encode
+from .flows import Producer
 from .frames import Seek
 from .group import committed_marks
 from .links import Links, publish
