@@ -47,6 +47,8 @@ class Worker:
         self.connectors: dict[str, str] = {}
         self._words: Sequence[str] = ()
 
+    def look(self) -> None: ...
+
     def find(self, tell: Tell) -> None:
         self._words = self._words or commands()["java"]
 
@@ -86,6 +88,8 @@ class Apicurio:
 
     def __init__(self) -> None:
         self._words: Sequence[str] = ()
+
+    def look(self) -> None: ...
 
     def find(self, tell: Tell) -> None:
         self._words = commands()["registry"]

@@ -45,6 +45,8 @@ class Echo:
     def __init__(self, way: str = "works") -> None:
         self.way = way
 
+    def look(self) -> None: ...
+
     def find(self, tell: Tell) -> None:
         if self.way == "missing":
             raise missing("There is no echo.", "Shout.")

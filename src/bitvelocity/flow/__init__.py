@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .migrating import Migrated, Migration, Move, migration
     from .ordering import Readings, order_reading, show_readings
     from .outgrow import DebeziumWish, debezium_config
-    from .preparation import prepare
+    from .preparation import check_startable, prepare
     from .project import Project, open_project
     from .proof import Verdict, prove, reconcile
     from .reading import open_reader
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Database", "DebeziumWish", "Heartbeat", "Migrated", "Migration", "Move", "Pipeline", "Project", "Readings", "Reason",
     "Status", "Step", "Telling", "Verdict", "Wished", "adopt_database", "audit_trail", "carried", "change_records",
-    "check_entities", "debezium_config", "diagnose", "find_letters", "flowing", "key_text", "local_servers", "migration",
+    "check_entities", "check_startable", "debezium_config", "diagnose", "find_letters", "flowing", "key_text", "local_servers", "migration",
     "open_bus", "open_project", "open_reader", "open_registry", "order_letters", "order_reading", "prepare", "prometheus",
     "prove", "read_beat", "reasons_against",
     "rebuild_silver", "reconcile", "recover", "register_entities", "registry_beside", "renew_silver",
@@ -56,7 +56,7 @@ _HOMES = {
     "migrating": ("Migrated", "Migration", "Move", "migration"),
     "ordering": ("Readings", "order_reading", "show_readings"),
     "outgrow": ("DebeziumWish", "debezium_config"),
-    "preparation": ("prepare",),
+    "preparation": ("check_startable", "prepare"),
     "project": ("Project", "open_project"),
     "proof": ("Verdict", "prove", "reconcile"),
     "reading": ("open_reader",),

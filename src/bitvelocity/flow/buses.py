@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -48,6 +48,23 @@ def local_server(settings: Settings, name: str) -> LocalServer | None:
     kind = name.partition("-")[0]
     named = {"kafka": settings.streams.kafka.bootstrap, "nats": settings.streams.nats.url, "rabbitmq": settings.streams.rabbitmq.url}
     return _server(settings, kind) if named.get(kind) == "" else None
+
+
+def place_of(settings: Settings, name: str) -> str:
+    """The transport and where it is looked for, as a person is told: no user, no password."""
+    kind, own = name.partition("-")[0], settings.streams
+    with suppress(SettingsError):
+        address = {"kafka": own.kafka.bootstrap, "nats": own.nats.url, "rabbitmq": own.rabbitmq.url}.get(kind)
+        if address == "":
+            address = _local(settings, kind, "")
+        if address:
+            return f"{name} at {', '.join(map(_bare, address.split(',')))}"
+    return name
+
+
+def _bare(address: str) -> str:
+    """Host and port of an address."""
+    return address.strip().partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[2] or address.strip()
 
 
 def impatient(settings: Settings) -> Settings:

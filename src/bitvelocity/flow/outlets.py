@@ -26,7 +26,7 @@ from ..streams import RECORD_SCHEMA, Bus, Publisher
 from ..streams.registry import Caller
 from ..streams.wire import Naming, notation
 from .aside import Aside
-from .buses import open_bus
+from .buses import open_bus, place_of
 from .describing import describe
 from .outbound import kept_file, kept_positions, positions_of
 from .project import Project
@@ -180,9 +180,10 @@ class Outlet:
             raise self._silent()
 
     def _silent(self) -> BusError:
+        where = place_of(self._project.settings, self._route.bus)
         return BusError(
-            f"The {self.name} stands still: {self._route.bus} does not answer.", code="BusSilent", safe=SAFE,
-            remedy="See whether the server runs. It is tried again by itself.",
+            f"The {self.name} stands still: {where} does not answer.", code="BusSilent", safe=SAFE,
+            remedy="See whether the server runs there. It is tried again by itself.",
         )  # fmt: skip
 
     def _open(self, dsn: str) -> None:

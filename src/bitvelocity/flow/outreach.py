@@ -12,7 +12,7 @@ from ..oltp.checks import Check, bad, fine, warn
 from ..streams import Topic
 from .aside import Aside
 from .beat import read_beat
-from .buses import impatient, local_server, open_bus
+from .buses import impatient, local_server, open_bus, place_of
 from .hindrance import read_trouble
 from .outbound import told_topics
 from .project import Project
@@ -26,21 +26,35 @@ Given = TypeVar("Given")
 
 def look_at_routes(project: Project) -> list[Check]:
     """One verdict for each route and more where something is amiss; changes nothing."""
+    lacking = list(_lacking(project))
     try:
         routes = routes_of(project.settings, project.specs)
     except BitVelocityError as error:
-        return [bad("routes", error.what, error.remedy)]
-    checks = [check for route in routes for check in _of_route(project, route)]
+        return [*lacking, bad("routes", error.what, error.remedy)]
+    checks = lacking + [check for route in routes for check in _of_route(project, route)]
     return [*checks, *_registry(project, routes)]
+
+
+def _lacking(project: Project) -> Iterator[Check]:
+    """Servers that `up` is to run, and whose programs are not here."""
+    for name in project.settings.streams.run:
+        server = local_server(project.settings, name)
+        try:
+            if server is not None and server.pid is None:
+                server.look()
+        except BitVelocityError as error:
+            yield bad(f"server {name}", error.what, error.remedy)
 
 
 def _of_route(project: Project, route: Route) -> Sequence[Check]:
     if why := _not_yet(project, route):
         return [fine(route.sink, why)]
+    where = place_of(project.settings, route.bus)
     try:
-        held = _within(lambda: _held(project, route), route.bus)
+        held = _within(lambda: _held(project, route), where)
     except BitVelocityError as error:
-        return [bad(route.sink, f"{error.what} The lake goes on; what the topics lack comes from there.", error.remedy)]
+        told = error.what if where.partition(" at ")[2] in error.what else f"{where}: {error.what}"
+        return [bad(route.sink, f"{told} The lake goes on; what the topics lack comes from there.", error.remedy)]
     wrong = [check for wanted, found in held if found for check in _differences(route, wanted, found)]
     missing = [wanted.name for wanted, found in held if found is None]
     if gone := sorted(told_topics(project, route) & set(missing)):

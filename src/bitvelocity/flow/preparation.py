@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from ..errors import LakeError
 from ..oltp import Plan, apply, plan, prepare_capture
+from .beat import read_beat
 from .project import Project
+from .routes import routes_of
+
+
+def check_startable(project: Project) -> None:
+    """Refuse before a server is started what is bound to fail behind it: a route of nothing, a second pipeline on this lake."""
+    routes_of(project.settings, project.specs)
+    if beat := read_beat(project):
+        raise LakeError(
+            f"The lake at {project.lake} has a writer already: `bitvelocity up` runs for this project (process {beat['pid']}).",
+            safe="Nothing was started.", remedy="Look at it: bitvelocity status. Or stop it first.",
+        )  # fmt: skip
 
 
 def prepare(project: Project, dsn: str, *, apply_plan: bool = True, allow_destructive: bool = False) -> Plan:

@@ -19,6 +19,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -83,6 +84,7 @@ class EmbeddedPostgres:
             try:
                 self._server = attach(self.root) or self._launch()
             except BaseException:
+                self._give_up()
                 self._disown()
                 raise
             return self._server
@@ -108,6 +110,15 @@ class EmbeddedPostgres:
                 self._process = None
                 return
         raise DatabaseError(f"PostgreSQL (process {server.pid}) does not end.", remedy=f"See {server.log}.")
+
+    def _give_up(self) -> None:
+        """End a child that is not ready yet: whoever waited for it was interrupted."""
+        child, self._process = self._process, None
+        for sign in (signal.SIGINT, signal.SIGQUIT):
+            if child and child.poll() is None:
+                child.send_signal(sign)
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(STOP_PATIENCE)
 
     def _gone(self, server: Server, patience: float) -> bool:
         """It has ended. Of our own child the exit status tells: a process that is ending is no longer `alive`, but

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +179,50 @@ def test_lake_has_one_writer(fails: Fails, make_project: MakeProject, database: 
     error = fails("up", cwd=folder, alone=True)
     assert str(process.pid) in error["what"]
     assert process.poll() is None, "the first one goes on"
+
+
+def test_what_is_bound_to_fail_is_told_before_a_server_is_started(fails: Fails, make_project: MakeProject) -> None:
+    folder = make_project(more='[streams]\nrun = ["kafka"]\n[[routes]]\nname = "r"\nentities = ["thing"]')
+    error = fails("up", cwd=folder)
+    assert "There is no entity thing" in error["what"]
+    assert not (folder / ".bitvelocity").exists()
+
+
+SILENT = """#!/bin/sh
+exec sleep 600
+"""
+
+
+def test_ctrl_c_while_a_server_is_waited_for(make_project: MakeProject, tmp_path: Path) -> None:
+    folder, java = make_project(more='[streams]\nrun = ["kafka"]'), tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(SILENT)
+    java.chmod(0o755)
+    (tmp_path / "kafka-server-4.jar").touch()
+    data = folder / ".bitvelocity" / "kafka" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").touch()
+    env = {**os.environ, "JAVA_HOME": str(tmp_path), "BV_KAFKA_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "bitvelocity", "up"]
+    with subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
+        pid = data.parent / "pid"
+        assert wait_for(lambda: pid.exists() and pid.read_text(), up)
+        server = int(pid.read_text())
+        up.send_signal(signal.SIGINT)
+        out, err = up.communicate(timeout=30)
+    assert (up.returncode, out.startswith("Stopped before it was up."), "Traceback" in err) == (0, True, False), f"{out}{err}"
+    assert not pid.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+
+
+def wait_for(seen: Callable[[], object], process: subprocess.Popen[str]) -> bool:
+    """It comes while the process runs."""
+    while process.poll() is None:
+        if seen():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 # The database --------------------------------------------------------------------------------------------

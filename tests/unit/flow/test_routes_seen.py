@@ -13,6 +13,7 @@ from tests.unit.flow.test_outlets import ROUTE, TOPIC, routed, run, write
 
 from bitvelocity.cli.app import cli
 from bitvelocity.flow import Project, diagnose, open_bus, prepare, prometheus, status
+from bitvelocity.flow.buses import place_of
 from bitvelocity.streams import Topic
 
 Make = Callable[[str], Project]
@@ -79,6 +80,30 @@ def test_the_doctor_asks_the_registry_of_the_routes(make_project: Make, database
     other = routed(project, '[registry]\nurl = "http://127.0.0.1:9"\n', avro)
     away = {check.name: check for check in diagnose(other.root)}["registry"]
     assert (away.state, away.remedy) == ("bad", "Start it, or correct the address.")
+
+
+def test_the_doctor_looks_for_the_programs_of_servers(make_project: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    project = routed(make_project(""), '[streams]\nrun = ["kafka"]\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    (found,) = [check for check in diagnose(project.root) if check.name == "server kafka"]
+    assert (found.state, "there is no `java`" in found.what, "apt-get" in str(found.remedy)) == ("bad", True, True)
+
+
+def test_a_transport_is_named_by_its_address_and_without_secrets(make_project: Make) -> None:
+    more = '''[streams.kafka]
+bootstrap = "one:1, two:2"
+[streams.nats]
+url = "tls://me:secret@there:4222"
+[streams.rabbitmq]
+url = "amqps://me:secret@[::1]:5671/%2F?stream_port=5551"
+'''
+    project = make_project("")
+    settings = routed(project, more).settings
+    names = ("kafka", "nats", "rabbitmq-queues", "embedded")
+    assert [place_of(settings, name) for name in names] == [
+        "kafka at one:1, two:2", "nats at there:4222", "rabbitmq-queues at [::1]:5671", "embedded",
+    ]  # fmt: skip
+    assert place_of(routed(project, "").settings, "nats") == "nats", "none is named, and none was started"
 
 
 @pytest.mark.parametrize(("more", "why"), [('bus = "rabbitmq-queues"\n', "order"), ('entities = ["other"]\n', "no entity other")])

@@ -46,6 +46,23 @@ def wait_for_death(pid: int, data: Path) -> None:
         os.sched_yield()
 
 
+def test_whoever_is_interrupted_while_waiting_leaves_no_server(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Server] = []
+
+    def interrupted(server: Server) -> Server | None:
+        seen.append(server)
+        raise KeyboardInterrupt
+
+    engine = embedded(open_folder)
+    with monkeypatch.context() as patched:
+        patched.setattr("bitvelocity.oltp.embedded.answering", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.start()
+    assert (engine.owned, runs_in(seen[0].pid, seen[0].data)) == (False, False)
+    with engine as server:
+        assert server.pid != seen[0].pid
+
+
 @pytest.mark.every_postgres
 def test_server_settings(postgres: Server) -> None:
     with connect(postgres.dsn) as connection:

@@ -14,6 +14,7 @@ from ...flow import (
     Heartbeat,
     Project,
     Step,
+    check_startable,
     local_servers,
     open_project,
     prepare,
@@ -44,9 +45,40 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
     """
     give_memory_back()
     project = open_project(folder)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    check_startable(project)
+    asked = _Asked()
+    try:
+        _run(project, servers, asked, no_apply=no_apply, as_json=as_json)
+    except KeyboardInterrupt:
+        if not as_json:
+            say("Stopped before it was up. Nothing is lost.")
+        return
+    if not as_json:
+        say("Stopped. Nothing is lost: the next `bitvelocity up` goes on from here.")
+
+
+class _Asked:
+    """To stop, by Ctrl-C or SIGTERM: what is begun before the pipeline runs is left at once, the pipeline at its next step."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._begun = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._hear)
+
+    def begin(self) -> threading.Event:
+        """The pipeline looks after it itself from here on."""
+        self._begun = True
+        return self.stop
+
+    def _hear(self, *_: object) -> None:
+        again = self.stop.is_set()
+        self.stop.set()
+        if not self._begun and not again:  # once: what was begun is taken down meanwhile
+            raise KeyboardInterrupt
+
+
+def _run(project: Project, servers: tuple[str, ...], asked: _Asked, *, no_apply: bool, as_json: bool) -> None:
     with (
         local_servers(project.settings, (*project.settings.streams.run, *servers), _tell) as started,
         registry_beside(project.settings, _tell) as registry,
@@ -61,14 +93,12 @@ def command(folder: Path, no_apply: bool, servers: tuple[str, ...], as_json: boo
         supervise(
             project,
             database,
-            stop,
+            asked.begin(),
             listener=lambda step: _note(beat, step),
             trouble=_trouble,
             ready=lambda _: _ready(project, beat, addresses, as_json=as_json),
         )
         beat.clear()
-    if not as_json:
-        say("Stopped. Nothing is lost: the next `bitvelocity up` goes on from here.")
 
 
 def _shown(addresses: Mapping[str, str]) -> dict[str, str]:

@@ -32,18 +32,25 @@ POM = f"""\
 
 def kafka_jars(tell: Tell) -> Path:
     """The folder of the jars; fetched first where they are not there yet."""
+    found = look_for_jars()
+    if found is None:
+        _fetch(_fetched(), tell)
+    return found or _fetched() / "lib"
+
+
+def look_for_jars() -> Path | None:
+    """Their folder; None: Maven can fetch them. If it cannot, that is raised."""
     home = os.environ.get(HOME, "")
     if home:
         return _installed(Path(home))
-    folder = cache_folder() / f"kafka-{VERSION}"
-    if not (folder / "whole").exists():
-        if shutil.which("mvn") is None:
-            raise missing(
-                f"Kafka {VERSION} is not here yet, and there is no Maven to fetch it.",
-                f"On Debian: apt-get install maven default-jre-headless. {OTHER}",
-            )
-        _fetch(folder, tell)
-    return folder / "lib"
+    if (_fetched() / "whole").exists():
+        return _fetched() / "lib"
+    if shutil.which("mvn") is None:
+        raise missing(
+            f"Kafka {VERSION} is not here yet, and there is no Maven to fetch it.",
+            f"On Debian: apt-get install maven default-jre-headless. {OTHER}",
+        )
+    return None
 
 
 def java() -> str:
@@ -61,6 +68,10 @@ def java() -> str:
 def cache_folder() -> Path:
     """Where things that were fetched once are kept, for all projects of this user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitvelocity"
+
+
+def _fetched() -> Path:
+    return cache_folder() / f"kafka-{VERSION}"
 
 
 def _installed(home: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import BusError
-from .jars import java, kafka_jars
+from .jars import java, kafka_jars, look_for_jars
 from .local import Launch, Ports, Tell
 
 FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -42,6 +42,10 @@ class KafkaServer:
     def __init__(self, more: Mapping[str, str] | None = None, formatted: Sequence[str] = ()) -> None:
         self._jars = Path()
         self._more, self._formatted = dict(more or {}), tuple(formatted)
+
+    def look(self) -> None:
+        java()
+        look_for_jars()
 
     def find(self, tell: Tell) -> None:
         java()

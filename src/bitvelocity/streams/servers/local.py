@@ -51,7 +51,7 @@ class Launch:
 class Recipe(Protocol):
     """What is particular to one kind of server.
 
-    `find` raises a `BusError` of code `ServerMissing`, with the remedy, when its programs can neither be found nor
+    `look` raises what `find` would, as far as that is known before anything is fetched. `find` raises a `BusError` of code `ServerMissing`, with the remedy, when its programs can neither be found nor
     fetched; it tells of a download before it begins. `prepare` is called before each start; folder and ports are the
     same as the last time. `ready` is asked again and again: True once a client gets an answer. `tidy` ends, by its own
     process id, what a server leaves behind when it has gone.
@@ -64,6 +64,8 @@ class Recipe(Protocol):
     def ports(self) -> Sequence[str]:
         """A name for each TCP port that it needs."""
         ...
+
+    def look(self) -> None: ...
 
     def find(self, tell: Tell) -> None: ...
 
@@ -128,6 +130,10 @@ class LocalServer:
         except (OSError, ValueError):
             return None
         return pid if runs_in(pid, self.folder) else None
+
+    def look(self) -> None:
+        """Raise what is missing to start it; nothing is fetched."""
+        self._recipe.look()
 
     def start(self) -> Self:
         """Return when clients get an answer: from a new process, or from one that runs on this folder already."""

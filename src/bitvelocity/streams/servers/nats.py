@@ -40,11 +40,14 @@ class NatsServer:
         self._program, self._more = "", more
 
     def find(self, tell: Tell) -> None:
+        self.look()
+        tell(f"NATS is {self._program}.")
+
+    def look(self) -> None:
         beside = Path(sys.executable).parent / "nats-server"
         self._program = str(beside) if beside.exists() else shutil.which("nats-server") or ""
         if not self._program:
             raise missing("There is no nats-server.", REMEDY)
-        tell(f"NATS is {self._program}.")
         said = subprocess.run([self._program, "--version"], capture_output=True, text=True, check=False).stdout
         version = re.search(r"v(\d+)\.(\d+)", said)
         if version is None or (int(version[1]), int(version[2])) < OLDEST:

@@ -33,6 +33,9 @@ class RabbitServer:
         self._script, self._more = "", dict(more or {})
 
     def find(self, tell: Tell) -> None:  # noqa: ARG002 - the seam's
+        self.look()
+
+    def look(self) -> None:
         home = os.environ.get(HOME, "")
         folders = [f"{home}/sbin", f"{home}/bin", home] if home else [*PLACES]
         script = shutil.which("rabbitmq-server", path=os.pathsep.join(folders))
