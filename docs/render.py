@@ -71,10 +71,12 @@ def section(name: str, kind: Any) -> list[str]:
 
 
 def settings_table(kind: Any) -> str:
-    notes, hints = attribute_docs(kind), get_type_hints(kind)
+    hints = get_type_hints(kind)
+    shared = [base for base in kind.__bases__ if base is not object]
+    notes = {name: note for declared in (*shared, kind) for name, note in attribute_docs(declared).items()}
     rows = [
         f"| `{item.name}` | {word(hints[item.name])} | {default(item)} | {notes.get(item.name, '')} |"
-        for item in fields(kind)
+        for item in sorted(fields(kind), key=lambda item: item.name not in kind.__annotations__)  # what it shares comes last
         if not is_dataclass(hints[item.name])
     ]
     return "\n".join(["| setting | type | default | |", "|---|---|---|---|", *rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..settings import NatsSettings, RabbitmqSettings, Settings
+from ..settings import Settings
 from ..streams import Bus
 from ..streams.servers import SERVERS, LocalServer, Tell
 from ..streams.tls import trusted
@@ -110,7 +109,7 @@ def _nats(settings: Settings) -> Bus:
     own = settings.streams.nats
     file = Path(_at(settings, own.credentials)) if own.credentials else None
     login = Login(user=own.user, password=own.password, token=own.token, credentials=file)
-    return NatsBus(own.url or _local(settings, "nats", "url"), login=login, tls=_trust(settings, own))
+    return NatsBus(own.url or _local(settings, "nats", "url"), login=login, tls=trusted(settings.root, own))
 
 
 def _rabbitmq(settings: Settings) -> Bus:
@@ -131,11 +130,7 @@ def _rabbit(settings: Settings) -> str:
 
 def _as_user(settings: Settings) -> dict[str, Any]:
     own = settings.streams.rabbitmq
-    return {"user": own.user, "password": own.password, "tls": _trust(settings, own)}
-
-
-def _trust(settings: Settings, own: NatsSettings | RabbitmqSettings) -> ssl.SSLContext | None:
-    return trusted(settings.root, own.ca, own.certificate, own.key)
+    return {"user": own.user, "password": own.password, "tls": trusted(settings.root, own)}
 
 
 def _at(settings: Settings, file: str) -> str:

@@ -40,7 +40,7 @@ def open_registry(
         own = settings.registry if settings else RegistrySettings()
         root = settings.root if settings else Path()
         token = environment.get(TOKEN, "") or environment.get(READ_TOKEN, "")
-        yield HttpCaller(address, token, user=own.user, tls=trusted(root, own.ca, own.certificate, own.key))
+        yield HttpCaller(address, token, user=own.user, tls=trusted(root, own))
         return
     store = _store(settings)
     try:

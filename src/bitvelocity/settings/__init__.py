@@ -20,6 +20,7 @@ from .sections import (
     RouteSettings,
     Settings,
     StreamsSettings,
+    TlsSettings,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RouteSettings",
     "Settings",
     "StreamsSettings",
+    "TlsSettings",
     "find_project",
     "load_settings",
 ]

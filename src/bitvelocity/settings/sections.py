@@ -77,7 +77,19 @@ class LakeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrySettings:
+class TlsSettings:
+    """Whom we trust, and what we show of ourselves, where a server is reached over TLS: settings of its own section."""
+
+    ca: str = ""
+    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
+    certificate: str = ""
+    """File of our own certificate, where the server asks for one: PEM."""
+    key: str = ""
+    """File of its key, without a password; empty: it stands in `certificate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings(TlsSettings):
     """The schema registry. Tokens stand in the environment only: `BITVELOCITY_REGISTRY_TOKEN` for those who write,
     `BITVELOCITY_REGISTRY_READ_TOKEN` for those who read."""
 
@@ -85,12 +97,6 @@ class RegistrySettings:
     """Address of a registry that serves instead of ours, such as `https://registry:8081`."""
     user: str = ""
     """Where it asks for a user, as Confluent Cloud for an API key: `BITVELOCITY_REGISTRY_TOKEN` is his password."""
-    ca: str = ""
-    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
-    certificate: str = ""
-    """File of our own certificate, where that registry asks for one: PEM."""
-    key: str = ""
-    """File of its key, without a password; empty: it stands in `certificate`."""
     store: str = ""
     """DSN of a PostgreSQL that keeps the schemas; empty: the file `.bitvelocity/registry.db`."""
     port: int = 8081
@@ -120,7 +126,7 @@ class KafkaSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class NatsSettings:
+class NatsSettings(TlsSettings):
     """An empty `url` means: the server that `bitvelocity up --with nats` runs."""
 
     url: str = field(default="", repr=False)
@@ -133,16 +139,10 @@ class NatsSettings:
     """From the environment: `"${NATS_TOKEN}"`."""
     credentials: str = ""
     """A `.creds` file, as nsc makes it (`pip install 'nats-py[nkeys]'`). Its path begins at the project."""
-    ca: str = ""
-    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
-    certificate: str = ""
-    """File of our own certificate, where the server asks for one: PEM."""
-    key: str = ""
-    """File of its key, without a password; empty: it stands in `certificate`."""
 
 
 @dataclass(frozen=True, slots=True)
-class RabbitmqSettings:
+class RabbitmqSettings(TlsSettings):
     """An empty `url` means: the server that `bitvelocity up --with rabbitmq` runs."""
 
     url: str = field(default="", repr=False)
@@ -151,12 +151,6 @@ class RabbitmqSettings:
     """Who we are, if that is not in `url`."""
     password: str = field(default="", repr=False)
     """From the environment: `"${RABBITMQ_PASSWORD}"`. In `url` it would need %XX for what is no letter or digit."""
-    ca: str = ""
-    """File of the authorities that we trust, if they are not this machine's: PEM. Its path, and the next two, begin at the project."""
-    certificate: str = ""
-    """File of our own certificate, where the server asks for one: PEM."""
-    key: str = ""
-    """File of its key, without a password; empty: it stands in `certificate`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BusError, SettingsError
+from ..settings import TlsSettings
 
 
 def trusting(ca: Path | None = None, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
@@ -27,9 +28,9 @@ def trusting(ca: Path | None = None, certificate: Path | None = None, key: Path 
     return context
 
 
-def trusted(root: Path, ca: str, certificate: str, key: str) -> ssl.SSLContext | None:
-    """The same of files that settings name, whose paths begin at the project; None where none is named."""
-    files = [root / name if name else None for name in (ca, certificate, key)]
+def trusted(root: Path, own: TlsSettings) -> ssl.SSLContext | None:
+    """The same of files that a section of settings names, whose paths begin at the project; None where none is named."""
+    files = [root / name if name else None for name in (own.ca, own.certificate, own.key)]
     return trusting(*files) if any(files) else None
 
 
