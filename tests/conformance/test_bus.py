@@ -327,3 +327,22 @@ def test_a_topic_is_told_as_it_is_held(bus: Bus) -> None:
     bus.ensure(wanted)
     assert bus.held(wanted) == wanted
     assert bus.held(Topic(name=wanted.name)) == wanted
+
+
+def test_a_bus_is_closed_while_others_read(bus_engine: Running) -> None:
+    """Whoever waits is not left waiting: it gets what there is, or an error."""
+    buses = [bus_engine.open() for _ in range(3)]
+    needs(buses[0], replay=True)
+    topic = new_topic(buses[0])
+
+    def reading(bus: Bus) -> None:
+        for _ in range(int(PATIENCE_S / 0.3)):
+            bus.read(Partition(topic, 0), 0, timeout=0.3)
+
+    with ThreadPoolExecutor(6) as threads:
+        waiting = [threads.submit(reading, bus) for bus in buses for _ in range(2)]
+        for bus in buses:
+            bus.read(Partition(topic, 0), 0, timeout=0.1)
+            bus.close()
+        for one in waiting:
+            assert isinstance(one.exception(PATIENCE_S), BusError)

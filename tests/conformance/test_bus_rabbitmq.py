@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -33,6 +34,7 @@ from bitvelocity.errors import BusError, BusLostError, FencedError, OffsetGoneEr
 from bitvelocity.streams import PLACE_HEADER, RECORD_SCHEMA, Fetched, Partition, Place, Topic, parse_place
 from bitvelocity.streams.rabbitmq import RabbitQueues, RabbitStreams
 from bitvelocity.streams.rabbitmq.address import parse_address
+from bitvelocity.streams.rabbitmq.amqp import PATIENCE, Amqp
 from bitvelocity.streams.servers import LocalServer
 
 
@@ -209,18 +211,52 @@ def test_a_member_that_was_cut_off_commits_nothing(streams: RabbitStreams) -> No
         member.close()
 
 
+def test_appends_that_fail_use_nothing_up(streams: RabbitStreams) -> None:
+    """A connection has 256 publishers."""
+    topic = new_topic(streams)
+    streams.append(topic, numbered(0, 1))
+    streams._links.to(f"{topic}-0").frame_max = 1000
+    for _ in range(257):
+        with pytest.raises(BusError, match="RabbitMQ takes"):
+            streams.append(topic, rows([b"x" * 1000]))
+    streams.append(topic, numbered(1, 2))
+    assert_once(whole(streams, topic, 2), range(2))
+
+
+def test_who_waits_for_an_answer_hears_that_the_connection_is_gone(rabbitmq_server: LocalServer) -> None:
+    amqp = Amqp(parse_address(rabbitmq_server.address))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(amqp.wait, Future[None]())
+        amqp.close()
+        began = time.monotonic()
+        assert isinstance(waiting.exception(), BusLostError)
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def read_first(streams: RabbitStreams, part: Partition) -> tuple[int, pa.Table]:
+    """The first offset that is kept, and what is read from there; again when that was deleted in between."""
+    while True:
+        first = streams.spans(part.topic)[part.number].first
+        try:
+            return first, streams.read(part, first, timeout=PATIENCE_S)
+        except OffsetGoneError:
+            continue
+
+
 def test_retention_by_bytes(streams: RabbitStreams) -> None:
     """Whole segments go; what is asked for and gone is an error. Other bounds are refused with a remedy."""
     name = new_topic(streams, retention_bytes=400_000)
     lump = rows([b"%d" % number + b"x" * 990 for number in range(200)])
     for _ in range(10):
         streams.append(name, lump)
-    span = streams.spans(name)[0]
-    assert 0 < span.first < span.end == 2000
-    with pytest.raises(OffsetGoneError) as gone:
+    before = streams.spans(name)[0]
+    assert 0 < before.first < before.end == 2000
+    with pytest.raises(OffsetGoneError, match=r"the first is \d+") as gone:
         streams.read(Partition(name, 0), 0, timeout=PATIENCE_S)
-    assert str(span.first) in str(gone.value)
-    assert streams.read(Partition(name, 0), span.first, timeout=PATIENCE_S)["offset"][0].as_py() == span.first
+    told = int(re.findall(r"the first is (\d+)", gone.value.what)[0])
+    assert before.first <= told <= streams.spans(name)[0].first  # the server goes on deleting behind an append
+    first, got = read_first(streams, Partition(name, 0))
+    assert got["offset"][0].as_py() == first
     with pytest.raises(BusError, match="does not let a client change that") as refused:
         streams.ensure(Topic(name=name, retention=timedelta(days=1)))
     assert "rabbitmqctl set_policy" in str(refused.value.remedy)

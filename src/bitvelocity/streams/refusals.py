@@ -33,3 +33,8 @@ def has_left(group: str) -> BusError:
 def not_ours(partition: Partition) -> BusError:
     """A member has not, or no longer, this partition."""
     return BusError(f"Partition {partition.number} is not ours.", entity=partition.topic)
+
+
+def closed() -> BusError:
+    """Of a bus that somebody has closed, perhaps another thread."""
+    return BusError("The bus has been closed.", safe="Nothing was done.", remedy="Open another.")

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from bitvelocity.errors import BusError
 from bitvelocity.streams.bus import FETCHED_SCHEMA, Abilities, Partition, Published, Span, Start, Topic
+from bitvelocity.streams.refusals import closed
 
 from .appending import Appends
 from .gone import Older
@@ -49,6 +50,7 @@ class EmbeddedBus:
             self.groups = GroupFile(folder)
         self._topics: dict[str, tuple[TopicFile, Appends]] = {}
         self._lock = Lock()
+        self._closed = False
 
     @property
     def abilities(self) -> Abilities:
@@ -113,7 +115,10 @@ class EmbeddedBus:
         return EmbeddedMember(self, seat, leave, start=start)
 
     def close(self) -> None:
-        for topic, _ in self._topics.values():
+        with self._lock:
+            self._closed = True
+            topics = list(self._topics.values())
+        for topic, _ in topics:
             topic.database.close()
         self.groups.close()
 
@@ -123,6 +128,8 @@ class EmbeddedBus:
 
     def _found(self, name: str) -> tuple[TopicFile, Appends]:
         with self._lock:
+            if self._closed:
+                raise closed()
             if name not in self._topics:
                 file = self._file(name)
                 if not file.exists():

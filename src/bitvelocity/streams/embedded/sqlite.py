@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from bitvelocity.errors import BusError, BusLostError
 from bitvelocity.files import sync_path
+from bitvelocity.streams.refusals import closed
 
 PATIENCE_S = 30.0
 """How long a writer waits for others: much longer than any of them takes."""
@@ -65,7 +66,7 @@ class Database:
     def _take(self) -> sqlite3.Connection:
         with self._lock:
             if self._closed:
-                raise BusError("The bus is closed.", entity=self._entity, remedy="Open it again.")
+                raise closed()
             if self._idle:
                 return self._idle.pop()
         return connect(self._file)

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Producer
 from ...errors import BusError
 from ..bus import RECORD_SCHEMA, Abilities, Partition, Published, Span, Start, Topic
 from ..placing import partition_of
+from ..refusals import closed
 from .client import CONSUMER, LOG, PRODUCER, configured, explained, failure
 from .member import KafkaMember
 from .producing import Feeder
@@ -41,6 +42,7 @@ class KafkaBus:
         self._readers = Readers(self._consuming, self._topics)
         self._producer: Producer | None = None
         self._appending = threading.Lock()
+        self._closed = False
 
     @property
     def abilities(self) -> Abilities:
@@ -114,12 +116,15 @@ class KafkaBus:
     def close(self) -> None:
         self._readers.close()
         with self._appending:
+            self._closed = True
             self._drop_appender()
 
     def _ticket(self) -> int:
         return self.append(TICKETS.name, _TICKET).ends[Partition(TICKETS.name, 0)]
 
     def _appender(self) -> Producer:
+        if self._closed:
+            raise closed()
         if self._producer is None:
             config = {**self._producing, "message.timeout.ms": int(self._patience * 1000)}
             with explained("be configured"):

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from ...errors import BusError, BusLostError, OffsetGoneError
 from ..bus import FETCHED_SCHEMA, Partition, Span
 from ..garbage import collection_paused
+from ..refusals import closed
 from .client import LOG, explained, failure
 from .columns import Message, incoming
 from .topics import EARLIEST, LATEST, Topics
@@ -61,6 +62,7 @@ class Readers:
         self._topics = topics
         self._kept: dict[tuple[Partition, int], Fetcher] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def read(self, partition: Partition, offset: int, limit: int, timeout: float) -> pa.Table:
         with self._reader(partition, offset) as (reader, next_is):
@@ -77,6 +79,7 @@ class Readers:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             readers, self._kept = list(self._kept.values()), {}
         for reader in readers:
             reader.close()
@@ -85,6 +88,8 @@ class Readers:
     def _reader(self, partition: Partition, offset: int) -> Iterator[tuple[Fetcher, Callable[[int], None]]]:
         """A reader that stands there, given back with where it stands then; one that failed is not used again."""
         with self._lock:
+            if self._closed:
+                raise closed()
             reader = self._kept.pop((partition, offset), None)
         stands = offset
         if reader is None:
@@ -100,16 +105,19 @@ class Readers:
         except BaseException:
             reader.close()
             raise
-        if reader.failed:
-            reader.close()
-            return
+        if (old := self._keep((partition, stands), reader)) is not None:
+            old.close()
+
+    def _keep(self, where: tuple[Partition, int], reader: Fetcher) -> Fetcher | None:
+        """For whoever reads on from there; what is to be closed instead."""
         with self._lock:
-            old = self._kept.pop((partition, stands), None)
-            self._kept[partition, stands] = reader
+            if self._closed or reader.failed:
+                return reader
+            old = self._kept.pop(where, None)
+            self._kept[where] = reader
             if old is None and len(self._kept) > KEPT:
                 old = self._kept.pop(next(iter(self._kept)))
-        if old is not None:
-            old.close()
+            return old
 
     def _records(self, reader: Fetcher, messages: list[Message], partition: Partition, offset: int) -> list[Message]:
         wrong = next((message for message in messages if message.error()), None)

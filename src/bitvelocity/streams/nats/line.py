@@ -13,11 +13,13 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import BusError, BusLostError
+from ..refusals import closed
 from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
 from .refusals import RefusedError
 
@@ -98,6 +100,8 @@ class Line:
         self._bells: dict[Bell, list[Any]] = {}
         self._count = 0
         self._closed = False
+        self._entry = threading.Lock()
+        self._under_way: set[asyncio.Task[Any] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._connecting = asyncio.Lock()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bitvelocity-nats", daemon=True)
@@ -110,11 +114,15 @@ class Line:
 
     def run(self, work: Coroutine[Any, Any, Given]) -> Given:
         """Have it done on the loop, and wait for it."""
-        if self._closed:
-            work.close()
-            raise BusError("The bus has been closed.", remedy="Open another.")
+        with self._entry:
+            if self._closed:
+                work.close()
+                raise closed()
+            done = asyncio.run_coroutine_threadsafe(self._do(work), self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            return done.result()
+        except CancelledError:
+            raise closed() from None
         except (TimeoutError, errors.Error, OSError) as error:
             raise self._lost(f"{type(error).__name__}: {error}") from error
 
@@ -170,14 +178,23 @@ class Line:
                 self.run(self._unhang(bell))
 
     def close(self) -> None:
-        if self._closed:
-            return
-        with contextlib.suppress(BusError):
-            self.run(self._leave())
-        self._closed = True
+        """What other threads wait for ends with an error."""
+        with self._entry:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._leave(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _do(self, work: Coroutine[Any, Any, Given]) -> Given:
+        task = asyncio.current_task()
+        self._under_way.add(task)
+        try:
+            return await work
+        finally:
+            self._under_way.discard(task)
 
     async def _put(self, messages: Sequence[Message], *, many: bool) -> list[Answer]:
         client = await self._connected()
@@ -235,6 +252,9 @@ class Line:
                 failed.append(error)
                 await _close(client)
                 continue
+            except asyncio.CancelledError:
+                await _close(client)
+                raise
             await self._greet(client)
             return client
         for one in failed:
@@ -262,7 +282,7 @@ class Line:
             )  # fmt: skip
         self._inbox = client.new_inbox()
         await client.subscribe(f"{self._inbox}.*", cb=self._hear, pending_bytes_limit=0)
-        for bell in self._bells:
+        for bell in list(self._bells):
             await self._subscribe(client, bell)
 
     async def _hear(self, message: Msg) -> None:
@@ -285,22 +305,32 @@ class Line:
     async def _hang(self, bell: Bell) -> None:
         client = await self._connected()
         self._bells[bell] = []
-        await self._subscribe(client, bell)
+        try:
+            await self._subscribe(client, bell)
+        except BaseException:
+            self._bells.pop(bell, None)
+            raise
 
     async def _subscribe(self, client: Client, bell: Bell) -> None:
         async def ring(_: Msg) -> None:
             bell.ring()
 
-        self._bells[bell] = [await client.subscribe(subject, cb=ring) for subject in bell.subjects]
-        bell.ring()
+        subscriptions = [await client.subscribe(subject, cb=ring) for subject in bell.subjects]
+        if bell in self._bells:
+            self._bells[bell] = subscriptions
+            bell.ring()
+        else:  # it was taken down meanwhile
+            await _end(subscriptions)
 
     async def _unhang(self, bell: Bell) -> None:
-        for subscription in self._bells.pop(bell, []):
-            with contextlib.suppress(errors.Error):
-                await subscription.unsubscribe()
+        await _end(self._bells.pop(bell, []))
 
     async def _leave(self) -> None:
         self._bells.clear()
+        under_way = [task for task in self._under_way if task is not None]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self._client is not None:
             await _close(self._client)
 
@@ -309,6 +339,12 @@ async def _close(client: Client) -> None:
     """End a client. By itself it would wait for ever for the end of a connection whose TLS was refused."""
     with contextlib.suppress(errors.Error, OSError, TimeoutError):
         await asyncio.wait_for(client.close(), CLOSE_S)
+
+
+async def _end(subscriptions: Iterable[Any]) -> None:
+    for subscription in subscriptions:
+        with contextlib.suppress(errors.Error):
+            await subscription.unsubscribe()
 
 
 async def every(work: Iterable[Awaitable[Given]]) -> list[Given]:

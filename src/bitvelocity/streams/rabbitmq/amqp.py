@@ -26,6 +26,8 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
 
 logging.getLogger("pika").addHandler(logging.NullHandler())  # who wants its log asks for it; errors are told by us
 PATIENCE = 15.0
+LOOK_S = 0.2
+"""How often whoever waits for an answer looks whether the connection is there."""
 NOT_YET = "NotYet"
 """Code of the error of a server that was started just now, and has not found its queues yet."""
 NOT_FOUND, LOCKED, DIFFERS = "Amqp404", "Amqp405", "Amqp406"
@@ -90,13 +92,16 @@ class Amqp:
         return self.wait(done, patience)
 
     def wait(self, answer: Future[T], patience: float = PATIENCE) -> T:
-        """An answer that comes from the connection's thread."""
-        try:
-            return answer.result(patience)
-        except FutureTimeout:
-            raise self.lost or _lost(f"no answer within {patience:.0f} s") from None
-        except pika.exceptions.AMQPError as error:
-            raise self.lost or _lost(str(error) or type(error).__name__) from error
+        """An answer that comes from the connection's thread; none comes any more once the connection is lost."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return answer.result(LOOK_S)
+            except FutureTimeout:
+                if not answer.done() and (self.lost or time.monotonic() > deadline):
+                    raise self.lost or _lost(f"no answer within {patience:.0f} s") from None
+            except pika.exceptions.AMQPError as error:
+                raise self.lost or _lost(str(error) or type(error).__name__) from error
 
     def close(self) -> None:
         """End it, and with it all that is exclusively its own. Again is harmless."""
@@ -182,10 +187,14 @@ class Channel:
     def alive(self) -> bool:
         return self._error is None
 
-    def ask(self, method: str, **words: Any) -> Any:
-        """A command of pika's channel, and its answer."""
+    def check(self) -> None:
+        """Raise what the channel ended with, if it has ended."""
         if self._error is not None:
             raise self._error
+
+    def ask(self, method: str, **words: Any) -> Any:
+        """A command of pika's channel, and its answer."""
+        self.check()
         answer: Future[Any] = Future()
         self._answer = answer
         self.amqp.run(lambda: getattr(self.raw, method)(callback=answer.set_result, **words))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import BusError, BusLostError
+from ..refusals import closed
 from .address import Address
 from .connection import Connection
 from .encoding import Binary, big_endian, join, lengths
@@ -33,6 +34,7 @@ class Links:
     _leaders: dict[str, tuple[str, int]] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _closed: bool = False
 
     def any(self) -> Connection:
         """A connection to the broker that the address names."""
@@ -60,6 +62,7 @@ class Links:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             connections = list(self._open.values())
             self._open.clear()
         for connection in connections:
@@ -67,6 +70,8 @@ class Links:
 
     def _at(self, place: tuple[str, int]) -> Connection:
         with self._lock:
+            if self._closed:
+                raise closed()
             found = self._open.get(place)
             if found is None or found.lost:
                 found = self._open[place] = Connection(self.address, place)

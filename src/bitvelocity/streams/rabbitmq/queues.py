@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from ...errors import BusError
 from ..bus import Abilities, Member, Partition, Published, Publisher, Span, Start, Topic
+from ..refusals import closed
 from .address import parse_address
 from .amqp import DIFFERS, NOT_FOUND, Amqp, Channel, Message, patiently
 from .queue_member import QueueMember, refused
@@ -56,6 +57,7 @@ class RabbitQueues:
         self._lock = threading.Lock()
         self._appending = threading.Lock()
         self._amqp: Amqp | None = None
+        self._closed = False
         self._channel: Channel | None = None
 
     @property
@@ -143,6 +145,7 @@ class RabbitQueues:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             amqp, self._amqp, self._channel = self._amqp, None, None
         if amqp is not None:
             amqp.close()
@@ -164,6 +167,8 @@ class RabbitQueues:
 
     def _control(self) -> Amqp:
         with self._lock:
+            if self._closed:
+                raise closed()
             if self._amqp is None or self._amqp.lost:
                 self._amqp = Amqp(self._address)
             return self._amqp

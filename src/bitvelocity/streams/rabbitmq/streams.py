@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from ...errors import BusError, BusLostError
 from ..bus import Abilities, Member, Partition, Published, Publisher, Span, Start, Topic
 from ..placing import partition_of
+from ..refusals import closed
 from .address import parse_address
 from .amqp import Amqp, patiently
 from .cursor import Cursor, span, stream_of
@@ -51,6 +52,7 @@ class RabbitStreams:
         self._lock = threading.Lock()
         self._appending = threading.Lock()
         self._amqp: Amqp | None = None
+        self._closed = False
         self._producers: dict[str, Producer] = {}
         self._cursors: dict[tuple[Partition, int], Cursor] = {}
 
@@ -100,7 +102,7 @@ class RabbitStreams:
                 for producer in producers.values():
                     producer.wait()
             except BusError:
-                self._producers.clear()
+                self._drop_producers()
                 raise
         ends = {part: span(self._links, stream_of(part)).end for part in parts}
         return Published(ends, records.num_rows)
@@ -152,12 +154,15 @@ class RabbitStreams:
     def close(self) -> None:
         self._links.close()
         with self._lock:
+            self._closed = True
             amqp, self._amqp = self._amqp, None
         if amqp is not None:
             amqp.close()
 
     def _control(self) -> Amqp:
         with self._lock:
+            if self._closed:
+                raise closed()
             if self._amqp is None or self._amqp.lost:
                 self._amqp = Amqp(self._address)
             return self._amqp
@@ -167,6 +172,13 @@ class RabbitStreams:
         if known is None or known.connection.lost:
             known = self._producers[stream] = self._links.to(stream).producer(stream)
         return known
+
+    def _drop_producers(self) -> None:
+        """What is left open has a number of its connection, of which there are few."""
+        producers, self._producers = list(self._producers.values()), {}
+        for producer in producers:
+            with contextlib.suppress(BusError):
+                producer.close()
 
     def _keep(self, cursor: Cursor) -> None:
         """For whoever reads on from there; the one that was not asked for the longest is given up."""

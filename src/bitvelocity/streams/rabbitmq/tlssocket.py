@@ -42,10 +42,13 @@ class TlsSocket:
             view = view[self._step(lambda part=view: self._tls.send(part)) :]  # type: ignore[misc]
 
     def shutdown(self, how: int) -> None:
-        self._tls.shutdown(how)
+        """Alone too: Python lets go of TLS before it ends the connection, and whoever wrote in between wrote plain text."""
+        with self._inside:
+            self._tls.shutdown(how)
 
     def close(self) -> None:
-        self._tls.close()
+        with self._inside:
+            self._tls.close()
 
     def _step(self, work: Callable[[], T]) -> T:
         while True:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pika
 
-from ...errors import BusError
+from ...errors import BusError, BusLostError
 from ..bus import Topic
-from .amqp import DIFFERS, NOT_FOUND, PATIENCE, Amqp, Channel, Message
+from .amqp import DIFFERS, LOOK_S, NOT_FOUND, PATIENCE, Amqp, Channel, Message
 
 CATALOGUE = "bv-topics"
 SETTLE_S = 1.2
@@ -193,8 +193,16 @@ def _read(channel: Channel, mark: str) -> list[dict[str, Any]]:
     channel.amqp.run(consume)
     words: list[dict[str, Any]] = []
     while not words or words[-1].get("mark") != mark:
-        try:
-            words.append(arrived.get(timeout=PATIENCE))
-        except queue.Empty:
-            raise BusError("RabbitMQ did not send the catalogue of the topics.", entity=CATALOGUE) from None
+        words.append(_next(channel, arrived))
     return words
+
+
+def _next(channel: Channel, arrived: queue.SimpleQueue[dict[str, Any]]) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return arrived.get(timeout=LOOK_S)
+        except queue.Empty:
+            channel.check()
+            if time.monotonic() > deadline:
+                raise BusLostError("RabbitMQ did not send the catalogue of the topics.", entity=CATALOGUE) from None
