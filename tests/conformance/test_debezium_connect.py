@@ -1,7 +1,7 @@
 """Debezium in a worker of Kafka Connect, over a real Kafka, into the lake: as people run it, killed on both sides.
 
-One worker has two connectors for the same tables, as `bitvelocity debezium-config` makes them: one writes JSON with schemas,
-one Avro by Apicurio's converter and registry. Each fills a lake of its own.
+One worker has two connectors for the same tables, as `bitvelocity debezium-config` makes them: one writes JSON, without schemas
+at first and with them later, one Avro by Apicurio's converter and registry. Each fills a lake of its own.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def lake(folder: Path, prefix: str, kafka: str, registry: str) -> Project:
     folder.mkdir()
     (folder / "entities.py").write_text(ENTITIES)
     (folder / "bitvelocity.toml").write_text(
-        f'[capture]\nsource = "debezium"\ntopics = "{prefix}"\n[lake]\nsync = false\n[streams]\nbus = "kafka"\n'
+        f'[capture]\nsource = "debezium"\ntopics = "{prefix}"\n[capture.debezium]\ndecimal.handling.mode = "string"\n[lake]\nsync = false\n[streams]\nbus = "kafka"\n'
         f'[streams.kafka]\nbootstrap = "{kafka}"\n[registry]\nurl = "{registry}/apis/ccompat/v7"\n'
     )
     return open_project(folder)
@@ -147,13 +147,12 @@ FRAMED = {"headers.enabled": "false", "id-handler": "io.apicurio.registry.serde.
 """Schemas are named in front of values, as Confluent's converter does it, and not in headers."""
 
 
-def connector(project: Project, wire: str, registry: str, how: Mapping[str, str] = FRAMED) -> str:
+def connector(project: Project, wire: str, registry: str, how: Mapping[str, str] = FRAMED, *, schemas: bool = False) -> str:
     """As `bitvelocity debezium-config --form connect` makes it, with what the page names for each converter."""
     own = {"topic.creation.default.partitions": "2", "topic.creation.default.replication.factor": "1",
            "slot.name": f"debezium_{wire}", "heartbeat.interval.ms": "1000"}  # fmt: skip
     if wire == "json":
-        own["value.converter.schemas.enable"] = "true"
-        own["key.converter.schemas.enable"] = "true"
+        own |= {f"{part}.converter.schemas.enable": str(schemas).lower() for part in ("key", "value")}
     else:
         own |= {"decimal.handling.mode": "precise", "schema.name.adjustment.mode": "avro"}
         for part in ("key", "value"):
@@ -235,6 +234,7 @@ def test_json_and_avro_fill_the_lake_whoever_is_killed(world: World, lakes: list
     world.worker.kill()
     world.write(200, 30)
     world.recipe.connectors["avro"] = connector(world.avro, "avro", world.registry, {})  # Apicurio's own way, in headers
+    world.recipe.connectors["json"] = connector(world.json, "json", world.registry, schemas=True)
     for one in lakes:
         one.start()
     world.worker.start()

@@ -26,6 +26,7 @@ from .describing import describe
 from .parking import Parking, reading
 from .project import Project
 from .schemas import open_registry
+from .upstream import topics_decoder
 from .wires import carried, registrar
 
 BOUNDARIES = "boundaries"
@@ -200,7 +201,7 @@ def read_records(project: Project, topic: str, records: pa.Table) -> tuple[Seque
     with open_registry(project.settings) as registry:
         wires = registrar(project.settings, registry)
         if project.settings.capture.source == "debezium":
-            return reading(Decoder("debezium", wires.look_up, only_changes=True))(topic, records)
+            return reading(topics_decoder(project, wires.look_up, sequence=False))(topic, records)
         return decoder(wires)(topic, records)
 
 

@@ -60,7 +60,7 @@ class DebeziumOrigin:
                     remedy="Let Debezium write to another: [streams] bus",
                 )
             self._open = stack.pop_all()
-        decode = reading(topics_decoder(wires.look_up))
+        decode = reading(topics_decoder(project, wires.look_up))
         self._parking = Parking(project.settings.streams, self._bus, decode, lake, placed=False)
         self._next: dict[Partition, int] = {}
         self._state: State = {}

@@ -68,7 +68,7 @@ def _records(project: Project, samples: Mapping[Partition, pa.Table]) -> Iterato
     """The newest records of each topic can be read, and say what the lake wants to know."""
     count, bare = 0, set[str]()
     with open_registry(project.settings) as caller:
-        decoder = topics_decoder(registrar(project.settings, caller).look_up)
+        decoder = topics_decoder(project, registrar(project.settings, caller).look_up)
         for partition, records in samples.items():
             found = decoder.decode(records, partition.topic)
             if found.refused:

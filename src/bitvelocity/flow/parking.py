@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from .. import __version__
 from ..changes import Batch
-from ..changes.formats import NO_CHANGE, Decoder
+from ..changes.formats import CONTRADICTED, NO_CHANGE, UNCLEAR, Decoder
 from ..errors import BusError
 from ..lakehouse import CONTRACT, FOLLOWS, LETTERS_SCHEMA, REFUSED, Lake, Misfit
 from ..settings import StreamsSettings
@@ -34,7 +34,9 @@ from ..streams.relay import Decode, Undecodable
 FOREIGN = "Foreign"
 """A record that no publisher of ours wrote: it stands in nobody's order, and holds no key."""
 LETTERS = ".dlq"
-LASTING = (FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", NO_CHANGE, "40401", "40402", "40403", *CONTRACT, REFUSED)
+LASTING = (
+    FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", NO_CHANGE, CONTRADICTED, UNCLEAR, "40401", "40402", "40403", *CONTRACT, REFUSED,
+)  # fmt: skip
 """Codes that tell of the record. Any other tells of the registry, and the record may be good."""
 _ERRORS = "__connect.errors."
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..capture.debezium import State
-from ..changes.formats import NO_CHANGE, Decoder, Lookup
-from ..errors import BusError, LakeError, OffsetGoneError
+from ..changes.formats import CONTRADICTED, NO_CHANGE, UNCLEAR, UNDECLARED, Bare, Decoder, Lookup
+from ..errors import BusError, LakeError, OffsetGoneError, SettingsError
 from ..lakehouse import read_watermark
 from ..streams import Bus, Partition, Span
 from .parking import LETTERS
@@ -20,6 +20,11 @@ from .project import Project
 NOTES = ".debezium.json"
 HEARTBEATS = "__debezium-heartbeat"
 _TAIL, _PATIENCE_S = 20, 5.0
+MODES = (
+    "decimal.handling.mode", "time.precision.mode", "binary.handling.mode", "interval.handling.mode", "hstore.handling.mode",
+    "field.name.adjustment.mode", "unavailable.value.placeholder",
+)  # fmt: skip
+"""Debezium's options that say how values are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +107,17 @@ def last_records(bus: Bus, topic: str, limit: int = _TAIL) -> Iterator[tuple[Par
                 yield partition, records
 
 
-def topics_decoder(look_up: Lookup) -> Decoder:
-    """Reads the envelope of Debezium, and nothing else."""
-    return Decoder("debezium", look_up, sequence=True, only_changes=True)
+def topics_decoder(project: Project, look_up: Lookup, *, sequence: bool = True) -> Decoder:
+    """Reads the envelope of Debezium, and nothing else; JSON without schemas by what is declared."""
+    capture = project.settings.capture
+    for name in capture.debezium:
+        if name not in MODES:
+            raise SettingsError(
+                f"[capture.debezium] {name} does not say how values are written.", remedy=f"Known are: {', '.join(MODES)}.",
+            )  # fmt: skip
+    bare = Bare(project.specs, capture.debezium, prefix=capture.topics)
+    placeholder = bare.options.unavailable_value_placeholder
+    return Decoder("debezium", look_up, sequence=sequence, only_changes=True, placeholder=placeholder, bare=bare)
 
 
 def remedy_for(code: str) -> str:
@@ -113,7 +126,13 @@ def remedy_for(code: str) -> str:
         return "Take ExtractNewRecordState (transforms) out of the connector: the lake needs the envelope."
     if code.isdecimal():
         return "Check [registry] url: it must be the registry that the connector's converter writes to, by its Confluent-compatible API."
-    return "Let Debezium write its envelope in Avro with a registry ([registry] url), or in JSON with schemas.enable=true."
+    if code == CONTRADICTED:
+        return "Say in [capture.debezium] what the connector has, and declare the columns as they are (bitvelocity adopt); or let it write schemas.enable=true."
+    if code == UNCLEAR:
+        return "Say in [capture.debezium] what the connector has; for times let it have time.precision.mode=microseconds. Or let it write schemas.enable=true."
+    if code == UNDECLARED:
+        return "Declare the column (bitvelocity adopt), then start again: its records wait on the topic. Or let Debezium write schemas.enable=true."
+    return "Let Debezium write its envelope in Avro with a registry ([registry] url), or in JSON."
 
 
 __all__ = [

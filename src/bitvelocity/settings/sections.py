@@ -27,9 +27,13 @@ class DatabaseSettings:
 class CaptureSettings:
     source: str = "postgres"
     """`postgres`: the WAL of [database]. `debezium`: the topics that a Debezium writes to the transport of [streams], in its
-    envelope, in Avro or in JSON with schemas. A lake is filled by one of them for good."""
+    envelope, in Avro or in JSON. A lake is filled by one of them for good."""
     topics: str = ""
     """Of Debezium: its `topic.prefix`. The topics of its tables are read: `<prefix>.<schema>.<table>`."""
+    debezium: Mapping[str, str] = field(default_factory=dict)
+    """Of Debezium's JSON without schemas: the connector's options that say how values are written, by their own names, such
+    as `decimal.handling.mode = "string"`: a table, `[capture.debezium]`. What is not written has Debezium's default, and a value
+    that could be another one by another mode is not taken."""
     slot: str = "bitvelocity"
     publication: str = "bitvelocity"
     ddl_markers: bool = True

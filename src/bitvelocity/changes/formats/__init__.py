@@ -1,8 +1,10 @@
 """Change sets as records for others: Debezium's envelope, its unwrapped rows, and BitVelocity's own event."""
 
+from .bare import UNDECLARED, Bare
 from .debezium import Moment
 from .decoder import NO_CHANGE, Decoded, Decoder, Lookup, Refused, SchemaText
 from .described import ColumnFacts, Described, TableFacts, TypeFacts
+from .doubts import CONTRADICTED, UNCLEAR
 from .encoder import FORMATS, Encoder, Format, encode
 from .naming import topic_of
 from .options import CHOICES, NAMES, Options
@@ -10,6 +12,6 @@ from .records import RECORD_SCHEMA, in_order
 from .topics import heartbeat
 
 __all__ = [
-    "CHOICES", "FORMATS", "NAMES", "NO_CHANGE", "RECORD_SCHEMA", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
+    "CHOICES", "CONTRADICTED", "FORMATS", "NAMES", "NO_CHANGE", "RECORD_SCHEMA", "UNCLEAR", "UNDECLARED", "Bare", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
     "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "topic_of",
 ]  # fmt: skip

@@ -13,6 +13,8 @@ import pyarrow as pa
 from ...errors import BitVelocityError, MissingExtraError
 from ..batch import Batch
 from .avro.reading import AvroReader
+from .bare import Bare
+from .extracted import NO_CHANGE, NOT_A_CHANGE
 from .heads import header_columns, own_changes
 from .jsonread import JsonReader, schemas_of
 from .layout import Schema
@@ -28,8 +30,6 @@ _NAMES = (
 _UNTOLD = {"debezium": ("op", "before", "after", "source.schema", "source.table")}
 """What our own records say in their values and not in their headers."""
 _FRAME = 5
-NO_CHANGE = "NoChange"
-_NO_CHANGE = "the value can be read, and is no envelope of a change: it has no `op` with `before` and `after`"
 _GLOBAL = b"globalId"
 """Stands for an id of Apicurio's by which a registry of Confluent's kind cannot be asked."""
 
@@ -84,15 +84,17 @@ class Decoder:
     `relation` is the table that a topic's records are of, where these do not say it themselves.
     `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them; `sequence` gives them a last
     column `_sequence`, which is Debezium's `source.sequence`. `only_changes` refuses what can be read and is no change, such as
-    a message, which else is passed by.
+    a message, which else is passed by. `bare` reads JSON without schemas, which else is refused.
     """
 
     def __init__(
         self, form: str, lookup: Lookup = _unknown, *, relation: Callable[[str], str] = str, detail: bool = False,
         placeholder: str = "__debezium_unavailable_value", sequence: bool = False, only_changes: bool = False,
+        bare: Bare | None = None,
     ) -> None:  # fmt: skip
         self._form, self._lookup, self._relation, self._detail = form, lookup, relation, detail
         self._placeholder, self._sequence, self._only_changes = placeholder, sequence, only_changes
+        self._bare = bare
         self._readers: dict[bytes, Reader] = {}
 
     def decode(self, records: pa.Table, topic: str = "") -> Decoded:
@@ -107,11 +109,11 @@ class Decoder:
             self._form, self._relation(topic), heads, own_changes(heads["bv-change"]), self._placeholder
         )
         only = () if told.own is None or self._sequence else _UNTOLD.get(self._form, ())
-        for rows, frame, schema in self._read(columns["value"], heads["__value_schema_id"], refused, only):
+        for rows, frame, schema in self._read(columns["value"], heads["__value_schema_id"], refused, only, topic=topic):
             keys = self._key_names(columns["key"], heads["__key_schema_id"], rows)
             found = list(pieces_of(told, rows, frame, schema, keys=keys))
             if self._only_changes and not found:
-                refused += [Refused(int(row), _NO_CHANGE, NO_CHANGE) for row in rows]
+                refused += [Refused(int(row), NOT_A_CHANGE, NO_CHANGE) for row in rows]
             pieces += found
             rewritten = rewritten or "__deleted" in frame.columns
         if self._form == "debezium-unwrapped" and not rewritten:
@@ -122,16 +124,30 @@ class Decoder:
         )
 
     def _read(
-        self, values: pa.Array[Any], guids: pl.Series, refused: list[Refused], only: Collection[str] = ()
+        self, values: pa.Array[Any], guids: pl.Series, refused: list[Refused], only: Collection[str] = (), *, topic: str | None = None
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
-        """Values by their schema: rows, columns, schema."""
+        """Values by their schema: rows, columns, schema. `topic` is that of values without one."""
         for name, group in _by_schema(values, guids):
             if name:
                 yield from self._group(name, group, refused, only)
                 continue
             for text, within in schemas_of(group.values):
                 inside = _Group(group.rows[within], group.values.take(pa.array(within)), 0)
-                yield from self._group(text, inside, refused, only)
+                if self._bare is not None and topic is not None and not text:
+                    yield from self._without(self._bare, topic, inside, refused)
+                else:
+                    yield from self._group(text, inside, refused, only)
+
+    def _without(
+        self, bare: Bare, topic: str, group: _Group, refused: list[Refused]
+    ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
+        """Values without a schema, of tables that are declared."""
+
+        def fault(row: int, reason: str, code: str) -> None:
+            refused.append(Refused(int(group.rows[row]), reason, code))
+
+        for part in bare.read(topic, group.values, fault):
+            yield group.rows[part.rows], part.frame, part.schema
 
     def _group(
         self, name: bytes, group: _Group, refused: list[Refused], only: Collection[str]

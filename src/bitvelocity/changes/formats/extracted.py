@@ -10,6 +10,8 @@ import polars as pl
 
 from .layout import Schema
 
+NO_CHANGE = "NoChange"
+NOT_A_CHANGE = "the value can be read, and is no envelope of a change: it has no `op` with `before` and `after`"
 _LETTERS = {"INSERT": "c", "UPDATE": "u", "DELETE": "d", "TRUNCATE": "t", "READ": "r"}
 _KINDS = {
     "_lsn": pl.Int64,
@@ -179,4 +181,4 @@ def _unwrapped(frame: pl.DataFrame, schema: Schema) -> Extracted | None:
 _FORMS: Mapping[str, Callable[[pl.DataFrame, Schema], Extracted | None]] = {
     "debezium": _debezium, "debezium-unwrapped": _unwrapped, "bitvelocity": _bitvelocity,
 }  # fmt: skip
-__all__ = ["Extracted", "extract"]
+__all__ = ["NOT_A_CHANGE", "NO_CHANGE", "Extracted", "extract"]

@@ -127,8 +127,8 @@ def _date(_: Schema, value: Any) -> str:
 def _stamp(per_second: int) -> Callable[[Schema, Any], str]:
     def text(_: Schema, value: Any) -> str:
         micros = int(value) * 1_000_000 // per_second
-        if value in _ENDLESS:
-            return _ENDLESS[value]
+        if value in ENDLESS:
+            return ENDLESS[value]
         day, clock = divmod(micros, _DAY)
         date, era = day_text(day)
         return f"{date} {clock_text(clock)}{era}"
@@ -136,7 +136,7 @@ def _stamp(per_second: int) -> Callable[[Schema, Any], str]:
     return text
 
 
-_ENDLESS = {
+ENDLESS = {
     9223372036825200000: "infinity", 9223372036825200: "infinity", -9223372036832400000: "-infinity",
     -9223372036832400: "-infinity",
 }  # fmt: skip
@@ -218,4 +218,4 @@ _BY_NAME: dict[str, _Printer] = {
 }  # fmt: skip
 
 
-__all__ = ["array_text", "clock_text", "day_text", "decimal_text", "float_text", "printed", "raw"]
+__all__ = ["ENDLESS", "array_text", "clock_text", "day_text", "decimal_text", "float_text", "printed", "raw"]

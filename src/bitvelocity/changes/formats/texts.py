@@ -17,15 +17,16 @@ from .printed import printed
 
 Schema = Mapping[str, Any]
 _TIME, _CONNECT, _DATA = "io.debezium.time.", "org.apache.kafka.connect.data.", "io.debezium.data."
-_UNITS = {
+UNITS = {
     _TIME + "Timestamp": 1000, _CONNECT + "Timestamp": 1000, _TIME + "MicroTimestamp": 1_000_000,
     _TIME + "NanoTimestamp": 1_000_000_000,
 }  # fmt: skip
-_CLOCKS = {
+"""Of types that count from a moment: how many there are in a second."""
+CLOCKS = {
     _TIME + "Time": 1000, _CONNECT + "Time": 1000, _TIME + "MicroTime": 1_000_000, _TIME + "NanoTime": 1_000_000_000,
 }  # fmt: skip
 _AS_TEXT = frozenset(_DATA + name for name in ("Json", "Xml", "Uuid", "Enum", "Ltree", "Tsvector", "EnumSet"))
-_FIRST, _END = -62_135_596_800, 253_402_300_800
+_FIRST, END = -62_135_596_800, 253_402_300_800
 """Seconds of the years 1 to 9999."""
 _DAY = 86_400
 _ENDLESS = 9_223_372_036_825_200_000
@@ -92,9 +93,9 @@ def _bits(values: pl.Series) -> pl.Series:
 
 
 def _stamps(schema: Schema, values: pl.Series) -> pl.Series:
-    per_second = _UNITS[schema["name"]]
+    per_second = UNITS[schema["name"]]
     numbers = values.cast(pl.Int64)
-    first, end = max(_FIRST * per_second, -_ENDLESS), min(_END * per_second, _ENDLESS)
+    first, end = max(_FIRST * per_second, -_ENDLESS), min(END * per_second, _ENDLESS)
     fits = (numbers >= first) & (numbers < end)
     numbers = pl.select(pl.when(fits).then(numbers).alias("v"))["v"]
     micros = (
@@ -112,7 +113,7 @@ def _short(text: pl.Series) -> pl.Series:
 
 
 def _clocks(schema: Schema, values: pl.Series) -> pl.Series:
-    per_second = _CLOCKS[schema["name"]]
+    per_second = CLOCKS[schema["name"]]
     numbers = values.cast(pl.Int64)
     numbers = pl.select(pl.when(numbers < _DAY * per_second).then(numbers).alias("v"))["v"]
     nanos = numbers * (1_000_000_000 // per_second)
@@ -121,7 +122,7 @@ def _clocks(schema: Schema, values: pl.Series) -> pl.Series:
 
 def _dates(_: Schema, values: pl.Series) -> pl.Series:
     days = values.cast(pl.Int32)
-    fits = (days >= _FIRST // _DAY) & (days < _END // _DAY)
+    fits = (days >= _FIRST // _DAY) & (days < END // _DAY)
     return pl.select(pl.when(fits).then(days).alias("v"))["v"].cast(pl.Date).dt.to_string("%Y-%m-%d")
 
 
@@ -178,9 +179,9 @@ def _extended(array: pa.Array[Any], sizes: np.ndarray) -> np.ndarray:
 
 
 _FAST: dict[str, Callable[[Schema, pl.Series], pl.Series]] = {
-    **dict.fromkeys(_UNITS, _stamps), **dict.fromkeys(_CLOCKS, _clocks),
+    **dict.fromkeys(UNITS, _stamps), **dict.fromkeys(CLOCKS, _clocks),
     _TIME + "Date": _dates, _CONNECT + "Date": _dates, _TIME + "ZonedTimestamp": _zoned, _CONNECT + "Decimal": _decimals,
 }  # fmt: skip
 
 
-__all__ = ["text_of"]
+__all__ = ["CLOCKS", "END", "UNITS", "text_of"]
