@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import socketserver
+import ssl
+import struct
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socket import MSG_WAITALL, create_connection
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.conformance.between import Between
-from tests.conformance.buses import assert_once, new_topic, numbered, numbers, placed, rows, whole
+from tests.conformance.buses import PATIENCE_S, assert_once, new_topic, numbered, numbers, placed, rows, whole
+from tests.conformance.certificates import make_certificates
 
-from bitvelocity.errors import BusError, BusLostError, FencedError
+from bitvelocity.errors import BusError, BusLostError, FencedError, OffsetGoneError
 from bitvelocity.processes import free_ports
 from bitvelocity.streams import PLACE_HEADER, Partition, Place, Topic, partition_of
 from bitvelocity.streams.kafka import KafkaBus
 from bitvelocity.streams.kafka.client import explained
+from bitvelocity.streams.kafka.fetching import directly
 from bitvelocity.streams.servers import LocalServer
 
 
@@ -159,3 +169,121 @@ def test_a_commit_that_is_answered_without_a_name(kafka: KafkaBus, kafka_server:
     assert heir.publish({topic: placed(1, 4)}).written == (3 if successor else 0)
     heir.close()
     assert_once(whole(kafka, topic, 3), range(1, 4))
+
+
+class Reads:
+    """One bus that reads directly, and one whose client reads."""
+
+    def __init__(self, address: str) -> None:
+        self.direct, self.client = KafkaBus(address), KafkaBus(address, direct=False)
+
+    def both(self, topic: str, offset: int, end: int) -> tuple[pa.Table, pa.Table]:
+        return tuple(self._all(bus, topic, offset, end) for bus in (self.direct, self.client))  # type: ignore[return-value]
+
+    def _all(self, bus: KafkaBus, topic: str, offset: int, end: int) -> pa.Table:
+        found = []
+        while offset < end:
+            found.append(bus.read(Partition(topic, 0), offset, limit=70, timeout=PATIENCE_S))
+            assert found[-1].num_rows, offset
+            offset = int(found[-1]["offset"][-1].as_py()) + 1
+        return pa.concat_tables(found)
+
+    @property
+    def went_directly(self) -> bool:
+        fetching = self.direct._readers._direct
+        return fetching is not None and not fetching._away
+
+    def close(self) -> None:
+        self.direct.close()
+        self.client.close()
+
+
+@pytest.fixture
+def reads(kafka_server: LocalServer) -> Iterator[Reads]:
+    both = Reads(kafka_server.address)
+    yield both
+    both.close()
+
+
+def of_strangers(address: str, topic: str, codec: str) -> None:
+    """Records as others write them: without keys, values, headers; in transactions that are kept or given up."""
+    for number in range(4):
+        told = {"compression.type": codec, "linger.ms": 20, "batch.num.messages": 30}
+        stranger = Producer({"bootstrap.servers": address, "transactional.id": uuid4().hex, **told})
+        stranger.init_transactions()
+        stranger.begin_transaction()
+        for row in range(60):
+            pairs: list[tuple[str, str | bytes | None]] = [("é", None), ("a", b"%d" % row), ("a", b"")]
+            key, value = (None if row % 7 == 0 else b"key-%d" % row), (None if row % 5 == 0 else b"%d " % row * (row * 30))
+            stranger.produce(topic, value, key, 0, timestamp=1_700_000_000_000 - row, headers=pairs[: row % 4])
+        stranger.flush()
+        (stranger.abort_transaction if number % 2 else stranger.commit_transaction)()
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "lz4", "zstd", "snappy"])
+def test_what_is_read_directly_is_what_the_client_reads(reads: Reads, kafka_server: LocalServer, codec: str) -> None:
+    topic = new_topic(reads.client)
+    of_strangers(kafka_server.address, topic, codec)
+    end = reads.client.spans(topic)[0].end
+    for offset in (0, 17, 61, 130):
+        directly, told = reads.both(topic, offset, end)
+        assert directly.num_rows == told.num_rows
+        assert directly.equals(told)
+    assert reads.went_directly is (codec != "snappy"), "what is not known is left to the client"
+    with pytest.raises(OffsetGoneError):
+        reads.direct.read(Partition(topic, 0), end + 1000, timeout=0.2)
+
+
+def test_times_of_appending_are_read_directly(reads: Reads, kafka_server: LocalServer) -> None:
+    topic = new_topic(reads.client)
+    admin = AdminClient({"bootstrap.servers": kafka_server.address})
+    entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
+    for answer in admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])]).values():
+        answer.result()
+    reads.client.append(topic, rows([b"1", b"2"], [None, None]))
+    directly, told = reads.both(topic, 0, 2)
+    assert directly.equals(told)
+    assert reads.went_directly
+
+
+def test_direct_reads_go_over_tls(kafka: KafkaBus, kafka_server: LocalServer, open_folder: Path) -> None:
+    """The broker's words through a door with a certificate; whom we do not trust is told nothing."""
+    make_certificates(open_folder)
+    topic = new_topic(kafka)
+    kafka.append(topic, numbered(0, 5))
+    with door(open_folder, kafka_server.address) as port:
+        asked = {"security.protocol": "SSL", "ssl.ca.location": str(open_folder / "ca.pem")}
+        fetching = directly(asked, lambda _: ("127.0.0.1", port))
+        assert fetching is not None
+        found = fetching.read(Partition(topic, 0), 0, 10, PATIENCE_S)
+        assert found is not None
+        assert numbers(found) == [0, 1, 2, 3, 4]
+        fetching.close()
+        other = directly({**asked, "ssl.ca.location": str(open_folder / "other.pem")}, lambda _: ("127.0.0.1", port))
+        assert other is not None
+        assert other.read(Partition(topic, 0), 0, 10, PATIENCE_S) is None
+    assert directly({**asked, "security.protocol": "SASL_SSL"}, lambda _: ("", 0)) is None, "a login is for the client"
+    assert directly({**asked, "ssl.key.password": "x"}, lambda _: ("", 0)) is None
+
+
+@contextmanager
+def door(folder: Path, address: str) -> Iterator[int]:
+    """A port that speaks TLS, with the broker behind it."""
+    inner = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    inner.load_cert_chain(folder / "server.pem", folder / "server.key")
+    host, _, port = address.partition(":")
+
+    class Through(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), inner.wrap_socket(self.request, server_side=True) as line, create_connection((host, int(port))) as broker:
+                while asked := line.recv(65536):
+                    broker.sendall(asked)
+                    (size,) = struct.unpack("!i", broker.recv(4, MSG_WAITALL))
+                    line.sendall(struct.pack("!i", size) + broker.recv(size, MSG_WAITALL))
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Through) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()

@@ -100,7 +100,8 @@ def _kafka(settings: Settings) -> Bus:
     own = settings.streams.kafka
     files = {name for name, value in own.client.items() if name.endswith(".location") and value != "probe"}
     client = {name: _at(settings, value) if name in files else value for name, value in own.client.items()}
-    return KafkaBus(own.bootstrap or _local(settings, "kafka", "bootstrap"), client=client, patience=own.patience_seconds)
+    bootstrap = own.bootstrap or _local(settings, "kafka", "bootstrap")
+    return KafkaBus(bootstrap, client=client, patience=own.patience_seconds, direct=own.direct)
 
 
 def _nats(settings: Settings) -> Bus:

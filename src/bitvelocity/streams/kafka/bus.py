@@ -30,16 +30,18 @@ _TICKET = pa.Table.from_pylist([{"value": b""}], schema=RECORD_SCHEMA)
 class KafkaBus:
     """Kafka, by its own C client. `client`: settings of librdkafka, such as those of SASL and TLS.
 
-    A call that gets no answer within `patience` seconds is a `BusLostError`.
+    `direct`: records are read without the client where that is possible, see `fetching`. A call that gets no answer within `patience` seconds is a `BusLostError`.
     """
 
-    def __init__(self, bootstrap: str, *, client: Mapping[str, str] | None = None, patience: float = 30.0) -> None:
+    def __init__(
+        self, bootstrap: str, *, client: Mapping[str, str] | None = None, patience: float = 30.0, direct: bool = True
+    ) -> None:
         self._plain = configured(bootstrap, client or {})
         self._producing = configured(bootstrap, client or {}, PRODUCER)
         self._consuming = configured(bootstrap, client or {}, CONSUMER)
         self._patience = patience
         self._topics = Topics(self._plain, patience)
-        self._readers = Readers(self._consuming, self._topics)
+        self._readers = Readers(self._consuming, self._topics, direct=direct)
         self._producer: Producer | None = None
         self._appending = threading.Lock()
         self._closed = False

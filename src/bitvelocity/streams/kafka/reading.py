@@ -17,6 +17,7 @@ from ..garbage import collection_paused
 from ..refusals import closed
 from .client import LOG, explained, failure
 from .columns import Message, incoming
+from .fetching import directly
 from .topics import EARLIEST, LATEST, Topics
 
 KEPT = 8
@@ -57,14 +58,18 @@ class Fetcher:
 class Readers:
     """Reads by offset for all threads of a bus."""
 
-    def __init__(self, config: Mapping[str, Any], topics: Topics) -> None:
+    def __init__(self, config: Mapping[str, Any], topics: Topics, *, direct: bool = True) -> None:
         self._config = {**config, "group.id": "bitvelocity-reads"}  # it never joins, and never commits
         self._topics = topics
+        self._direct = directly(config, topics.leader) if direct else None
         self._kept: dict[tuple[Partition, int], Fetcher] = {}
         self._lock = threading.Lock()
         self._closed = False
 
     def read(self, partition: Partition, offset: int, limit: int, timeout: float) -> pa.Table:
+        """Up to `limit` records from an offset on; directly if all goes well, else by the client."""
+        if self._direct is not None and (found := self._direct.read(partition, offset, limit, timeout)) is not None:
+            return found
         with self._reader(partition, offset) as (reader, next_is):
             messages = reader.take(limit, timeout)
             records = self._records(reader, messages, partition, offset)
@@ -78,6 +83,8 @@ class Readers:
         return FETCHED_SCHEMA.empty_table()
 
     def close(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
         with self._lock:
             self._closed = True
             readers, self._kept = list(self._kept.values()), {}

@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from ...errors import BusError, BusLostError
-from ..bus import Topic
+from ..bus import Partition, Topic
 from .client import LARGEST, explained, failure
 from .door import Door
 
@@ -105,6 +105,13 @@ class Topics:
         with explained("list the topics"):
             found = self._admin.list_topics(timeout=self._patience).topics
         return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(HIDDEN)}
+
+    def leader(self, partition: Partition) -> tuple[str, int]:
+        """Host and port of the broker that leads a partition now. A LookupError while there is none."""
+        with explained("tell who leads", entity=partition.topic):
+            found = self._admin.list_topics(partition.topic, timeout=self._patience)
+        broker = found.brokers[found.topics[partition.topic].partitions[partition.number].leader]
+        return str(broker.host), int(broker.port)
 
     def known(self, name: str) -> Described:
         """The topic; looked up once."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..bus import RECORD_SCHEMA
+from ..slices import Bools, Headers, Ints, Slices, binary, gathered, side_by_side, texts
 from .amqp10 import Foreign, read_message
 from .encoding import AGAIN, DATA, KEY, NAMED, NULL, PLAIN, STAMPED, Binary
 from .frames import Chunk
@@ -21,27 +21,6 @@ FENCE = "bv-fence"
 """Header of a record by which a publisher shuts its predecessor out; it is no record of the topic."""
 CODECS: dict[int, Any] = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 PAD = bytes(32)
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Slices:
-    """Parts of one buffer: where each begins and ends, and whether it is there at all."""
-
-    start: Ints
-    end: Ints
-    valid: Bools
-
-
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """All headers of all records: `counts` of each record, and the names and values one after another."""
-
-    counts: Ints
-    names: Slices
-    values: Slices
 
 
 def decode(chunks: Sequence[Chunk], floor: int = 0) -> pa.Table:
@@ -123,7 +102,7 @@ def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, times: Ints) -> tu
     keys, headers = _key_apart(raw, headers)
     value = Slices(body[rows] + 8, end[rows], data[rows])
     millis = np.where(stamped[rows], _i64(raw, start[rows] + len(STAMPED)), times[rows])
-    columns = [_binary(raw, keys), _binary(raw, value), _maps(raw, headers), _stamps(millis)]
+    columns = [binary(raw, keys), binary(raw, value), _maps(raw, headers), _stamps(millis)]
     return pa.table(columns, schema=RECORD_SCHEMA), ours
 
 
@@ -140,7 +119,7 @@ def _headers(raw: npt.NDArray[np.uint8], named: Ints, body: Ints) -> tuple[Heade
         at[rows] = value.end
         steps.append((rows, name, value))
     good &= at == body
-    return _side_by_side(steps, np.where(good, counts, 0), good), good
+    return side_by_side(steps, np.where(good, counts, 0), good), good
 
 
 def _item(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Slices, Bools]:
@@ -164,25 +143,6 @@ def _sized(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Ints]:
     return Slices(start, start + length, np.ones(len(at), np.bool_)), kind
 
 
-def _side_by_side(steps: Sequence[tuple[Ints, Slices, Slices]], counts: Ints, good: Bools) -> Headers:
-    """Headers in order of their records, from those in order of their places."""
-    if not steps:
-        nothing = Slices(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
-        return Headers(counts[good], nothing, nothing)
-    record = np.concatenate([rows for rows, _, _ in steps])
-    order = np.argsort(record, kind="stable")
-    order = order[good[record[order]]]
-    names, values = (_gathered([step[at] for step in steps], order) for at in (1, 2))
-    return Headers(counts[good], names, values)
-
-
-def _gathered(parts: Sequence[Any], order: Ints) -> Slices:
-    start, end, valid = (
-        np.concatenate([getattr(part, field) for part in parts])[order] for field in ("start", "end", "valid")
-    )
-    return Slices(start, end, valid)
-
-
 def _key_apart(raw: npt.NDArray[np.uint8], headers: Headers) -> tuple[Slices, Headers]:
     """The key, which is a record's first header with that name, and the other headers."""
     names = headers.names
@@ -197,35 +157,16 @@ def _key_apart(raw: npt.NDArray[np.uint8], headers: Headers) -> tuple[Slices, He
     rest = np.ones(len(names.start), np.bool_)
     rest[first[found]] = False
     return Slices(start, end, found), Headers(
-        headers.counts - found, *(_gathered([part], np.flatnonzero(rest)) for part in (names, headers.values))
+        headers.counts - found, *(gathered([part], np.flatnonzero(rest)) for part in (names, headers.values))
     )
 
 
 def _maps(raw: npt.NDArray[np.uint8], headers: Headers) -> Binary:
-    names = _text(_binary(raw, headers.names))
+    names = texts(binary(raw, headers.names))
     if len(names) and pc.any(pc.starts_with(names, AGAIN)).as_py():
         names = pc.replace_substring_regex(names, f"^{AGAIN}[0-9]+:", "")
     ends: Any = pa.array(np.concatenate([[0], np.cumsum(headers.counts)]), pa.int32())
-    return pa.MapArray.from_arrays(ends, names, _binary(raw, headers.values))
-
-
-def _text(raw: Binary) -> Binary:
-    try:
-        names = raw.cast(pa.string())
-        names.validate(full=True)
-    except pa.ArrowInvalid:  # a foreign client's; it must not stop us
-        return pa.array([name.decode("utf-8", "replace") for name in raw.to_pylist()], pa.string())
-    return names
-
-
-def _binary(raw: npt.NDArray[np.uint8], parts: Slices) -> Binary:
-    """The bytes of each part. As values and the gaps between them they are one array; the gaps are then left out."""
-    ends = np.empty(2 * len(parts.start) + 1, np.int64)
-    ends[0:-1:2], ends[1::2], ends[-1] = parts.start, parts.end, len(raw)
-    buffers: list[Any] = [None, pa.py_buffer(ends.data), pa.py_buffer(raw.data)]
-    whole = pa.Array.from_buffers(pa.large_binary(), 2 * len(parts.start), buffers)
-    rows = pa.array(np.arange(0, 2 * len(parts.start), 2), pa.int64(), mask=~parts.valid)
-    return whole.take(rows).cast(pa.binary())
+    return pa.MapArray.from_arrays(ends, names, binary(raw, headers.values))
 
 
 def _stamps(millis: Ints) -> Binary:

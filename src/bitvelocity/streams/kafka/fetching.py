@@ -1,0 +1,223 @@
+"""Reading a partition by asking its leader for batches as they are kept, and taking them apart by column.
+
+The client (librdkafka) makes an object for each record and each header, which costs more than all that the lake does with
+them. Only what is asked over and over goes this way: everything that is out of the ordinary (an error, a leader that has
+moved, a format from before 2017, a login) is left to the client, which knows what to do and what to say.
+
+Source: Kafka's protocol guide, Fetch version 11 (brokers from 2.3 on), and KIP-98 for committed records.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...errors import BusError, SettingsError
+from ..bus import Partition
+from ..tls import trusting
+from .batches import Aborted, Taken, records_of
+
+_FETCH, _VERSION = 1, 11
+_SIZE = 4 << 20
+"""Bytes of one answer; a batch that is larger comes whole."""
+_LARGEST = 128 << 20
+_WAIT_S = 1.0
+_GRACE_S = 5.0
+_AWAY_S = 10.0
+"""After something out of the ordinary the client reads alone, for so long."""
+_KEPT = 32
+_COMMITTED = 1
+_PLAIN = frozenset({"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"})
+
+Leader = tuple[str, int]
+
+
+class UnusualError(Exception):
+    """This is for the client."""
+
+
+_UNUSUAL = (UnusualError, BusError, OSError, ValueError, LookupError, struct.error)
+
+
+class Fetching:
+    """Reads by offset for all threads of a bus, from the leaders that `leader` tells."""
+
+    def __init__(self, leader: Callable[[Partition], Leader], tls: ssl.SSLContext | None) -> None:
+        self._leader, self._tls = leader, tls
+        self._leaders: dict[Partition, Leader] = {}
+        self._idle: dict[Leader, list[_Line]] = {}
+        self._left: dict[tuple[Partition, int], pa.Table] = {}
+        self._lock = threading.Lock()
+        self._away = 0.0
+        self._closed = False
+
+    def read(self, partition: Partition, offset: int, limit: int, timeout: float) -> pa.Table | None:
+        """Up to `limit` records; waits for the first of them. None: let the client read."""
+        with self._lock:
+            left = self._left.pop((partition, offset), None)
+        if left is None:
+            if time.monotonic() < self._away:
+                return None
+            try:
+                left = self._fetched(partition, offset, timeout)
+            except _UNUSUAL:
+                self._forget(partition)
+                return None
+        found, rest = left.slice(0, limit), left.slice(limit)
+        if rest.num_rows:
+            self._keep(partition, rest)
+        return found
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        with self._lock:
+            self._closed = True
+            lines, self._idle, self._left = [line for each in self._idle.values() for line in each], {}, {}
+        for line in lines:
+            line.close()
+
+    def _fetched(self, partition: Partition, offset: int, timeout: float) -> pa.Table:
+        """What one answer has; waits for records in turns, so that a leader that falls silent is noticed."""
+        deadline, end = time.monotonic() + timeout, offset
+        with self._lock:
+            leader = self._leaders.get(partition)
+        if leader is None:
+            leader = self._leaders[partition] = self._leader(partition)
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            line = self._line(leader)
+            taken = self._asked(line, partition, end, min(left, _WAIT_S))
+            self._give_back(leader, line)
+            if taken.records.num_rows or (taken.end == end and left == 0):
+                return taken.records
+            end = taken.end  # what was there is for no reader: marks of transactions, and what was given up
+
+    def _asked(self, line: _Line, partition: Partition, offset: int, wait: float) -> Taken:
+        try:
+            data, aborted = line.ask(partition, offset, wait)
+            return records_of(data, partition.number, offset, aborted)
+        except BaseException:
+            line.close()
+            raise
+
+    def _line(self, leader: Leader) -> _Line:
+        with self._lock:
+            if self._closed:
+                raise UnusualError
+            idle = self._idle.get(leader)
+            if idle:
+                return idle.pop()
+        return _Line(leader, self._tls)
+
+    def _give_back(self, leader: Leader, line: _Line) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.setdefault(leader, []).append(line)
+                return
+        line.close()
+
+    def _forget(self, partition: Partition) -> None:
+        """The client reads for a while; the leader is looked up anew."""
+        with self._lock:
+            self._away = time.monotonic() + _AWAY_S
+            self._leaders.pop(partition, None)
+            lines, self._idle = [line for each in self._idle.values() for line in each], {}
+        for line in lines:
+            line.close()
+
+    def _keep(self, partition: Partition, rest: pa.Table) -> None:
+        """For whoever reads on; what was not asked for the longest is given up."""
+        with self._lock:
+            self._left[partition, int(rest["offset"][0].as_py())] = rest
+            if len(self._left) > _KEPT:
+                self._left.pop(next(iter(self._left)))
+
+
+class _Line:
+    """A connection to one broker: a question, and its answer."""
+
+    def __init__(self, leader: Leader, tls: ssl.SSLContext | None) -> None:
+        plain = socket.create_connection(leader, timeout=_GRACE_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self._socket = tls.wrap_socket(plain, server_hostname=leader[0]) if tls is not None else plain
+        except BaseException:
+            plain.close()
+            raise
+        self._numbers = itertools.count(1)
+
+    def ask(self, partition: Partition, offset: int, wait: float) -> tuple[memoryview, list[Aborted]]:
+        """The batches from an offset on, and the transactions among them that were given up. Any error is `UnusualError`."""
+        number = next(self._numbers)
+        self._socket.settimeout(wait + _GRACE_S)
+        self._socket.sendall(_question(number, partition, offset, int(wait * 1000)))
+        (size,) = struct.unpack("!i", self._exactly(4))
+        if not 0 < size < _LARGEST:
+            raise UnusualError
+        return _answer(self._exactly(size), number)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.close()
+
+    def _exactly(self, size: int) -> memoryview:
+        found = bytearray(size)
+        rest = memoryview(found)
+        while rest:
+            got = self._socket.recv_into(rest)
+            if not got:
+                raise UnusualError
+            rest = rest[got:]
+        return memoryview(found)
+
+
+def directly(config: Mapping[str, Any], leader: Callable[[Partition], Leader]) -> Fetching | None:
+    """For brokers to which we may speak without a login. None: only the client knows how."""
+    asked = {name for name in config if name.startswith(("ssl.", "sasl.", "enable.ssl", "enable.sasl")) or name.endswith(".proxy")}
+    protocol = str(config.get("security.protocol", "plaintext")).lower()
+    if protocol == "plaintext":
+        return Fetching(leader, None)
+    if protocol != "ssl" or not asked <= _PLAIN:
+        return None
+    files = [Path(str(config[name])) if name in config else None for name in sorted(_PLAIN)]
+    try:
+        return Fetching(leader, trusting(*files))
+    except SettingsError:  # the client says what is wrong with them
+        return None
+
+
+def _question(number: int, partition: Partition, offset: int, wait_ms: int) -> bytes:
+    name, client = partition.topic.encode(), b"bitvelocity"
+    head = struct.pack("!hhih", _FETCH, _VERSION, number, len(client)) + client
+    how = struct.pack("!iiiibii", -1, wait_ms, 1, _SIZE, _COMMITTED, 0, -1)
+    what = struct.pack("!ih", 1, len(name)) + name + struct.pack("!iiiqqi", 1, partition.number, -1, offset, -1, _SIZE)
+    body = head + how + what + struct.pack("!ih", 0, 0)  # nothing to forget, no rack
+    return struct.pack("!i", len(body)) + body
+
+
+def _answer(data: memoryview, number: int) -> tuple[memoryview, list[Aborted]]:
+    told, _, error, _, topics, length = struct.unpack_from("!iihiih", data)
+    if told != number or error or topics != 1:
+        raise UnusualError
+    at = struct.calcsize("!iihiih") + length
+    parts, _, error, _, _, _, count = struct.unpack_from("!iihqqqi", data, at)
+    if parts != 1 or error:
+        raise UnusualError
+    at += struct.calcsize("!iihqqqi")
+    aborted = [Aborted(*struct.unpack_from("!qq", data, at + 16 * each)) for each in range(max(0, count))]
+    at += 16 * len(aborted)
+    _, size = struct.unpack_from("!ii", data, at)
+    return data[at + 8 : at + 8 + max(0, size)], aborted
+
+
+__all__ = ["Fetching", "Leader", "directly"]

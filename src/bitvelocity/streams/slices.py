@@ -1,0 +1,81 @@
+"""Parts of one buffer as columns: records that were found in it become Arrow arrays without a copy for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Column: TypeAlias = "pa.Array[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Parts of one buffer: where each begins and ends, and whether it is there at all."""
+
+    start: Ints
+    end: Ints
+    valid: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """All headers of all records: `counts` of each record, and the names and values one after another."""
+
+    counts: Ints
+    names: Slices
+    values: Slices
+
+
+def side_by_side(steps: Sequence[tuple[Ints, Slices, Slices]], counts: Ints, good: Bools) -> Headers:
+    """Headers in order of their records, from those in order of their places: the first of all records that have one, ..."""
+    if not steps:
+        nothing = Slices(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+        return Headers(counts[good], nothing, nothing)
+    order = _by_record([rows for rows, _, _ in steps])
+    if not good.all():
+        order = order[good[np.concatenate([rows for rows, _, _ in steps])[order]]]
+    names, values = (gathered([step[at] for step in steps], order) for at in (1, 2))
+    return Headers(counts[good], names, values)
+
+
+def _by_record(steps: Sequence[Ints]) -> Ints:
+    """Where each record's headers are among all steps. Mostly every record has as many."""
+    if all(len(rows) == len(steps[0]) for rows in steps):  # a step's rows are some of those of the step before
+        return np.arange(len(steps) * len(steps[0])).reshape(len(steps), -1).T.ravel()
+    return np.argsort(np.concatenate(steps), kind="stable")
+
+
+def gathered(parts: Sequence[Any], order: Ints) -> Slices:
+    """Parts of several sequences, in this order."""
+    start, end, valid = (
+        np.concatenate([getattr(part, field) for part in parts])[order] for field in ("start", "end", "valid")
+    )
+    return Slices(start, end, valid)
+
+
+def texts(raw: Column) -> Column:
+    """As text; bytes that are none are marked in it."""
+    try:
+        names = raw.cast(pa.string())
+        names.validate(full=True)
+    except pa.ArrowInvalid:  # a foreign client's; it must not stop us
+        return pa.array([(name or b"").decode("utf-8", "replace") for name in raw.to_pylist()], pa.string())
+    return names
+
+
+def binary(raw: Bytes, parts: Slices) -> Column:
+    """The bytes of each part. As values and the gaps between them they are one array; the gaps are then left out."""
+    ends = np.empty(2 * len(parts.start) + 1, np.int64)
+    ends[0:-1:2], ends[1::2], ends[-1] = parts.start, parts.end, len(raw)
+    buffers: list[Any] = [None, pa.py_buffer(ends.data), pa.py_buffer(raw.data)]
+    whole = pa.Array.from_buffers(pa.large_binary(), 2 * len(parts.start), buffers)
+    rows = pa.array(np.arange(0, 2 * len(parts.start), 2), pa.int64(), mask=~parts.valid)
+    return whole.take(rows).cast(pa.binary())
