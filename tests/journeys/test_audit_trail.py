@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.conformance.shop import meanwhile
+from tests.forked import Talking
 
 from bitvelocity.capture import slot_health
 from bitvelocity.errors import ConnectionLostError, DatabaseError
@@ -19,7 +20,7 @@ from bitvelocity.flow import Pipeline, Project, open_project, prepare, status
 from bitvelocity.flow import followers as followers_module
 from bitvelocity.oltp import adopt, audit, connect
 
-Up = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 PLAIN = """
 from typing import Annotated
 from bitvelocity.contracts import Entity, Key
@@ -65,7 +66,11 @@ def writing(dsn: str) -> AbstractContextManager[None]:
 
 def number(dsn: str, query: str) -> int:
     with connect(dsn) as connection:
-        row = connection.execute(query).fetchone()  # type: ignore[call-overload,unused-ignore]
+        return counted(connection, query)
+
+
+def counted(connection: Connection, query: str) -> int:
+    row = connection.execute(query.encode()).fetchone()
     assert row
     return int(row[0])
 
@@ -91,20 +96,30 @@ def run_until(pipeline: Pipeline, dsn: str, done: Callable[[], bool]) -> None:
     pytest.fail(f"not done: {pipeline.trouble}, {slot_health(dsn, 'trail')}")
 
 
-def test_killed_in_any_moment(database: str, open_folder: Path, up: Up) -> None:
+@contextmanager
+def up(project: Project) -> Iterator[Talking]:
+    """`bitvelocity up`, which is killed at the end of the block."""
+    process = Talking("-m", "bitvelocity", "up", "--project", str(project.root), "--json", cwd=project.root)
+    try:
+        assert process.stdout.readline(), "it did not come up"
+        yield process
+    finally:
+        process.end()
+
+
+def test_killed_in_any_moment(database: str, open_folder: Path) -> None:
     project = project_in(open_folder, database, TRAILED)
     with Pipeline(project) as pipeline:  # what was written before capture began is in no trail
         pipeline.connect(database)
         pipeline.start()
     fill(database)
-    with writing(database):
+    with writing(database), connect(database, autocommit=True) as watcher:
         for kill in range(4):
-            process, _ = up(project.root)
-            enough = number(database, TOLD) + 30 + 17 * kill
-            while number(database, TOLD) < enough:
-                assert process.poll() is None, process.stderr and process.stderr.read()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            with up(project) as process:
+                enough = counted(watcher, TOLD) + 30 + 17 * kill
+                while counted(watcher, TOLD) < enough:
+                    assert process.running
+                    time.sleep(0.005)
     assert number(database, TOLD) < number(database, COUNTED), "some changes were on their way"
     with Pipeline(project) as pipeline:
         pipeline.connect(database)
