@@ -176,3 +176,18 @@ def test_a_new_file_that_another_is_making_is_waited_for(tmp_path: Path) -> None
         assert not wait([opening], timeout=0.2).done
         other.execute("commit")
         opening.result().close()
+
+
+def test_a_commit_that_is_refused_holds_nobody_up(tmp_path: Path) -> None:
+    """Its connection would keep the writer's lock."""
+    store, other = SqliteStore(tmp_path / "registry.db"), SqliteStore(tmp_path / "registry.db")
+    with closing(store), closing(other):
+        with store.writing() as run:
+            run("create table one (id integer primary key, of integer references one deferrable initially deferred)", [])
+        connection = store._connections._idle[-1]
+        connection.execute("pragma foreign_keys = on")
+        with pytest.raises(RegistryError, match="FOREIGN KEY"), store.writing() as run:
+            run("insert into one values (1, 2)", [])
+        assert not connection.in_transaction
+        with other.writing() as run:
+            assert run("select count(*) from one", []) == [(0,)]

@@ -38,9 +38,9 @@ class Aside:
         try:
             future.result(patience)
         except TimeoutError:
-            if future.done():
-                raise
-            return False
+            if not future.done():
+                return False
+            future.result()  # it ended just now; or the error is its own
         return True
 
     def close(self, last: Callable[[], object], patience: float) -> None:

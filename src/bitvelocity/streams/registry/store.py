@@ -39,10 +39,10 @@ class Connections:
         connection = self._begun(begin)
         try:
             yield connection
+            connection.execute("commit")
         except BaseException:
             self._undo(connection)
             raise
-        connection.execute("commit")
         self._return(connection)
 
     def _begun(self, begin: Callable[[Any], None]) -> Any:
