@@ -66,8 +66,10 @@ def _kafka(at: Path) -> Recipe:
         "ssl.keystore.type": "PEM", "ssl.keystore.location": str(together),
         "ssl.truststore.type": "PEM", "ssl.truststore.location": str(at / "ca.pem"),
         "ssl.client.auth": "required",
-        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        "listener.name.sasl_ssl.plain.sasl.jaas.config":
+            f'org.apache.kafka.common.security.plain.PlainLoginModule required user_shop="{PASSWORD}";',
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:shop",
     }  # fmt: skip

@@ -99,7 +99,7 @@ def refused(server: Secured, bus: str = "", **wanted: str) -> BitVelocityError:
     return caught.value
 
 
-def test_records_go_there_and_back(server: Secured) -> None:
+def test_records_go_there_and_back(server: Secured, caplog: pytest.LogCaptureFixture) -> None:
     with closing(opened(server)) as bus:
         bus.ensure(Topic(name=TOPIC))
         for number in range(10):
@@ -112,6 +112,7 @@ def test_records_go_there_and_back(server: Secured) -> None:
         member = bus.member("readers", [TOPIC])
         assert total(polled([member], lambda got: total(got) >= 20)) == 20
         member.close()
+    assert "eof_received" not in caplog.text, "the end of a connection is nobody's warning"
 
 
 def test_a_wrong_password_is_told(server: Secured) -> None:
@@ -152,6 +153,19 @@ def test_files_that_are_missing_are_told(server: Secured) -> None:
         bus.topics()
     assert caught.value.retry == "person"
     assert Path(server.certificates).name in str(caught.value), "paths begin at the project"
+
+
+@pytest.mark.parametrize("server", ["kafka"], indirect=True)
+@pytest.mark.parametrize("password", [PASSWORD, "not-the-password"])
+def test_a_plain_login_over_tls(server: Secured, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setitem(SETTINGS, "kafka", SETTINGS["kafka"].replace("SCRAM-SHA-512", "PLAIN"))
+    if password != PASSWORD:
+        assert "password" in str(refused(server, password=password).remedy)
+        return
+    with closing(opened(server)) as bus:
+        bus.ensure(Topic(name="shop.plain"))
+        bus.append("shop.plain", numbered(0, 5))
+        assert_once(whole(bus, "shop.plain", 5), range(5))
 
 
 @pytest.mark.parametrize("server", ["kafka"], indirect=True)

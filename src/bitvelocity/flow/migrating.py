@@ -96,6 +96,17 @@ class Migration:
         own = self._source.groups.names() if isinstance(self._source, EmbeddedBus) else []
         return sorted({*own, *self._move.groups})
 
+    def to_change(self) -> tuple[str, ...]:
+        """Lines of bitvelocity.toml as they are to be behind it."""
+        settings, target = self._project.settings, self._move.target
+        lines = ["[streams]", f'bus = "{target}"'] if settings.streams.bus == self._move.source else []
+        kept = [name for name in settings.streams.run if name != self._move.source]
+        if target in SERVERS and not _configured(self._project, target):
+            run = ", ".join(f'"{name}"' for name in dict.fromkeys([*kept, target]))
+            lines = [*(lines or ["[streams]"]), f"run = [{run}]"]
+        named = [route.asked.name for route in self._routes if route.asked.bus]
+        return (*lines, *(f'[[routes]] {name}: bus = "{target}"' for name in named))
+
     def run(self, progress: Progress) -> Migrated:
         """All of it."""
         done: list[Moved] = []

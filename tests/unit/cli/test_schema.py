@@ -79,6 +79,9 @@ def test_what_was_acknowledged_outlives_a_kill(
     gone = bitvelocity("schema", "list", "--registry", url, cwd=project)
     assert gone.returncode == 1
     assert "cannot be asked" in gone.stderr
+    assert "urlopen" not in gone.stderr
+    copied = bitvelocity("schema", "export", "-o", "copy.json", cwd=project)
+    assert copied.stdout == "Exported 1 versions to copy.json.\n"
 
 
 def test_a_stop_is_clean(served: tuple[subprocess.Popen[str], str]) -> None:

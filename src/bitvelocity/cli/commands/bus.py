@@ -44,11 +44,11 @@ def migrate(
         if dry_run:
             _show_plan(work, as_json=as_json)
             return
-        done = work.run(_Progress(silent=as_json).tell)
+        done, change = work.run(_Progress(silent=as_json).tell), work.to_change()
     if as_json:
-        print_json({"topics": [_as_dict(one) for one in done.topics], "groups": done.groups, "lake": done.lake})
+        print_json({"topics": [_as_dict(one) for one in done.topics], "groups": done.groups, "lake": done.lake, "change": change})
     else:
-        _show(done, target)
+        _show(done, change)
 
 
 class _Progress:
@@ -74,13 +74,17 @@ def _show_plan(work: Migration, *, as_json: bool) -> None:
     say("Nothing was written.", bold=True)
 
 
-def _show(done: Migrated, target: str) -> None:
+def _show(done: Migrated, change: Sequence[str]) -> None:
+    if not done.topics:
+        say("There is nothing to copy.")
+        return
     for one in done.topics:
         say(f"  {one.topic.name:<40} {one.copied:,} records in {_partitions(one)}, the same on both")
     for group, count in done.groups.items():
         say(f"  group {group}: {count} position{'s' * (count != 1)} carried over")
     say("Copied. Change bitvelocity.toml, then start up again:", bold=True)
-    say(f'  [streams]\n  bus = "{target}"')
+    for line in change:
+        say(f"  {line}")
 
 
 def _partitions(one: Moved) -> str:

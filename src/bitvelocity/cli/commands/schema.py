@@ -201,7 +201,8 @@ def export_all(output: Path | None, url: str, folder: Path) -> None:
     from ...streams.registry import export_registry
 
     with _registry(folder, url) as registry:
-        text = json.dumps(export_registry(registry), indent=1, ensure_ascii=False) + "\n"
+        document = export_registry(registry)
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     if output is None:
         click.echo(text, nl=False)
         return
@@ -209,6 +210,7 @@ def export_all(output: Path | None, url: str, folder: Path) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{output} cannot be written: {error.strerror}.", remedy="Name another file.") from error
+    say(f"Exported {len(document['schemas'])} versions to {output}.")
 
 
 @command.command(name="import")

@@ -34,7 +34,7 @@ def command(folder: Path, as_json: bool, as_metrics: bool) -> None:
 def _show(found: Status) -> None:
     beat = found.running
     if beat:
-        say(f"running   pid {beat['pid']}, {beat['rows']:,} changes since start, {beat['rows_per_second']:,.0f}/s now")
+        say(f"running   pid {beat['pid']}, {_changes(beat['rows'])} since start, {beat['rows_per_second']:,.0f}/s now")
     else:
         say("running   no (bitvelocity up starts it)")
     if found.slot and (found.slot.exists or found.watermark):
@@ -49,12 +49,16 @@ def _show(found: Status) -> None:
         _show_route(route, running=bool(beat))
     for trail in found.trails:
         since = f", the first since {trail.since:%Y-%m-%d %H:%M:%S}" if trail.since else ""
-        stands = f"{trail.behind:,} changes behind{since}" if trail.behind else "level"
+        stands = f"{_changes(trail.behind)} behind{since}" if trail.behind else "level"
         say(f"trail     {trail.entity}: at {format_lsn(trail.position)}, {stands}")
     for kept in found.kept:
         say(f"model     {kept.model}: {kept.reason}")
     for note in found.notes:
         say(f"note      {note}", dim=True)
+
+
+def _changes(count: int) -> str:
+    return f"{count:,} change{'s' * (count != 1)}"
 
 
 def _show_slot(slot: SlotHealth) -> None:
@@ -82,7 +86,7 @@ def _show_route(route: RouteStand, *, running: bool) -> None:
     at = f"at {format_lsn(route.position)}" if route.position >= 0 else "nothing told yet"
     say(f"route     {route.name}: to {route.bus}, {at}, {route.state}", fg="yellow" if route.trouble else None)
     for one in route.topics:
-        stands = f"{one.records:,} changes, {one.seconds:,.1f} s behind" if one.records else "level"
+        stands = f"{_changes(one.records)}, {one.seconds:,.1f} s behind" if one.records else "level"
         say(f"  topic   {one.topic:<32} {stands}")
     if trouble := route.trouble:
         often = "once" if trouble.times == 1 else f"{trouble.times:,} times since {datetime.fromtimestamp(trouble.since, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ except ModuleNotFoundError as missing:
     raise MissingExtraError(
         "Topics on NATS need the library nats-py.", remedy="pip install 'bitvelocity[nats]'"
     ) from missing
+
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
+"""The client keeps the protocol of the plain connection behind TLS: each end of a connection would be a warning for nobody."""
 
 CONNECTING: dict[str, Any] = {
     "name": "bitvelocity",

@@ -54,12 +54,12 @@ class HttpCaller:
                 return json.loads(said) if said else None  # Apicurio has nothing to say of a subject's mode: 204
         except urllib.error.HTTPError as error:
             with error:
-                raise _refused(error.code, error.read()) from None
+                raise _refused(error.code, error.read(), f"The registry at {self._url} refuses it: ") from None
         except (OSError, ValueError) as error:
             if trouble := tls_trouble(error, f"the registry at {self._url}", "[registry]"):
                 raise RegistryError(trouble[0], safe="No token was sent.", remedy=trouble[1], code="TlsRefused") from error
             raise RegistryError(
-                f"The registry at {self._url} cannot be asked: {error}.", remedy="Start it, or correct the address."
+                f"The registry at {self._url} cannot be asked: {getattr(error, 'reason', error)}.", remedy="Start it, or correct the address."
             ) from error
 
 
@@ -79,7 +79,8 @@ class StoreCaller:
         return answer.value
 
 
-def _refused(status: int, body: bytes) -> RegistryError:
+def _refused(status: int, body: bytes, shut: str = "") -> RegistryError:
+    """`shut` stands before the answer to somebody without the right."""
     try:
         told = json.loads(body)
         code, what = str(told["error_code"]), str(told["message"])
@@ -87,4 +88,4 @@ def _refused(status: int, body: bytes) -> RegistryError:
         code, what = str(status), f"The registry answers {status}, and says no more."
     remedies = {409: "Read the reasons one by one: bitvelocity schema check", 401: _TOKEN, 403: _TOKEN}
     remedy = remedies.get(status)
-    return RegistryError(what, code=code, remedy=remedy)
+    return RegistryError(f"{shut if remedy is _TOKEN else ''}{what}", code=code, remedy=remedy)
