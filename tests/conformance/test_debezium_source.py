@@ -351,6 +351,24 @@ def test_what_cannot_be_read_waits_with_its_key_and_is_given_back_once(tmp_path:
         assert places == [(bronze(whole),) * 2]
 
 
+def test_what_breaks_its_contract_waits_until_the_contract_is_mended(tmp_path: Path) -> None:
+    """Set apart once over kills at every step; others are not; given back, it is taken."""
+    records = [one for one in golden()[: before_truncate(golden())] if one[0] == "bv.public.alltypes"]
+    project = project_in(tmp_path / "p", SETTINGS + APART + 'contract = "rules"\n')
+    entities = ENTITIES.partition("class Made")[0]
+    strict = entities.replace("i4: int | None", "i4: Annotated[int | None, Range(max=1000)]").replace("Key, Numeric", "Key, Numeric, Range")
+    (project.root / "entities.py").write_text(strict)
+    put(project, records, 2)
+    take_and_be_killed(project, 8, 13)
+    assert [(one["class"], one["code"]) for one in find_letters(project)] == [("contract", "OutOfRange")]
+    assert kinds(project) == [one for one in KINDS if one[0] != 41]
+    (project.root / "entities.py").write_text(entities)
+    project = open_project(project.root)
+    order_letters(project, "replay")
+    take(project)
+    assert (find_letters(project), kinds(project)) == ([], KINDS)
+
+
 def with_a_spoilt_one(records: list[Record]) -> list[Record]:
     """Before the first change of the row 10, one of its key that is no envelope."""
     at = next(number for number, one in enumerate(records) if one[1] is not None and b'"payload":{"id":10}' in one[1])

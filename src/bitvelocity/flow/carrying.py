@@ -201,7 +201,7 @@ def read_records(project: Project, topic: str, records: pa.Table) -> tuple[Seque
     with open_registry(project.settings) as registry:
         wires = registrar(project.settings, registry)
         if project.settings.capture.source == "debezium":
-            return reading(topics_decoder(project, wires.look_up, sequence=False))(topic, records)
+            return reading(topics_decoder(project, wires.look_up))(topic, records)
         return decoder(wires)(topic, records)
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import __version__
+from ..capture.debezium import ROW, SEQUENCE
 from ..changes import Batch
 from ..changes.formats import CONTRADICTED, NO_CHANGE, UNCLEAR, Decoder
 from ..errors import BusError
@@ -39,21 +41,21 @@ LASTING = (
 )  # fmt: skip
 """Codes that tell of the record. Any other tells of the registry, and the record may be good."""
 _ERRORS = "__connect.errors."
+_NOWHERE = 1 << 62
 
 
 class Parking:
     """Decodes with regard to keys that are held, and takes what is refused. Used by one source.
 
-    Not `placed`: records that have no place of ours. Nothing is held against a contract then, since what does not fit is
-    found by its place.
+    Not `placed`: records that have no place of ours, and whose batches name their rows.
     """
 
     def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake, *, placed: bool = True) -> None:
         self._streams, self._bus, self._letters = streams, bus, lake.letters
         self._publisher: Publisher | None = None
         rules = streams.contract == "rules"
-        fits = placed and streams.dead_letters != "stop"
-        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules)) if fits else decode
+        fits = streams.dead_letters != "stop"
+        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules), placed=placed) if fits else decode
 
     def decode(self, topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
         """As the decoder that was given; records behind a parked one of their key are refused too."""
@@ -110,15 +112,15 @@ def reading(decoder: Decoder) -> Decode:
     return decode
 
 
-def fitting(decode: Decode, misfits: Callable[[Batch], Sequence[Misfit]]) -> Decode:
-    """Refuses also what can be read, and is not taken."""
+def fitting(decode: Decode, misfits: Callable[[Batch], Sequence[Misfit]], *, placed: bool = True) -> Decode:
+    """Refuses also what can be read, and is not taken. Not `placed`: batches have the rows of their records (`ROW`)."""
 
     def fitted(topic: str, records: pa.Table) -> tuple[Sequence[Batch], Undecodable | None]:
         batches, refused = decode(topic, records)
-        told = {(one.lsn, one.ordinal): one for batch in batches for one in misfits(batch)}
+        told = {(one.lsn, one.ordinal): one for batch in batches for one in misfits(batch if placed else by_row(batch))}
         if not told:
             return batches, refused
-        why = _of_records(records, told)
+        why = _of_records(records, told) if placed else [told.get((_NOWHERE, row)) for row in range(records.num_rows)]
         wrong = pa.array([one is not None for one in why], pa.bool_())
         batches, refused = decode(topic, records.filter(pc.invert(wrong)))
         reasons, codes = (tuple(getattr(one, name) for one in why if one is not None) for name in ("reason", "code"))
@@ -126,6 +128,14 @@ def fitting(decode: Decode, misfits: Callable[[Batch], Sequence[Misfit]]) -> Dec
         return batches, unfit if refused is None else _both(refused, unfit)
 
     return fitted
+
+
+def by_row(batch: Batch) -> Batch:
+    """Changes at the rows of their records, above any position: as misfits name them."""
+    data, rows = batch.data, batch.data[ROW].combine_chunks().cast(pa.int32())
+    lsn, ordinal = (data.schema.get_field_index(name) for name in ("_lsn", "_ordinal"))
+    data = data.set_column(lsn, "_lsn", pa.array(np.full(len(rows), _NOWHERE))).set_column(ordinal, "_ordinal", rows)
+    return replace(batch, data=data.drop_columns([SEQUENCE, ROW]))
 
 
 def _of_records(records: pa.Table, told: Mapping[tuple[int, int], Misfit]) -> list[Misfit | None]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from ..capture.debezium import ROW, SEQUENCE
 from ..changes import Batch, Mark, Passing, pass_by
 from ..errors import BusError
 from ..files import replace_file
@@ -60,7 +61,7 @@ class Redelivery:
         self._folder, self._lake, self._at = project.lake / ORDERS, lake, at
         rules = project.settings.streams.contract == "rules"
         placed = project.settings.capture.source == "postgres"
-        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules, tried=True)) if placed else decode
+        self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules, tried=True), placed=placed)
 
     def next(self, last: Watermark) -> Plan | None:
         """The plan that was broken off, else one for the oldest order; None when nothing is to be done."""
@@ -162,6 +163,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 def _moved(batch: Batch, position: int, ordinal: int) -> Batch:
     """The same changes at another position."""
     data, count = batch.data, batch.data.num_rows
+    data = data.drop_columns([name for name in (SEQUENCE, ROW) if name in data.column_names])
     places = {"_lsn": pa.array(np.full(count, position, np.int64)), "_ordinal": pa.array(np.arange(ordinal, ordinal + count, dtype=np.int32))}
     for name, values in places.items():
         data = data.set_column(data.schema.get_field_index(name), name, values)

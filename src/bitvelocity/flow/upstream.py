@@ -107,7 +107,7 @@ def last_records(bus: Bus, topic: str, limit: int = _TAIL) -> Iterator[tuple[Par
                 yield partition, records
 
 
-def topics_decoder(project: Project, look_up: Lookup, *, sequence: bool = True) -> Decoder:
+def topics_decoder(project: Project, look_up: Lookup) -> Decoder:
     """Reads the envelope of Debezium, and nothing else; JSON without schemas by what is declared."""
     capture = project.settings.capture
     for name in capture.debezium:
@@ -117,7 +117,7 @@ def topics_decoder(project: Project, look_up: Lookup, *, sequence: bool = True) 
             )  # fmt: skip
     bare = Bare(project.specs, capture.debezium, prefix=capture.topics)
     placeholder = bare.options.unavailable_value_placeholder
-    return Decoder("debezium", look_up, sequence=sequence, only_changes=True, placeholder=placeholder, bare=bare)
+    return Decoder("debezium", look_up, sequence=True, only_changes=True, placeholder=placeholder, bare=bare)
 
 
 def remedy_for(code: str) -> str:

@@ -3,11 +3,13 @@
 from .endpoint import Endpoint, endpoint
 from .forms import FORMS, Form, render
 from .options import Option, Plan, connector_options
-from .repeats import Lane, State, new_changes, placed
+from .repeats import ROW, SEQUENCE, Lane, State, new_changes, placed
 from .secret import Secret, secret
 
 __all__ = [
     "FORMS",
+    "ROW",
+    "SEQUENCE",
     "Endpoint",
     "Form",
     "Lane",

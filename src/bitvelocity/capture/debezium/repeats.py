@@ -14,7 +14,8 @@ import pyarrow as pa
 from bitvelocity.changes import Batch, Mark
 from bitvelocity.errors import CaptureError
 
-SEQUENCE = "_sequence"
+SEQUENCE, ROW = "_sequence", "_row"
+"""Columns of what was read of Debezium's records, which no table has."""
 _PAIR = r'^\[\s*(?:null|"(\d+)")\s*,\s*"(\d+)"\s*\]$'
 
 State = Mapping[str, Mapping[str, Any]]
@@ -70,7 +71,7 @@ def _latest(data: pa.Table) -> int | None:
 
 
 def _unseen(batch: Batch, lane: str, state: State, *, has_key: bool) -> tuple[Batch, State]:
-    bare = batch.data.drop_columns([SEQUENCE])
+    bare = batch.data.drop_columns([SEQUENCE, ROW])
     rows = _ranked(batch)
     after: dict[str, Mapping[str, Any]] = {}
     keep = np.ones(len(rows), dtype=bool)
@@ -148,4 +149,4 @@ def _check_time(rows: pl.DataFrame, wrong: np.ndarray, name: str) -> None:
     )
 
 
-__all__ = ["SEQUENCE", "Lane", "State", "new_changes", "placed"]
+__all__ = ["ROW", "SEQUENCE", "Lane", "State", "new_changes", "placed"]

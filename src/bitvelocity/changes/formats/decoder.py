@@ -82,8 +82,8 @@ class Decoder:
     """Reads the records of one format. A record that cannot be read does not stop the others.
 
     `relation` is the table that a topic's records are of, where these do not say it themselves.
-    `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them; `sequence` gives them a last
-    column `_sequence`, which is Debezium's `source.sequence`. `only_changes` refuses what can be read and is no change, such as
+    `detail` gives batches the columns of `DETAIL_FIELDS`, as far as records tell them; `sequence` gives them
+    two last columns: `_sequence`, which is Debezium's `source.sequence`, and `_row`, the row of the record. `only_changes` refuses what can be read and is no change, such as
     a message, which else is passed by. `bare` reads JSON without schemas, which else is refused.
     """
 

@@ -268,7 +268,7 @@ def _batch(
 ) -> Batch:
     fields = [*SYSTEM_FIELDS, *(DETAIL_FIELDS if detail else ())]
     fields += [(side + name, pa.string()) for side in (AFTER, BEFORE) for name in columns]
-    fields += [("_sequence", pa.string())] if sequence else []
+    fields += [("_sequence", pa.string()), ("_row", pa.int64())] if sequence else []
     arrays: list[Any] = [rows[name].to_arrow().cast(kind) for name, kind in fields]
     return Batch(relation, columns, pa.Table.from_arrays(arrays, schema=pa.schema(fields)))
 
