@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..bus import RECORD_SCHEMA
-from ..slices import Bools, Headers, Ints, Slices, binary, gathered, side_by_side, texts
+from ..slices import Bools, Bytes, Headers, Ints, Slices, binary, gathered, side_by_side, texts
 from .amqp10 import Foreign, read_message
 from .encoding import AGAIN, DATA, KEY, NAMED, NULL, PLAIN, STAMPED, Binary
 from .frames import Chunk
@@ -29,7 +28,7 @@ def decode(chunks: Sequence[Chunk], floor: int = 0) -> pa.Table:
     Many chunks at once are much cheaper than one after the other.
     """
     data, start, end, offsets, times = _entries(chunks, floor)
-    raw = np.frombuffer(data + PAD, np.uint8)
+    raw = np.frombuffer(data, np.uint8)
     table, ours = _ours(raw, start, end, times)
     if not ours.all():
         others = [data[s:e] for s, e in zip(start[~ours], end[~ours], strict=True)]
@@ -38,8 +37,8 @@ def decode(chunks: Sequence[Chunk], floor: int = 0) -> pa.Table:
 
 
 def _entries(chunks: Sequence[Chunk], floor: int) -> tuple[bytes, Ints, Ints, Ints, Ints]:
-    """All bytes; where each message lies in them, from its beginning to its end; its offset; when its chunk came."""
-    parts: list[bytes] = []
+    """All bytes, and some behind them; where each message lies in them, from its beginning to its end; its offset; when its chunk came."""
+    parts: list[bytes | memoryview] = []
     found: list[tuple[Ints, Ints, Ints, Ints]] = []
     base = 0
     for chunk in chunks:
@@ -52,26 +51,25 @@ def _entries(chunks: Sequence[Chunk], floor: int) -> tuple[bytes, Ints, Ints, In
         base += len(data)
     if not found:
         nothing = np.zeros(0, np.int64)
-        return b"", nothing, nothing, nothing, nothing
+        return PAD, nothing, nothing, nothing, nothing
     starts, ends, offsets, times = (np.concatenate(column) for column in zip(*found, strict=True))
-    return b"".join(parts), starts, ends, offsets, times
+    return b"".join([*parts, PAD]), starts, ends, offsets, times
 
 
-def _messages(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
+def _messages(chunk: Chunk) -> tuple[bytes | memoryview, Ints, Ints]:
     """Where each message lies. Each length tells where the next one is, so they are walked through one by one."""
-    data, lengths = bytes(chunk.data), struct.Struct("!I").unpack_from
-    starts, ends, at = [], [], 0
+    data, lengths = chunk.data, struct.Struct("!I").unpack_from
+    starts, at = list[int](), 4
     for _ in range(chunk.entries):
-        (length,) = lengths(data, at)
+        (length,) = lengths(data, at - 4)
         if length & 0x8000_0000:
             return _batched(chunk)
-        starts.append(at + 4)
+        starts.append(at)
         at += 4 + length
-        ends.append(at)
-    return data, np.array(starts, np.int64), np.array(ends, np.int64)
+    return data, np.array(starts, np.int64), np.array([*starts, at][1:], np.int64) - 4
 
 
-def _batched(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
+def _batched(chunk: Chunk) -> tuple[bytes | memoryview, Ints, Ints]:
     """Entries that hold several messages, perhaps compressed, as other clients may write them."""
     data, at, found = bytes(chunk.data), 0, []
     for _ in range(chunk.entries):
@@ -88,7 +86,7 @@ def _batched(chunk: Chunk) -> tuple[bytes, Ints, Ints]:
     return _messages(Chunk(chunk.offset, chunk.time, chunk.records, chunk.records, memoryview(content)))
 
 
-def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, times: Ints) -> tuple[pa.Table, Bools]:
+def _ours(raw: Bytes, start: Ints, end: Ints, times: Ints) -> tuple[pa.Table, Bools]:
     """The records that have our layout, and which those are."""
     stamped, plain = _has(raw, start, STAMPED), _has(raw, start, PLAIN)
     named = start + np.where(stamped, len(STAMPED) + 8, len(PLAIN))
@@ -106,7 +104,7 @@ def _ours(raw: npt.NDArray[np.uint8], start: Ints, end: Ints, times: Ints) -> tu
     return pa.table(columns, schema=RECORD_SCHEMA), ours
 
 
-def _headers(raw: npt.NDArray[np.uint8], named: Ints, body: Ints) -> tuple[Headers, Bools]:
+def _headers(raw: Bytes, named: Ints, body: Ints) -> tuple[Headers, Bools]:
     """Walk through the maps of all records side by side; which records could be read so."""
     counts = _u32(raw, named + 8) // 2
     good = counts <= 255
@@ -122,7 +120,7 @@ def _headers(raw: npt.NDArray[np.uint8], named: Ints, body: Ints) -> tuple[Heade
     return side_by_side(steps, np.where(good, counts, 0), good), good
 
 
-def _item(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Slices, Bools]:
+def _item(raw: Bytes, at: Ints) -> tuple[Slices, Slices, Bools]:
     """One name and its value in each of some maps, and whether they are of kinds that we write."""
     name, kind = _sized(raw, at)
     known = (kind == 0xA1) | (kind == 0xB1)
@@ -134,16 +132,17 @@ def _item(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Slices, Bools]:
     return name, Slices(start, end, ~null), known
 
 
-def _sized(raw: npt.NDArray[np.uint8], at: Ints) -> tuple[Slices, Ints]:
+def _sized(raw: Bytes, at: Ints) -> tuple[Slices, Bytes]:
     """Text or bytes with a length of one or of four bytes before them, and the constructor that tells which."""
-    kind = raw[_inside(raw, at)].astype(np.int64)
-    small = kind < 0xB0
-    start = at + np.where(small, 2, 5)
-    length = np.where(small, raw[_inside(raw, at + 1)], _u32(raw, at + 1))
+    kind = raw[_inside(raw, at)]
+    small, length = kind < 0xB0, raw[_inside(raw, at + 1)].astype(np.int64)
+    start = at + 2
+    if not small.all():
+        start, length = at + np.where(small, 2, 5), np.where(small, length, _u32(raw, at + 1))
     return Slices(start, start + length, np.ones(len(at), np.bool_)), kind
 
 
-def _key_apart(raw: npt.NDArray[np.uint8], headers: Headers) -> tuple[Slices, Headers]:
+def _key_apart(raw: Bytes, headers: Headers) -> tuple[Slices, Headers]:
     """The key, which is a record's first header with that name, and the other headers."""
     names = headers.names
     first = np.cumsum(headers.counts) - headers.counts
@@ -161,7 +160,7 @@ def _key_apart(raw: npt.NDArray[np.uint8], headers: Headers) -> tuple[Slices, He
     )
 
 
-def _maps(raw: npt.NDArray[np.uint8], headers: Headers) -> Binary:
+def _maps(raw: Bytes, headers: Headers) -> Binary:
     names = texts(binary(raw, headers.names))
     if len(names) and pc.any(pc.starts_with(names, AGAIN)).as_py():
         names = pc.replace_substring_regex(names, f"^{AGAIN}[0-9]+:", "")
@@ -198,11 +197,11 @@ def _without_fences(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(kept))
 
 
-def _inside(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
+def _inside(raw: Bytes, at: Ints) -> Ints:
     return np.minimum(at, len(raw) - 1)
 
 
-def _has(raw: npt.NDArray[np.uint8], at: Ints, word: bytes) -> Bools:
+def _has(raw: Bytes, at: Ints, word: bytes) -> Bools:
     """The word stands there."""
     same = np.ones(len(at), np.bool_)
     for step, byte in enumerate(word):
@@ -210,15 +209,15 @@ def _has(raw: npt.NDArray[np.uint8], at: Ints, word: bytes) -> Bools:
     return same
 
 
-def _u32(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
+def _u32(raw: Bytes, at: Ints) -> Ints:
     return _wide(raw, at, ">u4")
 
 
-def _i64(raw: npt.NDArray[np.uint8], at: Ints) -> Ints:
+def _i64(raw: Bytes, at: Ints) -> Ints:
     return _wide(raw, at, ">i8")
 
 
-def _wide(raw: npt.NDArray[np.uint8], at: Ints, kind: str) -> Ints:
+def _wide(raw: Bytes, at: Ints, kind: str) -> Ints:
     """Numbers of several bytes, which may begin anywhere. What is far behind the end is anything."""
     width = np.dtype(kind).itemsize
     everywhere: Ints = np.ndarray(len(raw) - width + 1, kind, raw.data, strides=(1,))
