@@ -79,6 +79,13 @@ def test_killed_and_started_again_it_has_its_data_and_its_port(tmp_path: Path) -
     assert (tmp_path / "tidied").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in the way").touch()
+    with pytest.raises(BusError, match="in the way") as caught:
+        LocalServer(Echo(), tmp_path / "in the way" / "echo").start()
+    assert "can write" in str(caught.value.remedy)
+
+
 def test_whoever_comes_while_it_runs_is_a_guest(tmp_path: Path) -> None:
     with LocalServer(Echo(), tmp_path) as server:
         with LocalServer(Echo(), tmp_path) as guest:

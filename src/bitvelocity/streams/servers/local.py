@@ -137,6 +137,15 @@ class LocalServer:
 
     def start(self) -> Self:
         """Return when clients get an answer: from a new process, or from one that runs on this folder already."""
+        try:
+            return self._begin()
+        except OSError as error:
+            raise BusError(
+                f"{self.name} cannot be started: {error}", safe="What was there is untouched.", code="ServerFailed",
+                remedy=f"See that this user can write to {self.folder}, and that the disk has room.",
+            ) from error  # fmt: skip
+
+    def _begin(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._own():
             self._wait()
