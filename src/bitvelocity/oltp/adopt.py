@@ -164,11 +164,6 @@ def _identity(table: FoundTable, catalog: Catalog) -> Iterator[Problem]:
             yield Problem(table.qualified, *_REASONS[_why(part)](name))
 
 
-def prepare_remedy(table: FoundTable, catalog: Catalog) -> str:
-    """The statement that would let updates of this table be published."""
-    return next((problem.remedy for problem in _identity(table, catalog)), "Capture needs a logged, ordinary table.")
-
-
 def _why(table: FoundTable) -> str:
     if table.replica_identity == "n":
         return "nothing"

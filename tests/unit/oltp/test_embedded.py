@@ -41,11 +41,6 @@ def embedded(folder: Path, **options: int) -> EmbeddedPostgres:
     return EmbeddedPostgres(folder / "pg", settings=QUICK, port=options.get("port"))
 
 
-def wait_for_death(pid: int, data: Path) -> None:
-    while runs_in(pid, data):
-        os.sched_yield()
-
-
 def test_whoever_is_interrupted_while_waiting_leaves_no_server(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Server] = []
 
