@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.unit.oltp.applied import BARE, run, settle, with_column
 
 from bitvelocity import templates
 from bitvelocity.contracts import (
@@ -24,7 +25,7 @@ from bitvelocity.contracts import (
     load_specs,
 )
 from bitvelocity.errors import DatabaseError
-from bitvelocity.oltp import Plan, apply, audit, connect, ensure_partitions, plan
+from bitvelocity.oltp import apply, audit, connect, ensure_partitions, plan
 
 UUID, TEXT, INT, MONEY = Type("uuid"), Type("text"), Type("int32"), Type("decimal", 10, 2)
 
@@ -59,39 +60,6 @@ ORDER = EntitySpec(
     partition=Partition(column="created_at", ahead=2, behind=1),
 )
 PLAIN = replace(ORDER, key=("id",), partition=None)
-BARE = EntitySpec(
-    name="bare",
-    table="bare",
-    columns=(Column(name="id", type=INT), Column(name="note", type=TEXT, nullable=True)),
-    key=("id",),
-    audit=False,
-    replica_identity="default",
-)
-
-
-def settle(dsn: str, *specs: EntitySpec, allow_destructive: bool = False) -> Plan:
-    """Plan, apply, and see that nothing is left to do."""
-    made = plan(dsn, specs, allow_destructive=allow_destructive)
-    apply(dsn, made)
-    again = plan(dsn, specs, allow_destructive=allow_destructive)
-    assert again.text() == ""
-    return made
-
-
-def run(dsn: str, *statements: str) -> list[Any]:
-    with connect(dsn, autocommit=True) as connection:
-        for statement in statements[:-1]:
-            connection.execute(statement)  # type: ignore[call-overload,unused-ignore]
-        cursor = connection.execute(statements[-1])
-        return cursor.fetchall() if cursor.description else []
-
-
-def with_column(spec: EntitySpec, *columns: Column) -> EntitySpec:
-    named = {column.name: column for column in columns}
-    kept = [named.pop(column.name, column) for column in spec.columns]
-    return replace(spec, columns=(*kept, *named.values()))
-
-
 def sql_of(steps: Sequence[Any]) -> str:
     return "\n".join(step.sql for step in steps)
 
