@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .. import __version__
 from ..capture.debezium import ROW, SEQUENCE
 from ..changes import Batch
-from ..changes.formats import CONTRADICTED, NO_CHANGE, UNCLEAR, Decoder
+from ..changes.formats import Decoder
 from ..errors import BusError
-from ..lakehouse import CONTRACT, FOLLOWS, LETTERS_SCHEMA, REFUSED, Lake, Misfit
+from ..lakehouse import FOLLOWS, Lake, Misfit
 from ..settings import StreamsSettings
 from ..streams import (
     PLACE_HEADER,
@@ -28,20 +25,18 @@ from ..streams import (
     Place,
     Publisher,
     Topic,
+    located,
     parse_place,
     places_of,
 )
 from ..streams.relay import Decode, Undecodable
+from .lettering import LASTING, headers_from, letters_of
 
-FOREIGN = "Foreign"
-"""A record that no publisher of ours wrote: it stands in nobody's order, and holds no key."""
 LETTERS = ".dlq"
-LASTING = (
-    FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", NO_CHANGE, CONTRADICTED, UNCLEAR, "40401", "40402", "40403", *CONTRACT, REFUSED,
-)  # fmt: skip
-"""Codes that tell of the record. Any other tells of the registry, and the record may be good."""
 _ERRORS = "__connect.errors."
 _NOWHERE = 1 << 62
+_AT_ONCE = 5_000
+"""Letters that are published together: as records they need much memory."""
 
 
 class Parking:
@@ -52,7 +47,7 @@ class Parking:
 
     def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake, *, placed: bool = True) -> None:
         self._streams, self._bus, self._letters = streams, bus, lake.letters
-        self._publisher: Publisher | None = None
+        self._publishers: dict[str, Publisher] = {}
         rules = streams.contract == "rules"
         fits = streams.dead_letters != "stop"
         self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules), placed=placed) if fits else decode
@@ -63,11 +58,12 @@ class Parking:
 
     def refuse(self, found: Undecodable) -> None:
         """Set records apart, or stop before them."""
-        for row, code in enumerate(found.codes):
-            if not self.takes(code):
-                raise _stop(found, row, asked=code in LASTING)
-        new = self._letters.park(letters_of(found))
-        if self._streams.dead_letters == "topic" and new.num_rows:
+        if wrong := {code for code in set(found.codes) if not self.takes(code)}:
+            row = next(row for row, code in enumerate(found.codes) if code in wrong)
+            raise _stop(found, row, asked=found.codes[row] in LASTING)
+        letters, publishes = letters_of(found), self._streams.dead_letters == "topic"
+        new = self._letters.park(letters.take(_by_place(found.records)) if publishes else letters)
+        if publishes and new.num_rows:
             self._publish(found.topic, new)
 
     def takes(self, code: str) -> bool:
@@ -76,26 +72,27 @@ class Parking:
 
     def close(self) -> None:
         """Let go of the topics of dead letters."""
-        if self._publisher is not None:
-            self._publisher.close()
+        for publisher in self._publishers.values():
+            publisher.close()
 
     def _publish(self, topic: str, letters: pa.Table) -> None:
-        """Each with a place once, where the transport can: what is published and not committed with the lake comes again."""
+        """Each once, where the transport can: what is published and not committed with the lake comes again."""
         name = topic + LETTERS
         if name not in self._bus.topics():
             self._bus.ensure(Topic(name=name, partitions=1, replicas=self._streams.replicas))
-        rows = [_published(row, self._streams.prefix) for row in letters.to_pylist()]
-        if self._bus.abilities.dedup:
-            ours = sorted((row for row in rows if row["place"]), key=lambda row: row["place"])
-            self._place(name, [row | row["place"]._asdict() for row in ours])
-            rows = [row for row in rows if not row["place"]]
-        if rows:
-            self._bus.append(name, pa.Table.from_pylist([{**row, "headers": row["all"]} for row in rows], schema=RECORD_SCHEMA))
+        for begin in range(0, letters.num_rows, _AT_ONCE):
+            rows = [_published(row, self._streams.prefix) for row in letters.slice(begin, _AT_ONCE).to_pylist()]
+            if not self._bus.abilities.dedup:
+                self._bus.append(name, pa.Table.from_pylist([{**row, "headers": row["all"]} for row in rows], schema=RECORD_SCHEMA))
+                continue
+            for writer in sorted({row["writer"] for row in rows}):
+                ours = [row for row in rows if row["writer"] == writer]
+                self._publisher(writer).publish({name: pa.Table.from_pylist(ours, schema=PLACED_SCHEMA)})
 
-    def _place(self, name: str, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._publisher = self._publisher or self._bus.publisher(f"{self._streams.prefix}-dead-letters")
-            self._publisher.publish({name: pa.Table.from_pylist(rows, schema=PLACED_SCHEMA)})
+    def _publisher(self, writer: str) -> Publisher:
+        if writer not in self._publishers:
+            self._publishers[writer] = self._bus.publisher(f"{self._streams.prefix}-dead-letters{writer}")
+        return self._publishers[writer]
 
 
 def reading(decoder: Decoder) -> Decode:
@@ -161,40 +158,13 @@ def apart(decode: Decode, topic: str, records: pa.Table, held: Any) -> tuple[Seq
     return batches, _joined(topic, refused, records.filter(pa.array(held)))
 
 
-def letters_of(found: Undecodable) -> pa.Table:
-    """Rows for the table of dead letters."""
-    now = time.time_ns() // 1000
-    rows = [
-        {
-            **{name: row[name] for name in ("partition", "offset", "key", "value", "timestamp")},
-            "_lsn": place.lsn if (place := _place_in(row["headers"])) else None, "topic": found.topic, "headers": _printed(row["headers"]), "class": class_of(code),
-            "code": code, "reason": reason, "schema_id": _schema_id(row["value"], row["headers"]), "version": __version__,
-            "state": "parked", "seen_at": now, "holds": code != FOREIGN,
-        }
-        for row, reason, code in zip(found.records.to_pylist(), found.reasons, found.codes, strict=True)
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=LETTERS_SCHEMA)
-
-
-def class_of(code: str) -> str:
-    """What is wrong with a record: nothing but that it waits, its entity's contract, the lake's writing, or else its bytes."""
-    known = {FOLLOWS: "follows", REFUSED: "sink", **dict.fromkeys(CONTRACT, "contract")}
-    return known.get(code, "undecodable")
-
-
-def headers_from(text: str) -> list[tuple[str, bytes | None]]:
-    """Headers as they were."""
-    return [(name, _bytes(value)) for name, value in json.loads(text)]
-
-
-def _behind(refused: Undecodable, records: pa.Table) -> Any:
+def _behind(refused: Undecodable, records: pa.Table) -> npt.NDArray[np.bool_]:
     """Which records stand behind a refused one of their key."""
-    first: dict[bytes, int] = {}
-    for key, offset in zip(*(refused.records[name].to_pylist() for name in ("key", "offset")), strict=True):
-        if key is not None:
-            first[key] = min(offset, first.get(key, offset))
-    pairs = zip(*(records[name].to_pylist() for name in ("key", "offset")), strict=True)
-    return np.array([key in first and offset > first[key] for key, offset in pairs], bool)
+    keyed = refused.records.select(["key", "offset"]).filter(pc.is_valid(refused.records["key"]))
+    first = keyed.group_by("key").aggregate([("offset", "min")])
+    at = pc.index_in(records["key"], value_set=first["key"].combine_chunks())
+    later: Any = pc.greater(records["offset"], first["offset_min"].take(at))
+    return np.asarray(pc.fill_null(later, False), np.bool_)
 
 
 def _joined(topic: str, refused: Undecodable | None, held: pa.Table) -> Undecodable | None:
@@ -218,11 +188,34 @@ def _stop(found: Undecodable, row: int, *, asked: bool) -> BusError:
 
 
 def _published(row: dict[str, Any], connector: str) -> dict[str, Any]:
-    """A letter as a record, and its place; a publisher writes that itself, so `headers` is `all` but for it."""
+    """A letter as a record, its place, and the publisher that writes it.
+
+    A publisher writes the place itself, so `headers` is `all` but for it. What has none in the source goes by its offset,
+    and has a publisher for each partition, in which offsets rise.
+    """
     told = [*headers_from(row["headers"]), *_told(row, connector)]
-    rest = [pair for pair in told if pair[0] != PLACE_HEADER]
-    place = None if row["code"] == FOREIGN else _place_in(told)
-    return {"key": row["key"], "value": row["value"], "timestamp": row["timestamp"], "headers": rest, "all": told, "place": place}
+    found = _place_in(told) if row["_lsn"] is not None else None
+    rest = told if found is None else [pair for pair in told if pair[0] != PLACE_HEADER]
+    place, writer = (found, "") if found else (Place(row["offset"], 0, 0), f"-{row['partition']}")
+    same = {"key": row["key"], "value": row["value"], "timestamp": row["timestamp"]}
+    return {**same, "headers": rest, "all": told, "writer": writer, **place._asdict()}
+
+
+def _place_in(headers: list[tuple[str, bytes | None]]) -> Place | None:
+    """Where a record says that it stands in the source, if it says so once and well."""
+    places = [value for name, value in headers if name == PLACE_HEADER and value]
+    try:
+        return parse_place(places[0]) if len(places) == 1 else None
+    except ValueError:
+        return None
+
+
+def _by_place(records: pa.Table) -> pa.Array[Any]:
+    """The order in which records are published: by their places, and those that have none by partition and offset."""
+    ours, places = located(records)
+    keys = np.full((3, records.num_rows), -1, np.int64)
+    keys[:, ours] = np.array([places.step, places.ordinal, places.lsn], np.int64)
+    return pa.array(np.lexsort((records["offset"].to_numpy(), records["partition"].to_numpy(), *keys)))
 
 
 def _told(row: dict[str, Any], connector: str) -> list[tuple[str, bytes]]:
@@ -233,37 +226,3 @@ def _told(row: dict[str, Any], connector: str) -> list[tuple[str, bytes]]:
         "exception.class.name": row["code"], "exception.message": row["reason"],
     }  # fmt: skip
     return [(_ERRORS + name, str(value).encode()) for name, value in told.items()]
-
-
-def _place_in(headers: list[tuple[str, bytes | None]] | None) -> Place | None:
-    """Where a record says that it stands in the source, if it says so once and well."""
-    places = [value for name, value in headers or () if name == PLACE_HEADER and value]
-    try:
-        return parse_place(places[0]) if len(places) == 1 else None
-    except ValueError:
-        return None
-
-
-def _schema_id(value: bytes | None, headers: list[tuple[str, bytes | None]] | None) -> str | None:
-    guid = next((value for name, value in headers or () if name == "__value_schema_id" and value), None)
-    if guid:
-        return guid[1:].hex()
-    return str(int.from_bytes(value[1:5], "big")) if value and value[0] == 0 and len(value) >= 5 else None
-
-
-def _printed(headers: list[tuple[str, bytes | None]] | None) -> str:
-    return json.dumps([[name, _text(value)] for name, value in headers or ()], ensure_ascii=False)
-
-
-def _text(value: bytes | None) -> Any:
-    try:
-        return value if value is None else value.decode()
-    except UnicodeDecodeError:
-        assert value is not None
-        return {"base64": base64.b64encode(value).decode()}
-
-
-def _bytes(value: Any) -> bytes | None:
-    if isinstance(value, dict):
-        return base64.b64decode(value["base64"])
-    return None if value is None else str(value).encode()

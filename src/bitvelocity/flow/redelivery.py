@@ -22,7 +22,8 @@ from ..errors import BusError
 from ..files import replace_file
 from ..lakehouse import FOLLOWS, Lake, Watermark, identities
 from ..streams import FETCHED_SCHEMA, PLACE_HEADER, parse_place
-from .parking import FOREIGN, LASTING, apart, fitting, headers_from
+from .lettering import FOREIGN, LASTING, headers_from
+from .parking import apart, fitting
 from .project import Project
 
 ORDERS, PLAN = ".dead-letters", "plan.json"

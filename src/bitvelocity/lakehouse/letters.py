@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from bitvelocity.changes import Passing, pass_by
 
 from .delta import LocalTable, has_log
 from .deltalog import APP, TableState
+from .known import COLUMNS, Known
 from .parquet import read
 from .table import Staged
 
@@ -50,38 +50,29 @@ class DeadLetters:
         self.table = self._opened() if has_log(self._path) else None
         self._staged: list[Staged] = []
         self._ended: dict[Identity, str] = {}
-        self._known: set[Identity] = set()
-        self._reach: dict[str, int] = {}
-        """The highest offset of each topic that is known."""
-        self._first: dict[str, dict[bytes, int]] = {}
+        self._known = Known()
         self.load()
 
     def park(self, letters: pa.Table) -> pa.Table:
         """Stage rows of `LETTERS_SCHEMA`; those that were not here before. Keys that they hold are held from now on."""
-        fresh = pa.array([letter not in self._known for letter in identities(letters)], pa.bool_())
-        new = letters.filter(fresh)
+        new = letters.filter(pa.array(self.fresh(letters)))
         if new.num_rows:
             self.table = self.table or self._opened()
             self._staged.append(self.table.stage(new))
-            self._learn(new)
+            self._known.learn(new)
         return new
+
+    def fresh(self, letters: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which of these are not here yet."""
+        fresh, topics = np.ones(letters.num_rows, bool), letters["topic"]
+        for topic in map(str, pc.unique(topics).to_pylist()):
+            rows = np.flatnonzero(np.asarray(pc.equal(topics, pa.scalar(topic))))
+            fresh[rows] = ~self._known.here(letters.take(rows), topic)
+        return fresh
 
     def held(self, records: pa.Table, topic: str) -> npt.NDArray[np.bool_]:
         """Which records of a topic are here already, or stand behind a parked one of their key: rows of a topic as it is read."""
-        mask = self._here(records, topic)
-        if not (first := self._first.get(topic)):
-            return mask
-        keyed = pc.is_in(records["key"], value_set=pa.array(list(first), pa.binary()))
-        for row in np.flatnonzero(np.asarray(keyed)).tolist():
-            mask[row] |= records["offset"][row].as_py() > first[records["key"][row].as_py()]
-        return mask
-
-    def _here(self, records: pa.Table, topic: str) -> npt.NDArray[np.bool_]:
-        mask = np.zeros(records.num_rows, bool)
-        if records.num_rows and pc.min(records["offset"]).as_py() <= self._reach.get(topic, -1):
-            named = records.append_column("topic", pa.repeat(pa.scalar(topic), records.num_rows))
-            mask[:] = [name in self._known for name in identities(named)]
-        return mask
+        return self._known.here(records, topic) | self._known.behind(records, topic)
 
     def end(self, letters: Iterable[Identity], state: str) -> None:
         """With the next commit these are `replayed`, or `dropped`."""
@@ -118,17 +109,12 @@ class DeadLetters:
 
     def load(self) -> None:
         """Learn anew what is committed."""
-        self._known, self._reach, self._first = set(), {}, {}
-        self._learn(self.stored())
-
-    def _learn(self, letters: pa.Table) -> None:
-        for name in identities(letters):
-            self._known.add(name)
-            self._reach[name[0]] = max(name[2], self._reach.get(name[0], -1))
-        held = [row for row in letters.select(["topic", "key", "offset", "state", "holds"]).to_pylist() if _holds(row)]
-        for row in held:
-            keys = self._first.setdefault(row["topic"], {})
-            keys[row["key"]] = min(row["offset"], keys.get(row["key"], row["offset"]))
+        self._known = Known()
+        if (table := self.table) is None:
+            return
+        for file in table.files():
+            with pq.ParquetFile(table.path / file.path) as content:
+                self._known.learn(content.read(columns=list(COLUMNS), use_threads=False))
 
     def _opened(self) -> LocalTable:
         return LocalTable.open(self._path, LETTERS_SCHEMA, sync=self._sync, at=self._at)
@@ -145,10 +131,6 @@ def _ending(letters: pa.Table, ended: Mapping[Identity, str]) -> pa.Table:
     return letters.set_column(letters.schema.get_field_index("state"), "state", pa.array(states, pa.string()))
 
 
-def _holds(row: dict[str, Any]) -> bool:
-    return bool(row["state"] == "parked" and row["holds"] and row["key"] is not None)
-
-
 def stored_letters(root: Path) -> pa.Table:
     """The letters of a lake that others may be writing; those of its newest version."""
     path = Path(root) / "bronze" / LETTERS
@@ -163,7 +145,8 @@ def count_parked(root: Path) -> int:
     if not has_log(path):
         return 0
     files = [path / file.path for file in TableState.load(path, APP).files.values()]
-    return sum(pq.read_table(file, columns=["state"])["state"].to_pylist().count("parked") for file in files)
+    states = (pq.read_table(file, columns=["state"])["state"] for file in files)
+    return sum(int(np.count_nonzero(np.asarray(pc.equal(state, pa.scalar("parked"))))) for state in states)
 
 
 def _read(table: LocalTable) -> pa.Table:

@@ -19,7 +19,17 @@ from .bus import (
 )
 from .engines import abilities_of
 from .lag import Lag, lags
-from .placing import above, check_order, parse_place, partition_of, place_text, places_of, with_places
+from .placing import (
+    above,
+    check_order,
+    header_values,
+    located,
+    parse_place,
+    partition_of,
+    place_text,
+    places_of,
+    with_places,
+)
 
 __all__ = [
     "FETCHED_SCHEMA",
@@ -41,7 +51,9 @@ __all__ = [
     "abilities_of",
     "above",
     "check_order",
+    "header_values",
     "lags",
+    "located",
     "parse_place",
     "partition_of",
     "place_text",

@@ -9,7 +9,15 @@ import pyarrow as pa
 
 from bitvelocity.changes import Mark
 from bitvelocity.contracts import EntitySpec
-from bitvelocity.lakehouse import LETTERS_SCHEMA, Care, Lake, identities, stored_letters
+from bitvelocity.lakehouse import (
+    LETTERS_SCHEMA,
+    Care,
+    DeadLetters,
+    Lake,
+    count_parked,
+    identities,
+    stored_letters,
+)
 
 COUNT = 40
 
@@ -17,6 +25,31 @@ COUNT = 40
 def letter(offset: int) -> pa.Table:
     row: dict[str, Any] = {"topic": "t", "partition": 0, "offset": offset, "timestamp": 0, "key": b"k", "state": "parked", "holds": True}
     return pa.Table.from_pylist([row], schema=LETTERS_SCHEMA)
+
+
+def test_which_are_here_and_which_wait(tmp_path: Path) -> None:
+    """By topic, place and time, and by key behind the first that holds it; the same after a restart, and after it has ended."""
+    kept = [
+        {"topic": "t", "partition": 0, "offset": 5, "timestamp": 1, "key": b"k", "state": "parked", "holds": True},
+        {"topic": "t", "partition": 1, "offset": 3, "timestamp": None, "key": None, "state": "parked", "holds": False},
+        {"topic": "t", "partition": 0, "offset": 7, "timestamp": 1, "key": b"k", "state": "parked", "holds": True},
+    ]
+    asked = [(0, 5, 1, b"k"), (0, 5, 2, b"k"), (0, 4, 1, b"k"), (0, 6, 1, b"k"), (0, 6, 1, b"j"), (1, 3, None, b"x"), (1, 4, None, None)]
+    kinds: list[tuple[str, pa.DataType]] = [("partition", pa.int32()), ("offset", pa.int64()), ("timestamp", pa.timestamp("us", "UTC")), ("key", pa.binary())]
+    fields = pa.schema(kinds)
+    records = pa.Table.from_pylist([dict(zip(fields.names, row, strict=True)) for row in asked], schema=fields)
+    for number in range(3):
+        letters = DeadLetters(tmp_path, sync=False)
+        assert letters.held(records, "other").tolist() == [False] * 7
+        if not number:
+            letters.park(pa.Table.from_pylist(kept, schema=LETTERS_SCHEMA))
+        held = [True, False, False, number < 2, False, True, False]
+        assert letters.held(records, "t").tolist() == held
+        if number == 1:
+            letters.end([("t", 0, 5, 1), ("t", 0, 7, 1)], "dropped")
+        letters.commit(number + 1)
+        letters.conclude(number + 1)
+    assert count_parked(tmp_path) == 1
 
 
 def test_its_files_and_log_stay_few(tmp_path: Path, spec: EntitySpec) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -75,6 +76,24 @@ class AvroReader:
         if not np.array_equal(frame[_LAST].to_numpy().view(np.int64), ends):
             raise ValueError("a value is longer or shorter than its schema says")
         return _together(frame.drop(_LAST), parts, self.kinds)
+
+    def faults(self, values: pa.Array[Any], skip: int = 0) -> list[str] | None:
+        """What is wrong with each value, one by one; "": nothing. None: it cannot be told without fastavro."""
+        try:
+            import fastavro
+        except ImportError:
+            return None
+        parsed, found = fastavro.parse_schema(_bare(self.schema)), list[str]()
+        raws: list[Any] = values.to_pylist()
+        for raw in raws:
+            stream = io.BytesIO(raw[skip:])
+            try:
+                fastavro.schemaless_reader(stream, parsed, None)
+            except (ValueError, TypeError, LookupError, EOFError, StopIteration, struct.error) as error:
+                found.append(str(error) or "it ends too early")
+            else:
+                found.append("it is longer than its schema says" if stream.read(1) else "")
+        return found
 
     def _slowly(self, values: pa.Array[Any], skip: int) -> pl.DataFrame:
         try:
