@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitvelocity.errors import BusError, MissingExtraError
+from bitvelocity.errors import BusError, MissingExtraError, SettingsError
 from bitvelocity.streams import Partition
 from bitvelocity.streams.nats.names import NOBODY, check_topic, mark_of, quoted, stream_of
 from bitvelocity.streams.servers import MISSING, NatsServer
@@ -40,6 +40,18 @@ def test_without_the_library_the_error_names_its_pip_line(monkeypatch: pytest.Mo
     with pytest.raises(MissingExtraError) as missing:
         importlib.import_module("bitvelocity.streams.nats.line")
     assert missing.value.remedy == "pip install 'bitvelocity[nats]'"
+
+
+def test_a_file_that_holds_no_credentials_is_told(tmp_path: Path) -> None:
+    """Before anybody connects, and whether or not the library that reads them is here."""
+    from bitvelocity.streams.nats import Login
+
+    (tmp_path / "junk.creds").write_text("a secret")
+    for name, said in (("junk.creds", "no file of credentials"), ("none.creds", "No such file"), (".", "directory")):
+        with pytest.raises(SettingsError, match=said) as refused:
+            Login(credentials=tmp_path / name).options()
+        assert "nsc" in str(refused.value.remedy)
+        assert "a secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("said", ["nats-server: v2.9.10", "something else", None])

@@ -34,6 +34,7 @@ CONNECTING: dict[str, Any] = {
     "reconnect_time_wait": 0,
 }
 LOGIN = "Check user and password, token or credentials in [streams.nats], or those in its url."
+CREDENTIALS = "Name the .creds file that nsc made, as it made it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,21 @@ class Login:
         """As the client takes them."""
         given: dict[str, Any] = {"user": self.user, "password": self.password, "token": self.token}
         if self.credentials is not None:
+            _check_credentials(self.credentials)
             if find_spec("nkeys") is None:
-                raise MissingExtraError(
-                    "Files of credentials need the library nkeys.", remedy="pip install 'nats-py[nkeys]'"
-                )
-            if not self.credentials.is_file():
-                raise SettingsError(
-                    f"There is no file of credentials {self.credentials}.", remedy="Name the .creds file that nsc made."
-                )
+                raise MissingExtraError("Files of credentials need the library nkeys.", remedy="pip install 'nats-py[nkeys]'")
             given["user_credentials"] = str(self.credentials)
         return {name: value for name, value in given.items() if value}
+
+
+def _check_credentials(file: Path) -> None:
+    """The client takes what is no such file for empty credentials."""
+    try:
+        said = file.read_text(errors="replace")
+    except OSError as error:
+        raise SettingsError(f"The file of credentials {file} cannot be read: {error.strerror}.", remedy=CREDENTIALS) from error
+    if "BEGIN NATS USER JWT" not in said or "BEGIN USER NKEY SEED" not in said:
+        raise SettingsError(f"{file} is no file of credentials.", remedy=CREDENTIALS)
 
 
 class QuickClient(Client):
