@@ -7,6 +7,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import MSG_WAITALL, create_connection
@@ -27,6 +28,7 @@ from bitvelocity.streams import PLACE_HEADER, Partition, Place, Topic, partition
 from bitvelocity.streams.kafka import KafkaBus
 from bitvelocity.streams.kafka.client import explained
 from bitvelocity.streams.kafka.fetching import directly
+from bitvelocity.streams.kafka.topics import EARLIEST
 from bitvelocity.streams.servers import LocalServer
 
 
@@ -287,3 +289,13 @@ def door(folder: Path, address: str) -> Iterator[int]:
             yield server.server_address[1]
         finally:
             server.shutdown()
+
+
+def test_a_client_that_is_made_anew_ends_nobody_elses_call(kafka: KafkaBus) -> None:
+    """One thread's lost leader is no other's timeout."""
+    topic, topics = new_topic(kafka), kafka._topics
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(topics.offsets, topic, EARLIEST) for _ in range(40)]
+        for one in asked:
+            topics._renew(topics._admin)
+            assert one.result() == {0: 0}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from threading import Lock
 from typing import Any
 
 from confluent_kafka import (
@@ -18,6 +19,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (
+    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -56,11 +58,16 @@ class Described:
 
 
 class Topics:
-    """The administrator's side of one cluster. May be used from several threads."""
+    """The administrator's side of one cluster. May be used from several threads.
+
+    Each call has the client that it asks in a name of its own until it is answered: one that nobody holds is ended, and with
+    it, by a crash at times, what others wait for.
+    """
 
     def __init__(self, config: Mapping[str, Any], patience: float) -> None:
         self._door, self._patience = Door(config, patience), patience
         self._admin = self._door.admin()
+        self._renewing = Lock()
         self._known: dict[str, Described] = {}
 
     def ensure(self, topic: Topic) -> None:
@@ -140,22 +147,23 @@ class Topics:
         asked = {TopicPartition(name, number): where for number in range(self.known(name).partitions)}
         deadline = time.monotonic() + self._patience
         while True:
+            admin = self._admin
             try:
                 with explained("tell offsets", entity=name):
-                    answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._patience)
+                    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=self._patience)
                     return {place.partition: self._result(answer).offset for place, answer in answers.items()}
             except BusLostError:  # a partition whose leader is being chosen, as after its making or a broker's fall
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-                self._admin = self._door.admin()  # the client keeps the epoch of a leader that fell, for ever
+                self._renew(admin)  # the client keeps the epoch of a leader that fell, for ever
 
     def committed(self, group: str, name: str) -> Mapping[int, int]:
         """The offsets that the group has committed, of partitions that have one."""
-        asked = [TopicPartition(name, number) for number in range(self.known(name).partitions)]
+        asked, admin = [TopicPartition(name, number) for number in range(self.known(name).partitions)], self._admin
         try:
             with explained("tell what a group has committed", entity=name):
-                answers = self._admin.list_consumer_group_offsets(
+                answers = admin.list_consumer_group_offsets(
                     [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._patience
                 )
                 found = self._result(answers[group]).topic_partitions
@@ -167,8 +175,9 @@ class Topics:
 
     def forget(self, name: str, number: int, offset: int) -> None:
         """Let go of the records below an offset."""
+        admin = self._admin
         with explained("delete records", entity=name):
-            for answer in self._admin.delete_records([TopicPartition(name, number, offset)]).values():
+            for answer in admin.delete_records([TopicPartition(name, number, offset)]).values():
                 self._result(answer)
 
     def reachable(self) -> bool:
@@ -179,9 +188,16 @@ class Topics:
             return False
         return True
 
+    def _renew(self, admin: AdminClient) -> None:
+        """Another client for whoever asks from now on; the first of those that it failed makes it."""
+        with self._renewing:
+            if self._admin is admin:
+                self._admin = self._door.admin()
+
     def _described(self, names: list[str]) -> dict[str, Described]:
-        self._door.enter(self._admin)
-        answers = self._admin.describe_topics(TopicCollection(names), request_timeout=self._patience)
+        admin = self._admin
+        self._door.enter(admin)
+        answers = admin.describe_topics(TopicCollection(names), request_timeout=self._patience)
         found = {}
         for name, answer in answers.items():
             try:
@@ -196,10 +212,10 @@ class Topics:
         return found
 
     def _make(self, topic: Topic) -> None:
-        new = NewTopic(topic.name, topic.partitions, topic.replicas, config=_config(topic))
+        new, admin = NewTopic(topic.name, topic.partitions, topic.replicas, config=_config(topic)), self._admin
         with explained("make a topic", entity=topic.name):
             try:
-                for answer in self._admin.create_topics([new], request_timeout=self._patience).values():
+                for answer in admin.create_topics([new], request_timeout=self._patience).values():
                     self._result(answer)
             except KafkaException as error:
                 if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
@@ -222,15 +238,15 @@ class Topics:
             if now.get(name) != value
         ]
         if changes:
-            wanted = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=changes)
+            wanted, admin = ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=changes), self._admin
             with explained("change a topic's settings", entity=topic.name):
-                (changed,) = self._admin.incremental_alter_configs([wanted], request_timeout=self._patience).values()
+                (changed,) = admin.incremental_alter_configs([wanted], request_timeout=self._patience).values()
                 self._result(changed)
 
     def _settings(self, name: str) -> dict[str, str | None]:
-        resource = ConfigResource(ResourceType.TOPIC, name)
+        resource, admin = ConfigResource(ResourceType.TOPIC, name), self._admin
         with explained("read a topic's settings", entity=name):
-            (answer,) = self._admin.describe_configs([resource], request_timeout=self._patience).values()
+            (answer,) = admin.describe_configs([resource], request_timeout=self._patience).values()
             return {key: entry.value for key, entry in self._result(answer).items()}
 
     def _result(self, answer: Future[Any]) -> Any:
