@@ -264,7 +264,7 @@ def test_direct_reads_go_over_tls(kafka: KafkaBus, kafka_server: LocalServer, op
         other = directly({**asked, "ssl.ca.location": str(open_folder / "other.pem")}, lambda _: ("127.0.0.1", port))
         assert other is not None
         assert other.read(Partition(topic, 0), 0, 10, PATIENCE_S) is None
-    assert directly({**asked, "security.protocol": "SASL_SSL"}, lambda _: ("", 0)) is None, "a login is for the client"
+    assert directly({**asked, "security.protocol": "SASL_SSL"}, lambda _: ("", 0)) is None, "such a login is for the client"
     assert directly({**asked, "ssl.key.password": "x"}, lambda _: ("", 0)) is None
 
 

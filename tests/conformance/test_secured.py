@@ -109,6 +109,11 @@ def test_records_go_there_and_back(server: Secured, caplog: pytest.LogCaptureFix
         publisher.publish({TOPIC: placed(10, 20)})
         publisher.close()
         assert_once(whole(bus, TOPIC, 20), range(20))
+        if isinstance(bus, KafkaBus):  # through the same door, and without the client
+            fetching = bus._readers._direct
+            assert fetching is not None
+            assert fetching._idle
+            assert not fetching._away
         member = bus.member("readers", [TOPIC])
         assert total(polled([member], lambda got: total(got) >= 20)) == 20
         member.close()

@@ -125,7 +125,7 @@ class KafkaSettings:
     patience_seconds: int = 30
     """A call that gets no answer for so long fails; what heals by itself is tried again."""
     direct: bool = True
-    """Records are read from brokers without the C client where that is possible (no login, no snappy): a quarter of the CPU."""
+    """Records are read from brokers without the C client where that is possible (no Kerberos or OAuth, no snappy): a quarter of the CPU."""
     client: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Settings of Kafka's C client (librdkafka) by their names, such as those of SASL and TLS: a table of its own. Its
     secrets are taken from the environment: `sasl.password = "${KAFKA_PASSWORD}"`."""

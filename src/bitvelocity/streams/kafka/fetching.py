@@ -2,7 +2,7 @@
 
 The client (librdkafka) makes an object for each record and each header, which costs more than all that the lake does with
 them. Only what is asked over and over goes this way: everything that is out of the ordinary (an error, a leader that has
-moved, a format from before 2017, a login) is left to the client, which knows what to do and what to say.
+moved, a format from before 2017, Kerberos) is left to the client, which knows what to do and what to say.
 
 Source: Kafka's protocol guide, Fetch version 11 (brokers from 2.3 on), and KIP-98 for committed records.
 """
@@ -26,6 +26,7 @@ from ...errors import BusError, SettingsError
 from ..bus import Partition
 from ..tls import trusting
 from .batches import Aborted, Taken, records_of
+from .login import Login, login_of
 
 _FETCH, _VERSION = 1, 11
 _SIZE = 4 << 20
@@ -37,7 +38,9 @@ _AWAY_S = 10.0
 """After something out of the ordinary the client reads alone, for so long."""
 _KEPT = 32
 _COMMITTED = 1
-_PLAIN = frozenset({"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"})
+_US = b"bitvelocity"
+_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+_FILES = frozenset({"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"})
 
 Leader = tuple[str, int]
 
@@ -52,8 +55,10 @@ _UNUSUAL = (UnusualError, BusError, OSError, ValueError, LookupError, struct.err
 class Fetching:
     """Reads by offset for all threads of a bus, from the leaders that `leader` tells."""
 
-    def __init__(self, leader: Callable[[Partition], Leader], tls: ssl.SSLContext | None) -> None:
-        self._leader, self._tls = leader, tls
+    def __init__(
+        self, leader: Callable[[Partition], Leader], tls: ssl.SSLContext | None = None, login: Login | None = None
+    ) -> None:
+        self._leader, self._tls, self._login = leader, tls, login
         self._leaders: dict[Partition, Leader] = {}
         self._idle: dict[Leader, list[_Line]] = {}
         self._left: dict[tuple[Partition, int], pa.Table] = {}
@@ -114,10 +119,12 @@ class Fetching:
         with self._lock:
             if self._closed:
                 raise UnusualError
-            idle = self._idle.get(leader)
-            if idle:
-                return idle.pop()
-        return _Line(leader, self._tls)
+            idle = self._idle.get(leader, [])
+            while idle:
+                if (line := idle.pop()).holds:
+                    return line
+                line.close()
+        return _Line(leader, self._tls, self._login)
 
     def _give_back(self, leader: Leader, line: _Line) -> None:
         with self._lock:
@@ -146,7 +153,7 @@ class Fetching:
 class _Line:
     """A connection to one broker: a question, and its answer."""
 
-    def __init__(self, leader: Leader, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, leader: Leader, tls: ssl.SSLContext | None, login: Login | None) -> None:
         plain = socket.create_connection(leader, timeout=_GRACE_S)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -155,20 +162,42 @@ class _Line:
             plain.close()
             raise
         self._numbers = itertools.count(1)
+        self._until: float | None = None
+        if login is not None:
+            self._enter(login)
+
+    @property
+    def holds(self) -> bool:
+        """Its login goes on for a while, or needs none."""
+        return self._until is None or time.monotonic() < self._until
 
     def ask(self, partition: Partition, offset: int, wait: float) -> tuple[memoryview, list[Aborted]]:
         """The batches from an offset on, and the transactions among them that were given up. Any error is `UnusualError`."""
-        number = next(self._numbers)
         self._socket.settimeout(wait + _GRACE_S)
-        self._socket.sendall(_question(number, partition, offset, int(wait * 1000)))
-        (size,) = struct.unpack("!i", self._exactly(4))
-        if not 0 < size < _LARGEST:
-            raise UnusualError
-        return _answer(self._exactly(size), number)
+        return _answer(self._told(_FETCH, _VERSION, _question(partition, offset, int(wait * 1000))))
 
     def close(self) -> None:
         with suppress(OSError):
             self._socket.close()
+
+    def _enter(self, login: Login) -> None:
+        began = time.monotonic()
+        try:
+            if (seconds := login.enter(self._told)) is not None:
+                self._until = began + seconds * 0.8
+        except BaseException:
+            self.close()
+            raise
+
+    def _told(self, command: int, version: int, fields: bytes) -> memoryview:
+        """The fields of the answer to a command."""
+        number = next(self._numbers)
+        head = struct.pack("!hhih", command, version, number, len(_US)) + _US
+        self._socket.sendall(struct.pack("!i", len(head) + len(fields)) + head + fields)
+        size, told = struct.unpack("!ii", self._exactly(8))
+        if told != number or not 4 < size < _LARGEST:
+            raise UnusualError
+        return self._exactly(size - 4)
 
     def _exactly(self, size: int) -> memoryview:
         found = bytearray(size)
@@ -182,34 +211,30 @@ class _Line:
 
 
 def directly(config: Mapping[str, Any], leader: Callable[[Partition], Leader]) -> Fetching | None:
-    """For brokers to which we may speak without a login. None: only the client knows how."""
-    asked = {name for name in config if name.startswith(("ssl.", "sasl.", "enable.ssl", "enable.sasl")) or name.endswith(".proxy")}
+    """For brokers that take a name and a password, or nobody's. None: only the client knows how to speak to them."""
     protocol = str(config.get("security.protocol", "plaintext")).lower()
-    if protocol == "plaintext":
-        return Fetching(leader, None)
-    if protocol != "ssl" or not asked <= _PLAIN:
+    asked = {name for name in config if name.startswith(("ssl.", "enable.ssl")) or name.endswith(".proxy")}
+    if protocol not in _PROTOCOLS or not asked <= _FILES:
         return None
-    files = [Path(str(config[name])) if name in config else None for name in sorted(_PLAIN)]
+    files = [Path(str(config[name])) if name in config else None for name in sorted(_FILES)]
     try:
-        return Fetching(leader, trusting(*files))
-    except SettingsError:  # the client says what is wrong with them
+        return Fetching(leader, trusting(*files) if "ssl" in protocol else None, login_of(config))
+    except (SettingsError, LookupError):
         return None
 
 
-def _question(number: int, partition: Partition, offset: int, wait_ms: int) -> bytes:
-    name, client = partition.topic.encode(), b"bitvelocity"
-    head = struct.pack("!hhih", _FETCH, _VERSION, number, len(client)) + client
+def _question(partition: Partition, offset: int, wait_ms: int) -> bytes:
+    name = partition.topic.encode()
     how = struct.pack("!iiiibii", -1, wait_ms, 1, _SIZE, _COMMITTED, 0, -1)
     what = struct.pack("!ih", 1, len(name)) + name + struct.pack("!iiiqqi", 1, partition.number, -1, offset, -1, _SIZE)
-    body = head + how + what + struct.pack("!ih", 0, 0)  # nothing to forget, no rack
-    return struct.pack("!i", len(body)) + body
+    return how + what + struct.pack("!ih", 0, 0)  # nothing to forget, no rack
 
 
-def _answer(data: memoryview, number: int) -> tuple[memoryview, list[Aborted]]:
-    told, _, error, _, topics, length = struct.unpack_from("!iihiih", data)
-    if told != number or error or topics != 1:
+def _answer(data: memoryview) -> tuple[memoryview, list[Aborted]]:
+    _, error, _, topics, length = struct.unpack_from("!ihiih", data)
+    if error or topics != 1:
         raise UnusualError
-    at = struct.calcsize("!iihiih") + length
+    at = struct.calcsize("!ihiih") + length
     parts, _, error, _, _, _, count = struct.unpack_from("!iihqqqi", data, at)
     if parts != 1 or error:
         raise UnusualError
