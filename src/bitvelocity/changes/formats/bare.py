@@ -112,8 +112,11 @@ class Bare:
             if len(some.rows) == 1:
                 fault(int(some.rows[0]), *self._why(some.raw[0], shape, error))
                 return
-            for half in some.halves():
-                yield from self._some(half, shape, fault)
+            spoilt = pl.Series([self._is_spoilt(value, shape) for value in some.raw], dtype=pl.Boolean)
+            for place in spoilt.arg_true().to_list():
+                fault(int(some.rows[place]), *self._why(some.raw[place], shape, error))
+            for part in [some.where(~spoilt)] if spoilt.any() else some.halves():
+                yield from self._some(part, shape, fault)
             return
         relations = frame.select(v=pl.concat_str(*(pl.col("source").struct.field(name) for name in ("schema", "table")), separator="."))["v"]
         none = relations.is_null() | frame["op"].is_null()
@@ -129,30 +132,62 @@ class Bare:
         if of_it.any():
             yield from self._checked(some.where(of_it), frame.filter(of_it), shape, fault)
 
+    def _is_spoilt(self, value: bytes, shape: Shape | None) -> bool:
+        """Nothing but a fault can come of the record, whatever stands beside it."""
+        try:
+            told = json.loads(value)
+            if not isinstance(told, dict) or not isinstance(source := told.get("source"), dict) or "op" not in told:
+                return True
+            if shape is None or f"{source.get('schema')}.{source.get('table')}" != shape.relation:
+                return False
+            return self._odd(value, shape) is not None
+        except ValueError:
+            return True
+
+    def _odd(self, value: bytes, shape: Shape) -> str | None:
+        """Why one of its columns is not as it is declared."""
+        found = ((shape.columns.get(field), kinds) for field, kinds in _kinds_of_one(value).items())
+        return next(filter(None, (self._doubts.odd_kind(column, kinds) for column, kinds in found if column is not None)), None)
+
     def _why(self, value: bytes, shape: Shape | None, error: BaseException) -> tuple[str, str]:
         """Of one record that could not be read as its table is declared."""
         try:
             told = json.loads(value)
+            if not isinstance(told, dict) or not {"op", "source"} <= told.keys():
+                return NOT_A_CHANGE, NO_CHANGE
+            odd = self._odd(value, shape) if shape is not None else None
         except ValueError:
-            return "the value has no schema, and is no JSON", "UnreadableValue"
-        if not isinstance(told, dict) or not {"op", "source"} <= told.keys():
-            return NOT_A_CHANGE, NO_CHANGE
-        kinds = _kinds_of_one(value) if shape is not None else {}
-        odd = (self._doubts.odd_kind(shape.columns[field], found) for field, found in kinds.items() if shape and field in shape.columns)
-        what = next(filter(None, odd), None) or f"the value has no schema, and is not as its table is declared: {str(error).partition(chr(10))[0]}"
-        return what, CONTRADICTED
+            return "the value has no schema, and is no JSON that has one meaning", "UnreadableValue"
+        first = str(error).partition("\n")[0]
+        return odd or f"the value has no schema, and is not as its table is declared: {first}", CONTRADICTED
 
     def _checked(self, some: _Some, frame: pl.DataFrame, shape: Shape, fault: Fault) -> Iterator[Part]:
         """Rows of one table, held against what JSON has in them."""
         try:
-            kinds = _kinds_of_one(some.raw[0]) if len(some.rows) == 1 else _kinds(some.raw)
+            kinds = _kinds(some.raw)
         except pa.ArrowInvalid:  # the same field is a number here and a text there
-            for half in some.halves():
-                yield from self._some(half, shape, fault)
-            return
-        except ValueError as error:
-            fault(int(some.rows[0]), f"the value has no schema, and is no JSON that has one meaning: {error}", "UnreadableValue")
-            return
+            yield from self._apart(some, frame, shape, fault)
+        else:
+            yield from self._held(some, frame, shape, kinds, fault=fault)
+
+    def _apart(self, some: _Some, frame: pl.DataFrame, shape: Shape, fault: Fault) -> Iterator[Part]:
+        """Rows by what is odd in them: record by record, since some are."""
+        groups: dict[frozenset[tuple[str, frozenset[str]]], tuple[list[int], dict[str, frozenset[str]]]] = {}
+        for at, value in enumerate(some.raw):
+            try:
+                kinds = _kinds_of_one(value)
+            except ValueError as error:
+                fault(int(some.rows[at]), f"the value has no schema, and is no JSON that has one meaning: {error}", "UnreadableValue")
+                continue
+            odd = {(field, kind) for field, kind in kinds.items() if field not in shape.columns or self._doubts.odd_kind(shape.columns[field], kind)}
+            places, together = groups.setdefault(frozenset(odd), ([], {}))
+            places.append(at)
+            together |= {field: together.get(field, frozenset()) | kind for field, kind in kinds.items()}
+        for places, together in groups.values():
+            mask = pl.Series(np.isin(np.arange(len(frame)), places))
+            yield from self._held(some.where(mask), frame.filter(mask), shape, together, fault=fault)
+
+    def _held(self, some: _Some, frame: pl.DataFrame, shape: Shape, kinds: Kinds, *, fault: Fault) -> Iterator[Part]:
         wrong = np.zeros(len(frame), bool)
         for mask, reason, code in self._found(some, frame, shape, kinds):
             for row in some.rows[mask & ~wrong].tolist():
@@ -245,7 +280,8 @@ def _kinds_of_one(value: bytes) -> Kinds:
     told: Any = json.loads(value, object_pairs_hook=_once)
     found: dict[str, frozenset[str]] = {}
     for side in _SIDES:
-        for field, one in (told.get(side) or {}).items():
+        image = told.get(side)
+        for field, one in image.items() if isinstance(image, dict) else ():
             found[field] = found.get(field, frozenset()) | frozenset(_kinds_within(one))
     return found
 

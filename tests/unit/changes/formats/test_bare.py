@@ -185,6 +185,17 @@ def test_what_contradicts_the_declaration_or_the_mode_is_refused(field: str, val
     assert [one.reason for one in read(pa.concat_tables([table[:1]] * 3), told).refused] == [found.refused[0].reason] * 3
 
 
+def test_a_few_among_many_are_found_without_reading_each_many_times() -> None:
+    """Of those that cannot be read at once with the others: a text for a number, another kind, no JSON."""
+    good = written({})["value"][1].as_py()
+    raw = [good] * 3000
+    for at, spoilt in ((7, b'"small":"x"'), (1500, b'"small":1.5'), (2999, b'"small":')):
+        raw[at] = good.replace(b'"small":null', spoilt)
+    found = read(pa.Table.from_pylist([{"key": None, "value": one, "headers": None} for one in raw], schema=written({}).schema), {})
+    assert [(one.row, one.code) for one in found.refused] == [(7, "ModeContradicted"), (1500, "ModeContradicted"), (2999, "UnreadableValue")]
+    assert len(values(found, "after_id")) == 2997
+
+
 def test_what_a_person_wrote_is_relied_on() -> None:
     """What else could be two things is what the mode says."""
     told = {"decimal.handling.mode": "precise", "binary.handling.mode": "bytes", "time.precision.mode": "microseconds"}
