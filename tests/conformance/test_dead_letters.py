@@ -91,6 +91,7 @@ def test_its_key_waits_and_others_go_on_over_restarts(shop: Shop) -> None:
     shop.flow()
     assert shop.letters()[1:] == ["Follows"] * 3
     assert shop.names()[1] == "a"
+    assert json.loads(said(shop, "replay", "--json")) == {"ordered": "replay", "letters": 4, "running": False}
 
 
 def test_broken_and_foreign_records_go_to_the_table_and_the_topic(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a lake's dead letters, by column: which are there, and which keys they hold. Some 50 bytes for each."""
+"""What is known of a lake's dead letters, by column: which are there, and which keys they hold."""
 
 from __future__ import annotations
 
