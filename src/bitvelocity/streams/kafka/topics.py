@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -30,7 +30,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from ...errors import BusError, BusLostError
 from ..bus import Partition, Topic
-from .client import LARGEST, explained, failure
+from .client import LARGEST, LOG, explained, failure
 from .door import Door
 
 HIDDEN = "__"
@@ -65,7 +65,7 @@ class Topics:
     """
 
     def __init__(self, config: Mapping[str, Any], patience: float) -> None:
-        self._door, self._patience = Door(config, patience), patience
+        self._door, self._patience, self._config = Door(config, patience), patience, dict(config)
         self._admin = self._door.admin()
         self._renewing = Lock()
         self._known: dict[str, Described] = {}
@@ -159,18 +159,20 @@ class Topics:
                 self._renew(admin)  # the client keeps the epoch of a leader that fell, for ever
 
     def committed(self, group: str, name: str) -> Mapping[int, int]:
-        """The offsets that the group has committed, of partitions that have one."""
-        asked, admin = [TopicPartition(name, number) for number in range(self.known(name).partitions)], self._admin
-        try:
-            with explained("tell what a group has committed", entity=name):
-                answers = admin.list_consumer_group_offsets(
-                    [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._patience
-                )
-                found = self._result(answers[group]).topic_partitions
-        except BusError as error:
-            if _code(error.__cause__) == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise
+        """The offsets that the group has committed, of partitions that have one.
+
+        A consumer asks that never joins. The administrator's question (list_consumer_group_offsets) ends our process, by a
+        fault in the client's C code, where the broker answers that it is not the group's coordinator, or not yet.
+        """
+        asked = [TopicPartition(name, number) for number in range(self.known(name).partitions)]
+        with explained("tell what a group has committed", entity=name):
+            consumer = Consumer({**self._config, "group.id": group, "enable.auto.commit": False}, logger=LOG)
+            try:
+                found = consumer.committed(asked, timeout=self._patience)
+                if wrong := next((place.error for place in found if place.error), None):
+                    raise KafkaException(wrong)
+            finally:
+                consumer.close()
         return {place.partition: place.offset for place in found if place.offset >= 0}
 
     def forget(self, name: str, number: int, offset: int) -> None:
