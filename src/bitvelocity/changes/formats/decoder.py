@@ -179,7 +179,7 @@ class Decoder:
 
     def _key_names(self, keys: pa.Array[Any], guids: pl.Series, rows: np.ndarray) -> tuple[str, ...]:
         """Fields of the records' keys."""
-        some = keys.take(pa.array(rows)).drop_null() if len(rows) else keys
+        some = keys.take(pa.array(rows, pa.int64())).drop_null()
         if not len(some):
             return ()
         try:
