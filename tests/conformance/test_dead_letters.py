@@ -128,7 +128,8 @@ def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, 
     assert shop.names() == {1: "a", 2: "BB"}
     published = [dict(row["headers"]) for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()]
     told = [(one["__connect.errors.exception.class.name"].decode(), PLACE_HEADER in one) for one in published]
-    assert sorted(told) == [("40403", True), ("Follows", True), ("Foreign", True)]
+    assert sorted(set(told)) == [("40403", True), ("Follows", True), ("Foreign", False)]
+    assert [told.count(one) for one in (("40403", True), ("Follows", True))] == [1, 1]
     order_letters(shop.project, "drop")
     order_letters(shop.project, "replay")
     shop.flow()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Parking:
 
     def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake, *, placed: bool = True) -> None:
         self._streams, self._bus, self._letters = streams, bus, lake.letters
-        self._publishers: dict[str, Publisher] = {}
+        self._publisher: Publisher | None = None
         rules = streams.contract == "rules"
         fits = streams.dead_letters != "stop"
         self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules), placed=placed) if fits else decode
@@ -72,27 +73,23 @@ class Parking:
 
     def close(self) -> None:
         """Let go of the topics of dead letters."""
-        for publisher in self._publishers.values():
-            publisher.close()
+        if self._publisher is not None:
+            self._publisher.close()
 
     def _publish(self, topic: str, letters: pa.Table) -> None:
-        """Each once, where the transport can: what is published and not committed with the lake comes again."""
+        """Each with a place once, where the transport can: what is published and not committed with the lake comes again."""
         name = topic + LETTERS
         if name not in self._bus.topics():
             self._bus.ensure(Topic(name=name, partitions=1, replicas=self._streams.replicas))
         for begin in range(0, letters.num_rows, _AT_ONCE):
             rows = [_published(row, self._streams.prefix) for row in letters.slice(begin, _AT_ONCE).to_pylist()]
-            if not self._bus.abilities.dedup:
-                self._bus.append(name, pa.Table.from_pylist([{**row, "headers": row["all"]} for row in rows], schema=RECORD_SCHEMA))
-                continue
-            for writer in sorted({row["writer"] for row in rows}):
-                ours = [row for row in rows if row["writer"] == writer]
-                self._publisher(writer).publish({name: pa.Table.from_pylist(ours, schema=PLACED_SCHEMA)})
-
-    def _publisher(self, writer: str) -> Publisher:
-        if writer not in self._publishers:
-            self._publishers[writer] = self._bus.publisher(f"{self._streams.prefix}-dead-letters{writer}")
-        return self._publishers[writer]
+            once = [bool(row["place"]) and self._bus.abilities.dedup for row in rows]
+            if placed := list(compress(rows, once)):
+                self._publisher = self._publisher or self._bus.publisher(f"{self._streams.prefix}-dead-letters")
+                told = [row | row["place"]._asdict() for row in placed]
+                self._publisher.publish({name: pa.Table.from_pylist(told, schema=PLACED_SCHEMA)})
+            if rest := [{**row, "headers": row["all"]} for row, by_place in zip(rows, once, strict=True) if not by_place]:
+                self._bus.append(name, pa.Table.from_pylist(rest, schema=RECORD_SCHEMA))
 
 
 def reading(decoder: Decoder) -> Decode:
@@ -188,17 +185,11 @@ def _stop(found: Undecodable, row: int, *, asked: bool) -> BusError:
 
 
 def _published(row: dict[str, Any], connector: str) -> dict[str, Any]:
-    """A letter as a record, its place, and the publisher that writes it.
-
-    A publisher writes the place itself, so `headers` is `all` but for it. What has none in the source goes by its offset,
-    and has a publisher for each partition, in which offsets rise.
-    """
+    """A letter as a record, and its place; a publisher writes that itself, so `headers` is `all` but for it."""
     told = [*headers_from(row["headers"]), *_told(row, connector)]
-    found = _place_in(told) if row["_lsn"] is not None else None
-    rest = told if found is None else [pair for pair in told if pair[0] != PLACE_HEADER]
-    place, writer = (found, "") if found else (Place(row["offset"], 0, 0), f"-{row['partition']}")
-    same = {"key": row["key"], "value": row["value"], "timestamp": row["timestamp"]}
-    return {**same, "headers": rest, "all": told, "writer": writer, **place._asdict()}
+    place = _place_in(told) if row["_lsn"] is not None else None
+    rest = [pair for pair in told if pair[0] != PLACE_HEADER]
+    return {"key": row["key"], "value": row["value"], "timestamp": row["timestamp"], "headers": rest, "all": told, "place": place}
 
 
 def _place_in(headers: list[tuple[str, bytes | None]]) -> Place | None:
