@@ -255,17 +255,17 @@ def test_direct_reads_go_over_tls(kafka: KafkaBus, kafka_server: LocalServer, op
     kafka.append(topic, numbered(0, 5))
     with door(open_folder, kafka_server.address) as port:
         asked = {"security.protocol": "SSL", "ssl.ca.location": str(open_folder / "ca.pem")}
-        fetching = directly(asked, lambda _: ("127.0.0.1", port))
+        fetching = directly(asked, lambda _: {0: ("127.0.0.1", port)})
         assert fetching is not None
         found = fetching.read(Partition(topic, 0), 0, 10, PATIENCE_S)
         assert found is not None
         assert numbers(found) == [0, 1, 2, 3, 4]
         fetching.close()
-        other = directly({**asked, "ssl.ca.location": str(open_folder / "other.pem")}, lambda _: ("127.0.0.1", port))
+        other = directly({**asked, "ssl.ca.location": str(open_folder / "other.pem")}, lambda _: {0: ("127.0.0.1", port)})
         assert other is not None
         assert other.read(Partition(topic, 0), 0, 10, PATIENCE_S) is None
-    assert directly({**asked, "security.protocol": "SASL_SSL"}, lambda _: ("", 0)) is None, "such a login is for the client"
-    assert directly({**asked, "ssl.key.password": "x"}, lambda _: ("", 0)) is None
+    assert directly({**asked, "security.protocol": "SASL_SSL"}, lambda _: {}) is None, "such a login is for the client"
+    assert directly({**asked, "ssl.key.password": "x"}, lambda _: {}) is None
 
 
 @contextmanager

@@ -120,31 +120,36 @@ def _bodies(batches: Sequence[Batch]) -> tuple[Ints, Ints]:
 
 
 def _walk(batch: Batch) -> tuple[Ints, Ints]:
-    """Where each record of a batch begins, and its size."""
+    """Where each record of a batch begins, and its size. Nearly all sizes have one or two bytes."""
     data, at = batch.data, 0
     starts, sizes = list[int](), list[int]()
     for _ in range(batch.rows):
         size = data[at]
         at += 1
-        if size & 0x80:
-            size, at = _longer(data, at, size & 0x7F)
+        if size >= 0x80:
+            more = data[at]
+            at += 1
+            size += (more << 7) - 0x80
+            if more >= 0x80:
+                size, at = _longer(data, at, size)
         starts.append(at)
-        sizes.append(size >> 1)
+        sizes.append(size)
         at += size >> 1
     if at != len(data):
         raise ValueError("a batch has more or fewer bytes than its records")
-    return np.array(starts, np.int64), np.array(sizes, np.int64)
+    return np.array(starts, np.int64), np.array(sizes, np.int64) >> 1
 
 
-def _longer(data: bytes, at: int, value: int) -> tuple[int, int]:
-    """The rest of a number of several bytes, and the place behind it."""
-    shift = 7
+def _longer(data: bytes, at: int, size: int) -> tuple[int, int]:
+    """A number of three bytes or more, of which two are read, and the place behind it."""
+    shift = 14
     while True:
+        size -= 0x80 << (shift - 7)
         byte = data[at]
         at += 1
-        value |= (byte & 0x7F) << shift
+        size += byte << shift
         if byte < 0x80:
-            return value, at
+            return size, at
         shift += 7
 
 

@@ -43,6 +43,8 @@ _PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 _FILES = frozenset({"ssl.ca.location", "ssl.certificate.location", "ssl.key.location"})
 
 Leader = tuple[str, int]
+Leaders = Callable[[str], Mapping[int, Leader]]
+"""Host and port of the leader of each partition of a topic."""
 
 
 class UnusualError(Exception):
@@ -53,12 +55,12 @@ _UNUSUAL = (UnusualError, BusError, OSError, ValueError, LookupError, struct.err
 
 
 class Fetching:
-    """Reads by offset for all threads of a bus, from the leaders that `leader` tells."""
+    """Reads by offset for all threads of a bus, from the leaders that `leaders` tells."""
 
     def __init__(
-        self, leader: Callable[[Partition], Leader], tls: ssl.SSLContext | None = None, login: Login | None = None
+        self, leaders: Leaders, tls: ssl.SSLContext | None = None, login: Login | None = None
     ) -> None:
-        self._leader, self._tls, self._login = leader, tls, login
+        self._tell, self._tls, self._login = leaders, tls, login
         self._leaders: dict[Partition, Leader] = {}
         self._idle: dict[Leader, list[_Line]] = {}
         self._left: dict[tuple[Partition, int], pa.Table] = {}
@@ -97,7 +99,10 @@ class Fetching:
         with self._lock:
             leader = self._leaders.get(partition)
         if leader is None:
-            leader = self._leaders[partition] = self._leader(partition)
+            told = {Partition(partition.topic, number): each for number, each in self._tell(partition.topic).items()}
+            with self._lock:
+                self._leaders |= told
+            leader = told[partition]
         while True:
             left = max(0.0, deadline - time.monotonic())
             line = self._line(leader)
@@ -210,7 +215,7 @@ class _Line:
         return memoryview(found)
 
 
-def directly(config: Mapping[str, Any], leader: Callable[[Partition], Leader]) -> Fetching | None:
+def directly(config: Mapping[str, Any], leaders: Leaders) -> Fetching | None:
     """For brokers that take a name and a password, or nobody's. None: only the client knows how to speak to them."""
     protocol = str(config.get("security.protocol", "plaintext")).lower()
     asked = {name for name in config if name.startswith(("ssl.", "enable.ssl")) or name.endswith(".proxy")}
@@ -218,7 +223,7 @@ def directly(config: Mapping[str, Any], leader: Callable[[Partition], Leader]) -
         return None
     files = [Path(str(config[name])) if name in config else None for name in sorted(_FILES)]
     try:
-        return Fetching(leader, trusting(*files) if "ssl" in protocol else None, login_of(config))
+        return Fetching(leaders, trusting(*files) if "ssl" in protocol else None, login_of(config))
     except (SettingsError, LookupError):
         return None
 

@@ -61,7 +61,7 @@ class Readers:
     def __init__(self, config: Mapping[str, Any], topics: Topics, *, direct: bool = True) -> None:
         self._config = {**config, "group.id": "bitvelocity-reads"}  # it never joins, and never commits
         self._topics = topics
-        self._direct = directly(config, topics.leader) if direct else None
+        self._direct = directly(config, topics.leaders) if direct else None
         self._kept: dict[tuple[Partition, int], Fetcher] = {}
         self._lock = threading.Lock()
         self._closed = False

@@ -29,7 +29,7 @@ from confluent_kafka.admin import (
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from ...errors import BusError, BusLostError
-from ..bus import Partition, Topic
+from ..bus import Topic
 from .client import LARGEST, LOG, explained, failure
 from .door import Door
 
@@ -113,12 +113,13 @@ class Topics:
             found = self._admin.list_topics(timeout=self._patience).topics
         return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(HIDDEN)}
 
-    def leader(self, partition: Partition) -> tuple[str, int]:
-        """Host and port of the broker that leads a partition now. A LookupError while there is none."""
-        with explained("tell who leads", entity=partition.topic):
-            found = self._admin.list_topics(partition.topic, timeout=self._patience)
-        broker = found.brokers[found.topics[partition.topic].partitions[partition.number].leader]
-        return str(broker.host), int(broker.port)
+    def leaders(self, name: str) -> Mapping[int, tuple[str, int]]:
+        """Host and port of the broker that leads each partition now; those without one are left out."""
+        with explained("tell who leads", entity=name):
+            found = self._admin.list_topics(name, timeout=self._patience)
+        parts = found.topics[name].partitions.values()
+        brokers = {number: (str(broker.host), int(broker.port)) for number, broker in found.brokers.items()}
+        return {part.id: brokers[part.leader] for part in parts if part.leader in brokers}
 
     def known(self, name: str) -> Described:
         """The topic; looked up once."""

@@ -181,7 +181,9 @@ class BusSource:
                 following = dict(boundary.begins)
             ends.update(boundary.ends)
             position = max(position, boundary.lsn)
-        spans = {each: (self._begin(each, following), end) for each, end in ends.items()}
+        firsts = {topic: self._bus.spans(topic) for topic in {each.topic for each in ends if following.get(each) is None}}
+        begins = {each: firsts[each.topic][each.number].first if (at := following.get(each)) is None else at for each in ends}
+        spans = {each: (begins[each], end) for each, end in ends.items()}
         messages = [row for _, boundary in taken for row in boundary.messages]
         last = taken[-1][1]
         mark = replace(last.mark, rows=sum(one.rows for _, one in taken), transactions=sum(one.transactions for _, one in taken))
@@ -189,10 +191,6 @@ class BusSource:
             mark, self._batches(spans, messages), offset=taken[-1][0], following={**following, **ends}
         )
         return self._current
-
-    def _begin(self, partition: Partition, following: Mapping[Partition, int]) -> int:
-        at = following.get(partition)
-        return self._bus.spans(partition.topic)[partition.number].first if at is None else at
 
     def _batches(self, spans: Mapping[Partition, tuple[int, int]], messages: Sequence[Mapping[str, object]]) -> Iterator[Batch | Undecodable]:
         if messages:
