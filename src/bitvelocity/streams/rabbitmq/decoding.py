@@ -20,6 +20,9 @@ FENCE = "bv-fence"
 """Header of a record by which a publisher shuts its predecessor out; it is no record of the topic."""
 CODECS: dict[int, Any] = {1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 PAD = bytes(32)
+NOTHING = 0x40
+_NAMES, _VALUES = (np.isin(np.arange(256), kinds) for kinds in ((0xA1, 0xB1), (NOTHING, 0xA0, 0xA1, 0xB0, 0xB1)))
+"""Constructors of AMQP 1.0 by which we write them."""
 
 
 def decode(chunks: Sequence[Chunk], floor: int = 0) -> pa.Table:
@@ -123,13 +126,14 @@ def _headers(raw: Bytes, named: Ints, body: Ints) -> tuple[Headers, Bools]:
 def _item(raw: Bytes, at: Ints) -> tuple[Slices, Slices, Bools]:
     """One name and its value in each of some maps, and whether they are of kinds that we write."""
     name, kind = _sized(raw, at)
-    known = (kind == 0xA1) | (kind == 0xB1)
+    known = _NAMES[kind]
     value, kind = _sized(raw, name.end)
-    null = kind == 0x40
-    known &= null | np.isin(kind, (0xA0, 0xA1, 0xB0, 0xB1))
-    nothing = name.end + 1
-    start, end = np.where(null, nothing, value.start), np.where(null, nothing, value.end)
-    return name, Slices(start, end, ~null), known
+    known &= _VALUES[kind]
+    null = kind == NOTHING
+    if null.any():
+        nothing = name.end + 1
+        value = Slices(np.where(null, nothing, value.start), np.where(null, nothing, value.end), ~null)
+    return name, value, known
 
 
 def _sized(raw: Bytes, at: Ints) -> tuple[Slices, Bytes]:
