@@ -292,9 +292,10 @@ def at(name):
     if passed > int(after):
         os.kill(os.getpid(), signal.SIGKILL)
 
-# the journal is the sink: a line for each row, whole and synced before anything is confirmed
-lines = Path(journal).read_text().splitlines() if Path(journal).exists() else []
-position = max((int(line.split()[0]) for line in lines), default=0)
+# the journal is the sink: a line for each row, all of a set or none (the kill may come from another thread, in the middle
+# of a write), and synced before anything is confirmed
+told = Path(journal).read_text() if Path(journal).exists() else ""
+position = max((int(line.split()[0]) for line in told.splitlines()), default=0)
 growing = feed == "growing"
 auto = {"feed": "auto", "limit": 1 << 18, "look_every": 0.0} if growing else {"feed": feed, "limit": 1 << 20}
 tuning = Tuning(behind=1 << 20, at=at, **auto)
@@ -306,17 +307,18 @@ def grow(connection):
         connection.execute(GROW, [start, start + 199])
 
 def drain(source, connection):
-    global position
+    global position, told
     end = connection.execute("select pg_current_wal_flush_lsn() - '0/0'::pg_lsn").fetchone()[0]
     while source.seen < end:
         for change_set in source.tail(0.05):
             rows = [row for batch in change_set for row in batch.data.select(["_lsn", "_ordinal", "after_id"]).to_pylist()]
-            text = "".join(f"{r['_lsn']} {r['_ordinal']} {r['after_id']}\\n" for r in rows if r["_lsn"] > position)
+            told += "".join(f"{r['_lsn']} {r['_ordinal']} {r['after_id']}\\n" for r in rows if r["_lsn"] > position)
             at("committing")
-            with open(journal, "a") as file:
-                file.write(text)
+            with open(journal + ".part", "w") as file:
+                file.write(told)
                 file.flush()
                 os.fsync(file.fileno())
+            os.replace(file.name, journal)
             at("committed")
             position = max(position, change_set.mark.lsn)
             source.confirm(change_set.mark.resume)
