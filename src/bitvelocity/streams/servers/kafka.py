@@ -79,8 +79,7 @@ class KafkaServer:
         return [java(), *FLAGS, logging, "-cp", f"{self._jars}/*"]
 
     def _format(self, properties: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties), *self._formatted]
+        words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id(), "-c", str(properties), *self._formatted]
         done = subprocess.run([*self._java(properties.parent), *words], capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
@@ -90,6 +89,14 @@ class KafkaServer:
                 remedy="Kafka needs Java 17 or newer (`java -version`), and room on the disk.",
                 code="ServerFailed",
             )
+
+
+def cluster_id() -> str:
+    """A name for a cluster, as Kafka's `Uuid.randomUuid` draws one: none that begins with "-", which its tools take for an option."""
+    while True:
+        drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not drawn.startswith("-"):
+            return drawn
 
 
 def _properties(folder: Path, ports: Ports) -> dict[str, object]:
