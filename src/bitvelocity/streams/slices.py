@@ -79,3 +79,8 @@ def binary(raw: Bytes, parts: Slices) -> Column:
     whole = pa.Array.from_buffers(pa.large_binary(), 2 * len(parts.start), buffers)
     rows = pa.array(np.arange(0, 2 * len(parts.start), 2), pa.int64(), mask=~parts.valid)
     return whole.take(rows).cast(pa.binary())
+
+
+def inside(raw: Bytes, at: Ints) -> Ints:
+    """Places in the buffer: what lies behind its end is its last byte, and found wrong later."""
+    return np.minimum(at, len(raw) - 1)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..bus import FETCHED_SCHEMA
-from ..slices import Bytes, Headers, Ints, Slices, binary, side_by_side, texts
+from ..slices import Bytes, Headers, Ints, Slices, binary, inside, side_by_side, texts
 
 _HEAD = struct.Struct("!qiibIhiqqqhii")
 _FRAME = 12
@@ -155,13 +155,13 @@ def _longer(data: bytes, at: int, size: int) -> tuple[int, int]:
 
 def _varint(raw: Bytes, at: Ints) -> tuple[Ints, Ints]:
     """A number at each place, and the places behind them."""
-    held = raw[_inside(raw, at)]
+    held = raw[inside(raw, at)]
     values, behind = (held & 0x7F).astype(np.uint64), at + 1
     rest = np.flatnonzero(held >= 0x80)
     for step in range(1, _LONGEST):
         if not len(rest):
             break
-        held = raw[_inside(raw, at[rest] + step)]
+        held = raw[inside(raw, at[rest] + step)]
         values[rest] |= (held & 0x7F).astype(np.uint64) << np.uint64(7 * step)
         behind[rest] += 1
         rest = rest[held >= 0x80]
@@ -194,10 +194,6 @@ def _headers(raw: Bytes, at: Ints, end: Ints) -> Headers:
 def _map(raw: Bytes, headers: Headers) -> Any:
     ends: Any = pa.array(np.append(0, np.cumsum(headers.counts)), pa.int32())
     return pa.MapArray.from_arrays(ends, texts(binary(raw, headers.names)), binary(raw, headers.values))
-
-
-def _inside(raw: Bytes, at: Ints) -> Ints:
-    return np.minimum(at, len(raw) - 1)
 
 
 __all__ = ["Aborted", "Taken", "records_of"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..bus import RECORD_SCHEMA
-from ..slices import Bools, Bytes, Headers, Ints, Slices, binary, gathered, side_by_side, texts
+from ..slices import Bools, Bytes, Headers, Ints, Slices, binary, gathered, inside, side_by_side, texts
 from .amqp10 import Foreign, read_message
 from .encoding import AGAIN, DATA, KEY, NAMED, NULL, PLAIN, STAMPED, Binary
 from .frames import Chunk
@@ -138,8 +138,8 @@ def _item(raw: Bytes, at: Ints) -> tuple[Slices, Slices, Bools]:
 
 def _sized(raw: Bytes, at: Ints) -> tuple[Slices, Bytes]:
     """Text or bytes with a length of one or of four bytes before them, and the constructor that tells which."""
-    kind = raw[_inside(raw, at)]
-    small, length = kind < 0xB0, raw[_inside(raw, at + 1)].astype(np.int64)
+    kind = raw[inside(raw, at)]
+    small, length = kind < 0xB0, raw[inside(raw, at + 1)].astype(np.int64)
     start = at + 2
     if not small.all():
         start, length = at + np.where(small, 2, 5), np.where(small, length, _u32(raw, at + 1))
@@ -201,15 +201,11 @@ def _without_fences(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(kept))
 
 
-def _inside(raw: Bytes, at: Ints) -> Ints:
-    return np.minimum(at, len(raw) - 1)
-
-
 def _has(raw: Bytes, at: Ints, word: bytes) -> Bools:
     """The word stands there."""
     same = np.ones(len(at), np.bool_)
     for step, byte in enumerate(word):
-        same &= raw[_inside(raw, at + step)] == byte
+        same &= raw[inside(raw, at + step)] == byte
     return same
 
 
