@@ -2,7 +2,8 @@
 
 The header's schema is ours to write, as long as the bytes mean the same: logical types are left out (what they say is in
 Connect's schema), named types stand where they are used, a map is an array of keys and values, which is how Avro
-writes one, and text is bytes: a column of them is found to be text at once, which is a tenth of the time faster. What Polars has no type for (a union of several types, a type inside itself) goes through fastavro.
+writes one, and text is bytes: a column of them is found to be text at once, which is a tenth of the time faster. What
+Polars has no type for (a union of several types, a type inside itself) goes through fastavro.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,9 +48,8 @@ class AvroReader:
         """`references` are the texts of schemas that this one names, each before those that name it."""
         schema = _inlined(json.loads(text), [json.loads(one) for one in references])
         connect = connect_schema(schema)
-        plain = (
-            _plain(schema, {}, ()) if isinstance(schema, dict) and schema.get("type") == "record" else None
-        )
+        is_record = isinstance(schema, dict) and schema.get("type") == "record"
+        plain = _plain(schema, {}, ()) if is_record else None
         if plain is None:
             return cls(schema, connect, None, {})
         kinds = pl.read_avro(io.BytesIO(_header([*plain["fields"], _MARK]))).drop(_LAST).schema
@@ -80,22 +80,30 @@ class AvroReader:
     def faults(self, values: pa.Array[Any], skip: int = 0) -> list[str] | None:
         """What is wrong with each value, one by one; "": nothing. None: it cannot be told without fastavro."""
         try:
-            import fastavro
-        except ImportError:
+            take = self._by_one(skip)
+        except MissingExtraError:
             return None
-        parsed, found = fastavro.parse_schema(_bare(self.schema)), list[str]()
+        found = list[str]()
         raws: list[Any] = values.to_pylist()
         for raw in raws:
-            stream = io.BytesIO(raw[skip:])
             try:
-                fastavro.schemaless_reader(stream, parsed, None)
+                take(raw)
             except (ValueError, TypeError, LookupError, EOFError, StopIteration, struct.error) as error:
                 found.append(str(error) or "it ends too early")
             else:
-                found.append("it is longer than its schema says" if stream.read(1) else "")
+                found.append("")
         return found
 
     def _slowly(self, values: pa.Array[Any], skip: int) -> pl.DataFrame:
+        take = self._by_one(skip)
+        raws: list[Any] = values.to_pylist()
+        found = [take(raw) for raw in raws]
+        if self.connect["type"] != "struct":
+            found = [{"value": one} for one in found]
+        return pl.DataFrame(found, infer_schema_length=None, strict=False)
+
+    def _by_one(self, skip: int) -> Callable[[bytes], Any]:
+        """What reads one value by fastavro, to its very end."""
         try:
             import fastavro
         except ImportError as error:
@@ -104,16 +112,15 @@ class AvroReader:
                 remedy="pip install 'bitvelocity[registry]'",
             ) from error
         parsed = fastavro.parse_schema(_bare(self.schema))
-        found = []
-        raws: list[Any] = values.to_pylist()
-        for raw in raws:
+
+        def take(raw: bytes) -> Any:
             stream = io.BytesIO(raw[skip:])
-            found.append(fastavro.schemaless_reader(stream, parsed, None))
+            found = fastavro.schemaless_reader(stream, parsed, None)
             if stream.read(1):
-                raise ValueError("a value is longer than its schema says")
-        if self.connect["type"] != "struct":
-            found = [{"value": one} for one in found]
-        return pl.DataFrame(found, infer_schema_length=None, strict=False)
+                raise ValueError("it is longer than its schema says")
+            return found
+
+        return take
 
 
 def _inlined(schema: Any, references: Sequence[Any]) -> Any:
@@ -175,9 +182,7 @@ def _parts(fields: Sequence[Schema], only: Collection[str]) -> list[_Part]:
         name, kind = one["name"], one["type"]
         if only and name not in only and isinstance(kind, dict) and kind["type"] == "record":
             inner = [(each, f"{name}.{each['name']}") for each in kind["fields"]]
-            parts += [
-                _Part({**each, "name": path}, (name, each["name"]), path in only) for each, path in inner
-            ]
+            parts += [_Part({**each, "name": path}, (name, each["name"]), path in only) for each, path in inner]
         else:
             parts.append(_Part(one, (name,), not only or name in only))
     return parts if any(part.asked for part in parts) else _parts(fields, ())
@@ -216,11 +221,7 @@ def _as_bytes(schema: Any) -> Any:
     if isinstance(schema, str):
         return "bytes" if schema == "string" else schema
     inner = {word: _as_bytes(schema[word]) for word in ("type", "items") if word in schema}
-    fields = (
-        {"fields": [{**one, "type": _as_bytes(one["type"])} for one in schema["fields"]]}
-        if "fields" in schema
-        else {}
-    )
+    fields = {"fields": [{**one, "type": _as_bytes(one["type"])} for one in schema["fields"]]} if "fields" in schema else {}
     return {**schema, **inner, **fields}
 
 
