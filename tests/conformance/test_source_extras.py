@@ -154,18 +154,16 @@ def test_a_message_outside_of_transactions_comes_once_over_a_restart(stage: Stag
     assert [prefix for prefix, *_ in again.said()] == ["two"]
 
 
-def test_a_message_in_a_savepoint_that_is_rolled_back_is_dropped_where_the_stream_tells(stage: Stage) -> None:
-    plain, ahead, copied = stage.readers("*")
+def test_a_message_in_a_savepoint_that_is_rolled_back_is_dropped(stage: Stage) -> None:
+    readers = stage.readers("*")
     with stage.connection.transaction():
         stage.run(emit("kept", "1"), f"insert into orders {BIG.format(i='i')} from generate_series(1, 600) i")
-        stage.run("savepoint s", emit("gone", "2"), "insert into items values (1)", "rollback to s", emit("kept", "3"))
-        stage.run("insert into items values (2)")
-    for reader in (plain, ahead, copied):
+        stage.run("savepoint s", emit("gone", "2"), "insert into items select generate_series(10, 3000)")
+        stage.run("rollback to s", emit("kept", "3"), "insert into items values (2)")
+    for reader in readers:
         reader.drain()
         assert [(r["_ordinal"], r["after_id"]) for r in reader.rows("public.items")] == [(600, "2")]
-    assert plain.said() == copied.said() == [("kept", "1", "t", 0), ("kept", "3", "t", 600)]
-    # sent ahead of its commit, a message bears the id of the whole transaction: nobody can tell it from those kept
-    assert [one for one in ahead.said() if one[0] == "kept"] == plain.said()
+        assert reader.said() == [("kept", "1", "t", 0), ("kept", "3", "t", 600)]
 
 
 def test_transactions_are_told_with_where_they_begin_and_end(stage: Stage) -> None:

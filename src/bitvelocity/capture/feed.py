@@ -25,7 +25,8 @@ class Taken:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How a feed reads: bytes that it may hold, seconds between two reports, whether messages of their own are kept,
-    seconds without a word after which the walsender is taken for lost.
+    seconds without a word after which the walsender is taken for lost, and, where another feed goes on after a while,
+    the LSN up to which this one reads.
     """
 
     limit: int
@@ -33,6 +34,7 @@ class Terms:
     keep_messages: bool = False
     at: Passing = pass_by
     silence: float = 60.0
+    until: int | None = None
 
 
 @dataclass(slots=True)

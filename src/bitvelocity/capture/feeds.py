@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bitvelocity.errors import CaptureError
@@ -79,6 +80,8 @@ class Feeds:
         self._tuning.at("feed left")
         with our_errors(self._place):
             self._wait_until_free()
+            if isinstance(last, Receiver) and last.unsure is not None:
+                return self._stream(start, whole_until=last.unsure)
             if isinstance(last, CatchUp) and not last.doubtful:
                 self._can_copy = self._can_copy and not last.refused
                 self._dear = last.restart if last.dear else self._dear
@@ -126,8 +129,8 @@ class Feeds:
         )
         return self._start(feed, b"")
 
-    def _stream(self, start: int) -> Feed:
-        """The walsender, from `start` on."""
+    def _stream(self, start: int, *, whole_until: int | None = None) -> Feed:
+        """The walsender, from `start` on; with nothing ahead of its commit, should it read only `until` somewhere."""
         tuning = self._tuning
         plain = self._lines.connect()
         often = min(tuning.report_every, tuning.silence / 4)
@@ -137,8 +140,9 @@ class Feeds:
         if slot is not None and tuning.failover not in (None, slot.failover):
             set_failover(stream, self._place, wanted=bool(tuning.failover))
         wire = self._lines.wire(stream)
-        received = begin_stream(wire, start_statement(self._place, start), self._place, tuning.silence)
-        terms = self._terms(report_every=pause)
+        statement = start_statement(self._place, start, ahead=whole_until is None)
+        received = begin_stream(wire, statement, self._place, tuning.silence)
+        terms = replace(self._terms(report_every=pause), until=whole_until)
         return self._start(Receiver(wire, self._folder(), self._place, terms=terms, traffic=self.traffic), received)
 
     def _terms(self, *, report_every: float = 1.0) -> Terms:
@@ -147,7 +151,9 @@ class Feeds:
 
     def _folder(self) -> SpillFolder:
         """The slot's folder, from the moment on when we hold the slot."""
-        self._spill = self._spill or SpillFolder(self._spill_path, self._tuning.at)
+        self._spill = self._spill or SpillFolder(
+            self._spill_path, self._tuning.at, every_message=self._keep_messages
+        )
         return self._spill
 
     def _start(self, feed: Receiver, received: bytes | bytearray) -> Feed:

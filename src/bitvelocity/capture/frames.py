@@ -42,6 +42,8 @@ _START, _STOP, _STREAM_COMMIT, _STREAM_ABORT = b"SEcA"
 _ROWS = b"IUDT"
 _TURNS = frozenset((_PLAIN_COMMIT, _MESSAGE, _START, _STREAM_COMMIT, _STREAM_ABORT))
 """Kinds of message that the scan must look at; all others it steps over."""
+_SEGMENT_TURNS = frozenset((_STOP, _MESSAGE))
+"""The same, in a segment of a transaction that is sent ahead of its commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Segment:
 
     xid: int
     data: bytes
+    messages: tuple[int, ...] = ()
+    """Where in `data` frames with logical messages begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +286,7 @@ class Splitter:
         """Take the frames of a streamed segment out of the buffer, as many as are there."""
         data, start, end = self._data, self._at, len(self._data)
         at, xid = start, self._xid or 0
+        messages: list[int] = []
         mark, payload = self.layout.mark, self.layout.payload
         while self._xid is not None and end - at >= 5:
             after = at + 1 + _U32(data, at + 1)[0]
@@ -289,15 +294,18 @@ class Splitter:
                 break
             if data[at] == _DATA and data[at + 5] == mark:
                 self.frames += 1
-                if data[at + payload] == _STOP:
-                    self._xid = None
+                if (kind := data[at + payload]) in _SEGMENT_TURNS:
+                    if kind == _STOP:
+                        self._xid = None
+                    else:
+                        messages.append(at - start)
             elif (event := self._control(at, after)) is not None:
                 yield event
             at = after
         if at > start:
             taken = bytes(memoryview(data)[start:at])
             self._drop(start, at)
-            yield Segment(xid, taken)
+            yield Segment(xid, taken, tuple(messages))
 
     def _drop(self, start: int, stop: int) -> None:
         del self._data[start:stop]

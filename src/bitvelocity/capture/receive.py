@@ -60,10 +60,14 @@ class Receiver:
     ) -> None:
         self._wire, self._spill, self._place, self._at = wire, spill, place, terms.at
         self._limit, self._report_every = terms.limit, terms.report_every
+        self._until = terms.until
         self._piece = min(PIECE, terms.limit)
         self._traffic = traffic
         self._changed = threading.Condition()
         self._splitter = Splitter(layout, keep_messages=terms.keep_messages, watched=PREFIX)
+        self.unsure: int | None = None
+        """Where the commit stands of a transaction sent ahead, in which a message may belong to a savepoint that was
+        rolled back: reading ends before it, and whoever goes on must have it sent whole."""
         self._parting = False  # a transaction too large for memory is coming
         self._ready: list[Frames | Spilled] = []
         self._pending = 0  # bytes in `_ready` that are in memory
@@ -186,8 +190,16 @@ class Receiver:
             traffic.bytes += len(chunk)
             traffic.frames += splitter.frames - frames
             traffic.stray_messages += splitter.stray_messages - strays
+            self._done |= self._until is not None and self._whole_up_to() >= self._until
             if self._has_whole():
                 self._changed.notify_all()
+
+    def _whole_up_to(self) -> int:
+        """The LSN up to which everything has come whole."""
+        self._cut()
+        last = self._ready[-1] if self._ready else None
+        commit = last.last_commit() if isinstance(last, Frames) else last.commit if last else None
+        return max(self._sent, commit.end_lsn if commit else 0)
 
     def _part(self, limit: int) -> None:
         """Move what has come of a transaction that memory should not hold to its file."""
@@ -205,6 +217,9 @@ class Receiver:
                 self._asked |= event.reply
             case StreamCommit():
                 self._cut()
+                if self._spill.is_unsure(event.xid):
+                    self.unsure, self._done = event.commit.end_lsn, True
+                    return
                 self._ready.append(self._spill.commit(event))
                 self._traffic.streamed += 1
             case PartedCommit():

@@ -216,12 +216,16 @@ def _require_failover(connection: Connection) -> None:
         raise failover_too_old()
 
 
-def start_statement(place: Place, start: int) -> bytes:
-    """The command that begins the stream at `start` (0: where the slot stands)."""
+def start_statement(place: Place, start: int, *, ahead: bool = True) -> bytes:
+    """The command that begins the stream at `start` (0: where the slot stands).
+
+    `ahead`: large transactions may be sent ahead of their commit.
+    """
     from_lsn = sql.SQL(f"{start >> 32:X}/{start & 0xFFFFFFFF:X}")
     statement = sql.SQL(
         "START_REPLICATION SLOT {} LOGICAL {} "
-        "(proto_version '2', publication_names {}, messages 'true', streaming 'on')"
+        "(proto_version '2', publication_names {}, messages 'true', streaming {})"
     )
     publications = sql.Literal(sql.Identifier(place.publication).as_string())
-    return statement.format(sql.Identifier(place.slot), from_lsn, publications).as_bytes()
+    streaming = sql.Literal("on" if ahead else "off")
+    return statement.format(sql.Identifier(place.slot), from_lsn, publications, streaming).as_bytes()

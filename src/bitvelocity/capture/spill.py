@@ -14,8 +14,9 @@ from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import CaptureError
 
 from .failures import KEPT
-from .frames import STREAMED, Commit, Layout, Segment, StreamAbort, StreamCommit, frame_starts
+from .frames import STREAMED, Commit, Layout, Segment, StreamAbort, StreamCommit
 from .pgoutput import Piece
+from .told import Told, read_frames
 
 _SUFFIX = ".frames"
 WHOLE = 0
@@ -35,16 +36,9 @@ class Spilled:
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """The frames in pieces of about `size` bytes."""
-        with _disk_trouble(self.path), self.path.open("rb", buffering=0) as file:
-            left = b""
-            while chunk := file.read(size):
-                data = bytearray(left)
-                data += chunk
-                starts, end = frame_starts(data, self.layout)
-                left = bytes(memoryview(data)[end:])
-                if starts:
-                    del data[end:]
-                    yield Piece(data, starts, self.layout)
+        with _disk_trouble(self.path):
+            for _, data, starts in read_frames(self.path, size, layout=self.layout):
+                yield Piece(data, starts, self.layout)
 
     def remove(self) -> None:
         """Forget it: it is durable elsewhere, or will be streamed again."""
@@ -54,11 +48,12 @@ class Spilled:
 class SpillFolder:
     """The files of transactions in progress, of one slot. What a crash left there is removed at once."""
 
-    def __init__(self, path: Path, at: Passing = pass_by) -> None:
-        self.path, self._at = path, at
+    def __init__(self, path: Path, at: Passing = pass_by, *, every_message: bool = False) -> None:
+        self.path, self._at, self._every_message = path, at, every_message
         self.bytes = 0
         self._open: dict[int, FileIO] = {}
         self._aborted: dict[int, set[int]] = {}
+        self._told: dict[int, Told] = {}
         self._committed = 0
         with _disk_trouble(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -71,6 +66,9 @@ class SpillFolder:
             file = self._open.get(segment.xid)
             if file is None:
                 file = self._open[segment.xid] = FileIO(self._file(segment.xid), "ab")
+            if segment.xid != WHOLE:
+                told = self._told.setdefault(segment.xid, Told(every_message=self._every_message))
+                told.add(segment)
             left = memoryview(segment.data)
             while left:
                 left = left[file.write(left) :]
@@ -81,9 +79,12 @@ class SpillFolder:
         """Forget the transaction, or remember which of its savepoints was rolled back."""
         if event.subxid != event.xid:
             self._aborted.setdefault(event.xid, set()).add(event.subxid)
+            if (told := self._told.get(event.xid)) is not None:
+                told.abort()
             self._at("savepoint aborted")
             return
         self._aborted.pop(event.xid, None)
+        self._told.pop(event.xid, None)
         if (file := self._open.pop(event.xid, None)) is not None:
             file.close()
             self._file(event.xid).unlink(missing_ok=True)
@@ -94,6 +95,14 @@ class SpillFolder:
         for xid in list(self._open):
             self.abort(StreamAbort(xid, xid))
         self._aborted.clear()
+
+    def is_unsure(self, xid: int) -> bool:
+        """Whether a message of the transaction may have gone with one of its savepoints: its frames do not tell."""
+        told = self._told.get(xid)
+        if told is None or not told.aborts:
+            return False
+        with _disk_trouble(self.path):
+            return told.is_unsure(self._file(xid), frozenset(self._aborted.get(xid, ())))
 
     def commit(self, event: StreamCommit, layout: Layout = STREAMED) -> Spilled:
         """Hand the transaction over. Its file gets a name of its own, as ids may come round again."""
@@ -106,6 +115,7 @@ class SpillFolder:
             else:
                 path.touch()
         self._at("stream committed")
+        self._told.pop(event.xid, None)
         aborted = frozenset(self._aborted.pop(event.xid, ()))
         return Spilled(path, event.xid, event.commit, aborted, layout)
 

@@ -3,13 +3,14 @@
 from .context import PREFIX
 from .decode import NOTHING, Decoded, decode
 from .extras import Wants
-from .piece import EPOCH, Piece
+from .piece import EPOCH, IS_ROW, Piece
 from .relation import Relation
 from .tables import Relations
 from .transactions import Carry, end_streamed
 
 __all__ = [
     "EPOCH",
+    "IS_ROW",
     "NOTHING",
     "PREFIX",
     "Carry",
