@@ -36,17 +36,21 @@ def running(name: str) -> Iterator[LocalServer]:
 def started(name: str, recipe: Recipe) -> Iterator[LocalServer]:
     """A server of this recipe with fresh data, stopped afterwards."""
     with tempfile.TemporaryDirectory(prefix=f"bv-{name}-", ignore_cleanup_errors=True) as folder:
-        server = LocalServer(recipe, Path(folder))
-        try:
-            server.start()
-        except BusError as error:
-            if error.code != MISSING or needed(name):
-                raise
-            pytest.skip(f"{name} cannot be run here: {error.what}")
+        server = begun(name, LocalServer(recipe, Path(folder)))
         try:
             yield server
         finally:
             server.stop()
+
+
+def begun(name: str, server: LocalServer) -> LocalServer:
+    """The server, started; a test that needs one whose programs are missing is skipped."""
+    try:
+        return server.start()
+    except BusError as error:
+        if error.code != MISSING or needed(name):
+            raise
+        pytest.skip(f"{name} cannot be run here: {error.what}")
 
 
 @pytest.fixture(scope="session")

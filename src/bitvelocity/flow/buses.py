@@ -101,7 +101,8 @@ def _kafka(settings: Settings) -> Bus:
     files = {name for name, value in own.client.items() if name.endswith(".location") and value != "probe"}
     client = {name: _at(settings, value) if name in files else value for name, value in own.client.items()}
     bootstrap = own.bootstrap or _local(settings, "kafka", "bootstrap")
-    return KafkaBus(bootstrap, client=client, patience=own.patience_seconds, direct=own.direct)
+    patience, copies = own.patience_seconds, _copies(settings, "kafka")
+    return KafkaBus(bootstrap, client=client, patience=patience, direct=own.direct, replicas=copies)
 
 
 def _nats(settings: Settings) -> Bus:
@@ -110,7 +111,15 @@ def _nats(settings: Settings) -> Bus:
     own = settings.streams.nats
     file = Path(_at(settings, own.credentials)) if own.credentials else None
     login = Login(user=own.user, password=own.password, token=own.token, credentials=file)
-    return NatsBus(own.url or _local(settings, "nats", "url"), login=login, tls=trusted(settings.root, own))
+    where, copies = own.url or _local(settings, "nats", "url"), _copies(settings, "nats")
+    return NatsBus(where, login=login, tls=trusted(settings.root, own), replicas=copies)
+
+
+def _copies(settings: Settings, bus: str) -> int:
+    """Of what a bus keeps for itself: as many as any topic on it has, or its loss would stop them."""
+    streams = settings.streams
+    on_it = [route.replicas for route in settings.routes if (route.bus or streams.bus) == bus]
+    return max([1, *on_it, *([streams.replicas] if streams.bus == bus else [])])
 
 
 def _rabbitmq(settings: Settings) -> Bus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..refusals import closed
 from .client import CONSUMER, LOG, PRODUCER, configured, explained, failure
 from .member import KafkaMember
 from .producing import Feeder
-from .publisher import KafkaPublisher
+from .publisher import PLACES, KafkaPublisher
 from .reading import Readers, last_records
 from .topics import Topics, since
 
@@ -30,16 +31,18 @@ _TICKET = pa.Table.from_pylist([{"value": b""}], schema=RECORD_SCHEMA)
 class KafkaBus:
     """Kafka, by its own C client. `client`: settings of librdkafka, such as those of SASL and TLS.
 
-    `direct`: records are read without the client where that is possible, see `fetching`. A call that gets no answer within `patience` seconds is a `BusLostError`.
+    `direct`: records are read without the client where that is possible, see `fetching`. `replicas`: of the topics in which places
+    and generations are kept. A call that gets no answer within `patience` seconds is a `BusLostError`.
     """
 
     def __init__(
-        self, bootstrap: str, *, client: Mapping[str, str] | None = None, patience: float = 30.0, direct: bool = True
-    ) -> None:
+        self, bootstrap: str, *, client: Mapping[str, str] | None = None, patience: float = 30.0, direct: bool = True,
+        replicas: int = 1,
+    ) -> None:  # fmt: skip
         self._plain = configured(bootstrap, client or {})
         self._producing = configured(bootstrap, client or {}, PRODUCER)
         self._consuming = configured(bootstrap, client or {}, CONSUMER)
-        self._patience = patience
+        self._patience, self._replicas = patience, replicas
         self._topics = Topics(self._plain, patience)
         self._readers = Readers(self._consuming, self._topics, direct=direct)
         self._producer: Producer | None = None
@@ -98,6 +101,7 @@ class KafkaBus:
         return self._topics.committed(group, topic)
 
     def publisher(self, name: str) -> KafkaPublisher:
+        self._topics.ensure(replace(PLACES, replicas=self._replicas))
         return KafkaPublisher(
             name, self._topics, producer=self._producing, consumer=self._consuming, patience=self._patience
         )
@@ -105,7 +109,7 @@ class KafkaBus:
     def member(self, group: str, topics: Sequence[str], *, start: Start | None = None) -> KafkaMember:
         for topic in topics:
             self._topics.known(topic)
-        self._topics.ensure(TICKETS)
+        self._topics.ensure(replace(TICKETS, replicas=self._replicas))
         return KafkaMember(
             group, topics, self._consuming,
             cluster=self._topics, start=start, ticket=self._ticket, patience=self._patience,

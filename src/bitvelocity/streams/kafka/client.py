@@ -27,7 +27,10 @@ CONNECTION: Mapping[str, Any] = {
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1000,
     "log.connection.close": False,
+    "socket.timeout.ms": 10_000,  # a broker that says nothing has fallen, or is frozen: others lead by then
 }
+NO_TOPIC = "NoSuchTopic"
+"""Code of the error when a broker does not know a topic."""
 LARGEST = 16 << 20
 """Bytes of the largest record: of the topics that we make, and of what our producers send."""
 PRODUCER: Mapping[str, Any] = {
@@ -35,6 +38,7 @@ PRODUCER: Mapping[str, Any] = {
     "linger.ms": 5,
     "compression.type": "lz4",
     "message.max.bytes": LARGEST,
+    "request.timeout.ms": 10_000,
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
 }
@@ -86,6 +90,7 @@ _REMEDIES: Mapping[int, str] = {
     "that the certificate has the broker's name as bootstrap has it; and ssl.certificate.location and ssl.key.location where the "
     "broker asks for ours.",
     KafkaError.MSG_SIZE_TOO_LARGE: "Raise max.message.bytes of the topic and message.max.bytes of the client.",
+    KafkaError.INVALID_REPLICATION_FACTOR: "Lower `replicas` ([streams], [[routes]]) to the number of brokers, or start more of them.",
     KafkaError.INVALID_RECORD: "A compacted topic takes records with a key only.",
 }  # fmt: skip
 
@@ -116,8 +121,8 @@ def failure(error: object, doing: str, *, entity: str | None = None) -> BusError
         return FencedError(text, entity=entity, safe="What was acknowledged stays.", code="Fenced")
     if code not in _REMEDIES and (code in _LOST or found.retriable()):
         return unsure(text, entity=entity)
-    remedy = _REMEDIES.get(code, "Read the broker's log.")
-    return BusError(text, entity=entity, safe="What was acknowledged stays.", remedy=remedy)
+    remedy, name = _REMEDIES.get(code, "Read the broker's log."), NO_TOPIC if code == KafkaError.UNKNOWN_TOPIC_OR_PART else None
+    return BusError(text, entity=entity, safe="What was acknowledged stays.", remedy=remedy, code=name)
 
 
 def unsure(text: str, *, entity: str | None = None) -> BusLostError:

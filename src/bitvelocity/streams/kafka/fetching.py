@@ -4,7 +4,8 @@ The client (librdkafka) makes an object for each record and each header, which c
 them. Only what is asked over and over goes this way: everything that is out of the ordinary (an error, a leader that has
 moved, a format from before 2017, Kerberos) is left to the client, which knows what to do and what to say.
 
-Source: Kafka's protocol guide, Fetch version 11 (brokers from 2.3 on), and KIP-98 for committed records.
+Source: Kafka's protocol guide, Fetch version 10 (brokers from 2.1 on; asked in version 11, followers answer too, and later),
+and KIP-98 for committed records.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..tls import trusting
 from .batches import Aborted, Taken, records_of
 from .login import Login, login_of
 
-_FETCH, _VERSION = 1, 11
+_FETCH, _VERSION = 1, 10
 _SIZE = 4 << 20
 """Bytes of one answer; a batch that is larger comes whole."""
 _LARGEST = 128 << 20
@@ -36,6 +37,8 @@ _WAIT_S = 1.0
 _GRACE_S = 5.0
 _AWAY_S = 10.0
 """After something out of the ordinary the client reads alone, for so long."""
+_TRUSTED_S = 60.0
+"""So long a leader is asked: one that is cut off from the others does not know that it leads no more."""
 _KEPT = 32
 _COMMITTED = 1
 _US = b"bitvelocity"
@@ -65,7 +68,7 @@ class Fetching:
         self._idle: dict[Leader, list[_Line]] = {}
         self._left: dict[tuple[Partition, int], pa.Table] = {}
         self._lock = threading.Lock()
-        self._away = 0.0
+        self._away = self._told = 0.0
         self._closed = False
 
     def read(self, partition: Partition, offset: int, limit: int, timeout: float) -> pa.Table | None:
@@ -78,7 +81,7 @@ class Fetching:
             try:
                 left = self._fetched(partition, offset, timeout)
             except _UNUSUAL:
-                self._forget(partition)
+                self._turn_away()
                 return None
         found, rest = left.slice(0, limit), left.slice(limit)
         if rest.num_rows:
@@ -97,6 +100,9 @@ class Fetching:
         """What one answer has; waits for records in turns, so that a leader that falls silent is noticed."""
         deadline, end = time.monotonic() + timeout, offset
         with self._lock:
+            if deadline - timeout > self._told + _TRUSTED_S:
+                self._leaders.clear()
+                self._told = deadline - timeout
             leader = self._leaders.get(partition)
         if leader is None:
             told = {Partition(partition.topic, number): each for number, each in self._tell(partition.topic).items()}
@@ -138,11 +144,11 @@ class Fetching:
                 return
         line.close()
 
-    def _forget(self, partition: Partition) -> None:
-        """The client reads for a while; the leader is looked up anew."""
+    def _turn_away(self) -> None:
+        """The client reads for a while; then all leaders are looked up anew: when one has moved, others have."""
         with self._lock:
             self._away = time.monotonic() + _AWAY_S
-            self._leaders.pop(partition, None)
+            self._leaders.clear()
             lines, self._idle = [line for each in self._idle.values() for line in each], {}
         for line in lines:
             line.close()
@@ -232,7 +238,7 @@ def _question(partition: Partition, offset: int, wait_ms: int) -> bytes:
     name = partition.topic.encode()
     how = struct.pack("!iiiibii", -1, wait_ms, 1, _SIZE, _COMMITTED, 0, -1)
     what = struct.pack("!ih", 1, len(name)) + name + struct.pack("!iiiqqi", 1, partition.number, -1, offset, -1, _SIZE)
-    return how + what + struct.pack("!ih", 0, 0)  # nothing to forget, no rack
+    return how + what + struct.pack("!i", 0)  # nothing to forget
 
 
 def _answer(data: memoryview) -> tuple[memoryview, list[Aborted]]:
@@ -246,8 +252,8 @@ def _answer(data: memoryview) -> tuple[memoryview, list[Aborted]]:
     at += struct.calcsize("!iihqqqi")
     aborted = [Aborted(*struct.unpack_from("!qq", data, at + 16 * each)) for each in range(max(0, count))]
     at += 16 * len(aborted)
-    _, size = struct.unpack_from("!ii", data, at)
-    return data[at + 8 : at + 8 + max(0, size)], aborted
+    (size,) = struct.unpack_from("!i", data, at)
+    return data[at + 4 : at + 4 + max(0, size)], aborted
 
 
 __all__ = ["Fetching", "Leader", "directly"]

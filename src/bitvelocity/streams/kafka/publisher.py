@@ -47,7 +47,6 @@ class KafkaPublisher:
         self._name, self._topics, self._patience = name, topics, patience
         self._known: dict[str, Described] = {}
         self._usable = True
-        topics.ensure(PLACES)
         own = {
             "transactional.id": name,
             "transaction.timeout.ms": int(TRANSACTION_S * 1000),

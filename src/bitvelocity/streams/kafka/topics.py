@@ -30,7 +30,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from ...errors import BusError, BusLostError
 from ..bus import Topic
-from .client import LARGEST, LOG, explained, failure
+from .client import LARGEST, LOG, NO_TOPIC, explained, failure
 from .door import Door
 
 HIDDEN = "__"
@@ -39,6 +39,8 @@ _SPEC: Any = OffsetSpec  # its makers have no types
 EARLIEST, LATEST = _SPEC.earliest(), _SPEC.latest()
 OVERHEAD = 1 << 20
 """Room for the head of a batch, in bytes."""
+HEARD_S = 5.0
+"""So long a broker of a cluster may not know yet what another one has told us of: a topic that is there."""
 TOMBSTONES_STAY = timedelta(days=7)
 
 
@@ -50,11 +52,12 @@ def since(millis: int) -> OffsetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A topic that is there. One that was deleted and made again has another `id`."""
+    """A topic that is there. One that was deleted and made again has another `id`. `led`: each partition has a leader now."""
 
     id: str
     partitions: int
     replicas: int = 1
+    led: bool = True
 
 
 class Topics:
@@ -85,7 +88,7 @@ class Topics:
                 safe="The topic is as it was.",
                 remedy="The number of partitions never changes: keys would lose their order. Make a topic of another name.",
             )
-        self._configure(topic)
+        self._configure(replace(topic, replicas=found.replicas))
         self._known[topic.name] = found
 
     def held(self, wanted: Topic) -> Topic | None:
@@ -130,7 +133,10 @@ class Topics:
     def look_up(self, names: Iterable[str]) -> Mapping[str, Described]:
         """The topics as they are now; one that is not there is an error."""
         wanted = list(names)
-        found = self._described(wanted)
+        found, deadline = self._described(wanted), time.monotonic() + HEARD_S
+        while (late := self._known.keys() & set(wanted) - found.keys()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found |= self._described(list(late))
         for name in wanted:
             if name not in found:
                 raise BusError(
@@ -138,7 +144,7 @@ class Topics:
                     entity=name,
                     safe="Nothing was written.",
                     remedy="Make the topic first (Bus.ensure); nothing is made by writing to it.",
-                    code="NoSuchTopic",
+                    code=NO_TOPIC,
                 )
         return found
 
@@ -153,8 +159,9 @@ class Topics:
                 with explained("tell offsets", entity=name):
                     answers = admin.list_offsets(asked, isolation_level=level, request_timeout=self._patience)
                     return {place.partition: self._result(answer).offset for place, answer in answers.items()}
-            except BusLostError:  # a partition whose leader is being chosen, as after its making or a broker's fall
-                if time.monotonic() > deadline:
+            except BusError as error:  # a leader is being chosen, or has not heard of the topic yet
+                unheard = error.code == NO_TOPIC and time.monotonic() < deadline - self._patience + HEARD_S
+                if not unheard and (not isinstance(error, BusLostError) or time.monotonic() > deadline):
                     raise
                 time.sleep(0.05)
                 self._renew(admin)  # the client keeps the epoch of a leader that fell, for ever
@@ -209,9 +216,9 @@ class Topics:
                 if _code(error) == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
                 raise failure(error, "describe a topic", entity=name) from error
-            if all(part.leader is not None for part in topic.partitions):
-                replicas = min(len(part.replicas) for part in topic.partitions)
-                found[name] = Described(str(topic.topic_id), len(topic.partitions), replicas)
+            replicas = min((len(part.replicas) for part in topic.partitions), default=0)
+            led = bool(replicas) and all(part.leader is not None for part in topic.partitions)
+            found[name] = Described(str(topic.topic_id), len(topic.partitions), replicas, led)
         return found
 
     def _make(self, topic: Topic) -> None:
@@ -227,11 +234,11 @@ class Topics:
     def _settled(self, topic: Topic) -> Described:
         """What was made is known to its leader."""
         deadline = time.monotonic() + self._patience
-        while topic.name not in (found := self._described([topic.name])):
+        while (found := self._described([topic.name]).get(topic.name)) is None or not found.led:
             if time.monotonic() > deadline:
                 raise failure(KafkaError(KafkaError._TIMED_OUT), "make a topic", entity=topic.name)
             time.sleep(0.02)
-        return found[topic.name]
+        return found
 
     def _configure(self, topic: Topic) -> None:
         now = self._settings(topic.name)

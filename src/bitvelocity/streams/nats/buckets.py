@@ -78,3 +78,10 @@ class Bucket:
         except RefusedError as refused:
             if refused.number != IN_USE:
                 raise failed(refused, self.name) from refused
+            await self._copy()
+
+    async def _copy(self) -> None:
+        """As many replicas as are wanted, of a bucket that was made with fewer."""
+        config = (await self._line.api(f"STREAM.INFO.KV_{self.name}"))["config"]
+        if config["num_replicas"] < self._replicas:
+            await self._line.api(f"STREAM.UPDATE.KV_{self.name}", **{**config, "num_replicas": self._replicas})

@@ -172,10 +172,8 @@ class NatsBus:
             info = await stored.stream(self._line, Partition(topic.name, number))
             if info is None:
                 await self._line.api(f"STREAM.CREATE.{wanted['name']}", **wanted)
-            elif any(info["config"].get(name) != value for name, value in _changeable(wanted).items()):
-                await self._line.api(
-                    f"STREAM.UPDATE.{wanted['name']}", **{**info["config"], **_changeable(wanted)}
-                )
+            elif (config := {**info["config"], **_changeable(wanted, info["config"])}) != info["config"]:
+                await self._line.api(f"STREAM.UPDATE.{wanted['name']}", **config)
         except RefusedError as refused:
             raise failed(refused, topic.name) from refused
 
@@ -223,8 +221,10 @@ def _by_partition(layout: Layout, table: pa.Table) -> list[tuple[int, pa.Table]]
     return [(int(number), table.take(np.flatnonzero(numbers == number))) for number in np.unique(numbers)]
 
 
-def _changeable(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: config[name] for name in ("max_age", "max_bytes", "duplicate_window", "num_replicas")}
+def _changeable(wanted: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What is brought to what is wanted; copies never become fewer: somebody had a reason for them."""
+    bounds = {name: wanted[name] for name in ("max_age", "max_bytes", "duplicate_window")}
+    return {**bounds, "num_replicas": max(wanted["num_replicas"], now["num_replicas"])}
 
 
 def _check_partition(layout: Layout, partition: Partition) -> None:

@@ -21,10 +21,16 @@ from urllib.parse import urlsplit
 from ...errors import BusError, BusLostError
 from ..refusals import closed
 from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
-from .refusals import RefusedError
+from .refusals import NO_STREAM, RefusedError
 
-ANSWER_S = 10.0
+ANSWERS_S = (1.0, 2.0, 2.0, 2.0, 3.0)
+"""How long each asking of a question waits: while a leader is chosen in a cluster, nobody answers, then or later."""
+WRITTEN_S = 5.0
+"""How long the answer to what was written is waited for. It is not sent again: it may have arrived."""
+SILENT = "NoAnswer"
+"""Code of the error when the server is there and says nothing."""
 LOOK_S = 0.1
+PONG_S = 1
 CLOSE_S = 1.0
 OLDEST = (2, 12)
 """The first version with batches that are written whole or not at all."""
@@ -92,9 +98,12 @@ class Line:
 
     def __init__(self, servers: Sequence[str], *, login: Login, tls: ssl.SSLContext | None) -> None:
         self.servers = read_servers(servers)
+        self._order = list(self.servers)
+        """Those that did not answer stand last."""
         self._options: dict[str, Any] = {**CONNECTING, **login.options(), "tls": tls}
         self._secured = secure(self.servers, tls)
         self._client: Client | None = None
+        self._server = ""
         self._inbox = ""
         self._asked: dict[str, _Asked] = {}
         self._bells: dict[Bell, list[Any]] = {}
@@ -128,7 +137,7 @@ class Line:
 
     async def ask(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
         """One question, one answer."""
-        return (await self._put([Message(subject, headers or {}, payload)], many=False))[0]
+        return (await self._insist(Message(subject, headers or {}, payload), many=False))[0]
 
     async def api(self, verb: str, **given: Any) -> dict[str, Any]:
         """Ask JetStream to do something. Raises `RefusedError`."""
@@ -137,11 +146,20 @@ class Line:
 
     async def gather(self, subject: str, payload: bytes) -> list[Answer]:
         """One question, many answers; the last one has a status."""
-        return await self._put([Message(subject, {}, payload)], many=True)
+        return await self._insist(Message(subject, {}, payload), many=True)
 
     async def send(self, messages: Sequence[Message]) -> dict[str, Any]:
         """Send them in order and wait for the answer to the last. Raises `RefusedError`."""
-        return self.judge((await self._put(messages, many=False))[0])
+        answer = (await self._put(messages, many=False, patience=WRITTEN_S))[0]
+        if answer.status == "503":
+            await self.miss(messages[-1].subject)
+        return self.judge(answer)
+
+    async def miss(self, subject: str) -> None:
+        """Nobody answers for a subject: its stream has no leader now, which passes by, or there is no such stream."""
+        if not (await self.api("STREAM.NAMES", subject=subject))["streams"]:
+            raise RefusedError(NO_STREAM, "there is no stream for this subject")
+        raise self._lost("no server leads the stream at this moment")
 
     async def tell(self, subjects: Iterable[str]) -> None:
         """Call whoever listens; nobody answers."""
@@ -196,7 +214,18 @@ class Line:
         finally:
             self._under_way.discard(task)
 
-    async def _put(self, messages: Sequence[Message], *, many: bool) -> list[Answer]:
+    async def _insist(self, question: Message, *, many: bool) -> list[Answer]:
+        """Ask, and ask again: what we ask for does nothing, or nothing more the second time."""
+        *early, last = ANSWERS_S
+        for patience in early:
+            try:
+                return await self._put([question], many=many, patience=patience)
+            except BusLostError as lost:
+                if lost.code != SILENT:
+                    raise
+        return await self._put([question], many=many, patience=last)
+
+    async def _put(self, messages: Sequence[Message], *, many: bool, patience: float) -> list[Answer]:
         client = await self._connected()
         self._count += 1
         token = str(self._count)
@@ -208,35 +237,51 @@ class Line:
                 await client.publish(subject, payload, reply=reply, headers=headers or None)
                 if asked.done.done():  # the connection went
                     break
-            await self._await(client, asked)
+            await self._await(client, asked, patience)
         finally:
             del self._asked[token]
             if asked.done.done() and not asked.done.cancelled():
                 asked.done.exception()
         return asked.answers
 
-    async def _await(self, client: Client, asked: _Asked) -> None:
+    async def _await(self, client: Client, asked: _Asked, patience: float) -> None:
         """Until it is done, as long as answers come. We look after the connection ourselves: the client's callback does
         not always come."""
-        deadline, had = time.monotonic() + ANSWER_S, 0
+        deadline, had = time.monotonic() + patience, 0
         while not (await asyncio.wait([asked.done], timeout=LOOK_S))[0]:
             if not client.is_connected:
                 raise self._lost("the server has gone")
             if len(asked.answers) > had:
-                deadline, had = time.monotonic() + ANSWER_S, len(asked.answers)
+                deadline, had = time.monotonic() + patience, len(asked.answers)
             if time.monotonic() > deadline:
-                raise self._lost(f"no answer within {ANSWER_S:.0f} s")
+                await self._suspect(client)
+                raise self._lost("no answer in time", SILENT)
         asked.done.result()
+
+    async def _suspect(self, client: Client) -> None:
+        """Leave a server that says nothing at all, as one that is frozen: its connection would stay for ever."""
+        try:
+            await client.flush(timeout=PONG_S)
+        except (TimeoutError, errors.Error, OSError):
+            if client is self._client and client.is_connected:
+                self._put_last(self._server)
+            await _close(client)
+
+    def _put_last(self, server: str) -> None:
+        self._order.remove(server)
+        self._order.append(server)
 
     async def _connected(self) -> Client:
         async with self._connecting:
             if self._client is None or not self._client.is_connected:
+                if self._client is not None:
+                    _let_go(self._client)
                 self._client = await self._connect()
             return self._client
 
     async def _connect(self) -> Client:
         failed: list[Exception] = []
-        for server in self.servers:
+        for server in list(self._order):
             client = QuickClient()
             client.secured = self._secured
 
@@ -250,12 +295,14 @@ class Line:
                 await client.connect(server, error_cb=blame, closed_cb=partial(self._gone, client), **self._options)
             except (TimeoutError, errors.Error, OSError) as error:
                 failed.append(error)
+                self._put_last(server)
                 await _close(client)
                 continue
             except asyncio.CancelledError:
                 await _close(client)
                 raise
             await self._greet(client)
+            self._server = server
             return client
         for one in failed:
             if refused := refusal(one, self.where):
@@ -296,10 +343,10 @@ class Line:
         for bell in self._bells:
             bell.ring()
 
-    def _lost(self, why: str) -> BusLostError:
+    def _lost(self, why: str, code: str | None = None) -> BusLostError:
         return BusLostError(
             f"NATS at {self.where} does not answer: {why}.", safe="What was acknowledged is on the server's disk.",
-            remedy="Start the server, or wait for it: the next call connects again.",
+            remedy="Start the server, or wait for it: the next call connects again.", code=code,
         )  # fmt: skip
 
     async def _hang(self, bell: Bell) -> None:
@@ -339,6 +386,13 @@ async def _close(client: Client) -> None:
     """End a client. By itself it would wait for ever for the end of a connection whose TLS was refused."""
     with contextlib.suppress(errors.Error, OSError, TimeoutError):
         await asyncio.wait_for(client.close(), CLOSE_S)
+    _let_go(client)
+
+
+def _let_go(client: Client) -> None:
+    """Close the socket: where something was still to be sent to a server that fell, the client fails before it does."""
+    if client._transport is not None:
+        client._transport.close()  # type: ignore[no-untyped-call]
 
 
 async def _end(subscriptions: Iterable[Any]) -> None:

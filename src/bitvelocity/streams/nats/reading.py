@@ -65,7 +65,10 @@ async def _messages(
         f"$JS.API.DIRECT.GET.{stream_of(partition)}", json.dumps(wanted).encode()
     )
     if end.status == "503":
-        raise no_topic(partition.topic)
+        try:
+            await line.miss(subject_of(partition))
+        except RefusedError as refused:
+            raise no_topic(partition.topic) from refused
     if end.status not in ("204", "404"):
         raise failed(RefusedError(0, f"{end.status} {end.headers.get('Description')}"), partition.topic)
     return answers

@@ -33,15 +33,17 @@ class KafkaServer:
     """The recipe of Kafka. What was acknowledged is on the disk: there is no replica that could have it instead.
 
     `more` are further properties, or other values of ours; `{client}` and the like in them are ports. `formatted`: words
-    for the formatting of the data folder, such as those of users.
+    for the formatting of the data folder, such as those of users. `cluster`: it is one node of the cluster of this id, whose
+    voters `more` names; by itself it is alone in a cluster of its own.
     """
 
     name = "kafka"
     ports: Sequence[str] = ("client", "controller")
 
-    def __init__(self, more: Mapping[str, str] | None = None, formatted: Sequence[str] = ()) -> None:
+    def __init__(self, more: Mapping[str, str] | None = None, formatted: Sequence[str] = (), *, cluster: str = "") -> None:
         self._jars = Path()
         self._more, self._formatted = dict(more or {}), tuple(formatted)
+        self._cluster = ["-t", cluster] if cluster else ["-t", cluster_id(), "--standalone"]
 
     def look(self) -> None:
         java()
@@ -79,7 +81,7 @@ class KafkaServer:
         return [java(), *FLAGS, logging, "-cp", f"{self._jars}/*"]
 
     def _format(self, properties: Path) -> None:
-        words = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id(), "-c", str(properties), *self._formatted]
+        words = ["kafka.tools.StorageTool", "format", *self._cluster, "-c", str(properties), *self._formatted]
         done = subprocess.run([*self._java(properties.parent), *words], capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
