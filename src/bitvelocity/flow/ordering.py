@@ -48,7 +48,8 @@ def order_reading(project: Project, verb: Verb, name: str, where: str | None = N
             "A table without a key cannot be read again beside the stream: no row of it can be told from another.",
             entity=spec.name,
             safe="Nothing was changed.",
-            remedy="Give the entity a key (a primary key, or unique columns that are never NULL), then ask again.",
+            remedy="Stop bitvelocity up and run bitvelocity recover --force: it counts equal rows under the snapshot of a new slot. "
+            "Or give the entity a key (a primary key, or unique columns that are never NULL), then ask again.",
             code="NoKey",
         )
     order = Order(verb=verb, entity=spec.name, where=where, asked_at=time.time())

@@ -21,6 +21,7 @@ from .beside import Beside
 from .bronze import Bronze, repeating
 from .delta import LocalTable
 from .fitting import FAULTS, Fitting, Misfit
+from .keyless import BronzeTwin, Told
 from .layers import connect
 from .lease import Lease
 from .letters import DeadLetters
@@ -30,6 +31,7 @@ from .shapes import Shapes
 from .silver import SCRATCH, Changed, Silver
 from .stored import as_stored
 from .twin import Held, SilverTwin
+from .twins import LakeTwin
 from .upkeep import CARE, Care
 from .watermark import Watermark, read_watermark
 
@@ -179,14 +181,20 @@ class Lake:
         found = {str(table.path.relative_to(self._root)): table.version() for table in self._tables()}
         return {name: version for name, version in found.items() if name not in left_out}
 
-    def twin(self) -> SilverTwin:
-        """Silver as committed, to be compared with the source. Close it before the next commit."""
+    def twin(self) -> LakeTwin:
+        """What is committed, to be compared with the source. Close it before the next commit."""
         held = {
             relation: Held(self._specs[name], self._silver[name].layers)
             for relation, name in self._by_relation.items()
             if name in self._silver
         }
-        return SilverTwin(held, connect(self._root / SCRATCH, threads=2))
+        told = {
+            relation: Told(self._specs[name], self._bronze[name].table)
+            for relation, name in self._by_relation.items()
+            if name not in self._silver
+        }
+        silver, bronze = (connect(self._root / SCRATCH, threads=2) for _ in range(2))
+        return LakeTwin(SilverTwin(held, silver), BronzeTwin(told, bronze))
 
     def unknown(self, entity: str) -> tuple[tuple[str, ...], ...]:
         """Keys, as PostgreSQL reads them, of rows with a value that the source did not send and nobody knows; some of them."""

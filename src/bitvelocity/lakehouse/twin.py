@@ -15,14 +15,12 @@ from bitvelocity.contracts import EntitySpec
 from bitvelocity.contracts.arrow import silver_schema
 from bitvelocity.errors import LakeError
 
+from .bucketing import bucket_sql, buckets_for, hash_sql, in_buckets, text_sql, trimmed_sql
 from .columns import frame, nulls, rows_of
 from .layers import Layers
 from .names import columns_sql, identifier
 from .typed import UNFIT, typed_rows
 
-BUCKET_ROWS = 100
-"""Rows of a bucket, about: what is read of the source for each row that differs."""
-MOST_BUCKETS = 1 << 16
 GONE_ROWS = 100_000
 
 
@@ -50,9 +48,8 @@ class SilverTwin:
             return None
         compared = tuple(column.name for column in held.spec.columns if column.name in columns)
         rows = sum(file.rows for table in (held.layers.base, held.layers.log) for file in table.files())
-        buckets = min(MOST_BUCKETS, max(1, rows // BUCKET_ROWS))
-        shape = Sums(held.spec.key, compared, buckets, {})
-        digest = f"('0x' || md5({_text(held.spec, compared)})[1:15])::BIGINT"
+        shape = Sums(held.spec.key, compared, buckets_for(rows), {})
+        digest = hash_sql(_text(held.spec, compared))
         query = f"SELECT {_bucket(held.spec, shape)} AS bucket, count(*), sum({digest}) FROM ({_latest(held)}) GROUP BY 1"
         found = {bucket: (count, int(total)) for bucket, count, total in self._engine.execute(query).fetchall()}
         self._sums[relation] = replace(shape, of=found)
@@ -64,7 +61,7 @@ class SilverTwin:
         self._open = (relation, sums)
         picked = ""
         if len(buckets) < sums.buckets:
-            picked = f" WHERE {_bucket(held.spec, sums)} IN ({', '.join(map(str, buckets))})"
+            picked = " WHERE " + in_buckets(_bucket(held.spec, sums), buckets)
         key = columns_sql(held.spec.lake_key)
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE ours AS SELECT * FROM ({_latest(held)}){picked}")
         self._engine.execute(f"CREATE OR REPLACE TEMP TABLE seen AS SELECT {key} FROM ours LIMIT 0")
@@ -117,19 +114,18 @@ def _latest(held: Held) -> str:
 
 
 def _bucket(spec: EntitySpec, sums: Sums) -> str:
-    return f"('0x' || md5({_text(spec, sums.key)})[1:4])::INT % {sums.buckets}"
+    return bucket_sql(_text(spec, sums.key), sums.buckets)
 
 
 def _text(spec: EntitySpec, names: Sequence[str]) -> str:
-    values = (f"coalesce({_hashed(spec, name)}, chr(30))" for name in names)
-    return f"concat_ws(chr(31), {', '.join(values)})"
+    return text_sql(_hashed(spec, name) for name in names)
 
 
 def _hashed(spec: EntitySpec, name: str) -> str:
     """The printed value; a decimal without the zeros at its end."""
     printed = _printed(spec, name)
     if spec.by_name[name].type.kind == "decimal":
-        return rf"CASE WHEN contains({printed}, '.') THEN regexp_replace({printed}, '\.?0+$', '') ELSE {printed} END"
+        return trimmed_sql(printed)
     return printed
 
 

@@ -17,7 +17,7 @@ from ..output import json_option, print_json, project_option, say
 @project_option
 @json_option
 def command(force: bool, other_timeline: bool, folder: Path, as_json: bool) -> None:
-    """Make a new slot, compare each table with silver by sums over parts of its keys, and read the parts that differ.
+    """Make a new slot, compare each table with the lake by sums over parts of its rows, and read the parts that differ.
 
     What was missed comes into the lake as inserts, updates and deletes just below the new slot's beginning; bronze and
     silver keep their history. Safe to kill: the next recover, or up, goes on with it.
@@ -35,7 +35,7 @@ def command(force: bool, other_timeline: bool, folder: Path, as_json: bool) -> N
 
 def _show(table: Found) -> None:
     if not table.buckets:
-        say(f"  {table.relation:<32} has no twin in silver: {table.changes['r']:,} rows read whole")
+        say(f"  {table.relation:<32} has nothing to be compared with: {table.changes['r']:,} rows read whole")
         return
     counts = ", ".join(f"{table.changes[op]:,} {word}" for op, word in (("c", "new"), ("u", "changed"), ("d", "gone")))
     say(f"  {table.relation:<32} {counts}; {table.differing:,} of {table.buckets:,} parts were read")
