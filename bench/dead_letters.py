@@ -1,10 +1,11 @@
 """What many records that are no changes cost: one topic, all of them to be set apart.
 
-    python bench/dead_letters.py [--rows 300000] [--kinds foreign,unknown,broken] [--keys 300000]
+    python bench/dead_letters.py [--rows 300000] [--kinds foreign,unknown,broken] [--keys 300000] [--ended replay|drop]
 
 `foreign`: bytes that somebody else put there. `unknown`: records of a publisher of ours whose schema no registry has.
 `broken`: such whose values are cut short. Each kind is taken by a pipeline in a process of its own, which tells the CPU that
-it used and by how much its memory grew at its peak; `again` is a second start, which has the letters to learn.
+it used and by how much its memory grew at its peak; `again` is a second start, which has the letters to learn. `--ended`: a
+third, which gives all of them back (their schema is registered first: `unknown` only), or up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,7 +24,7 @@ import pyarrow as pa
 from shop import Shop, open_shop, own_cpu
 
 from bitvelocity.changes import parse_lsn
-from bitvelocity.flow import Pipeline, Project, open_project
+from bitvelocity.flow import Pipeline, Project, find_letters, open_project, open_registry, order_letters
 from bitvelocity.flow.buses import open_bus
 from bitvelocity.flow.carrying import Carrier
 from bitvelocity.streams import PLACE_HEADER, PLACED_SCHEMA, RECORD_SCHEMA, Bus, parse_place
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="foreign,unknown,broken")
     parser.add_argument("--keys", type=int, default=300_000, help="Distinct keys of the records.")
     parser.add_argument("--dead-letters", default="table", choices=("table", "topic"))
+    parser.add_argument("--ended", default="", choices=("", "replay", "drop"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     told: dict[str, dict[str, float]] = {}
@@ -63,7 +66,23 @@ def measure(shop: Shop, kind: str, options: argparse.Namespace) -> Iterator[tupl
         carrier.connect(shop.dsn)
         carried(shop, carrier)
     yield "again", alone(project.root, options.rows)
+    if options.ended:
+        if options.ended == "replay":
+            make_known(project)
+        order_letters(project, options.ended)
+        yield options.ended, alone(project.root, options.rows)
+        left = Counter(letter["state"] for letter in find_letters(project, state=""))
+        assert set(left) == {"replayed" if options.ended == "replay" else "dropped"}, left
     shop.drop_slot(kind)
+
+
+def make_known(project: Project) -> None:
+    """The schema that the records name."""
+    with open_registry(project.settings) as registry:
+        (subject,) = (one for one in registry.ask("GET", "subjects") if one.endswith("orders-value"))
+        schema = json.dumps(json.loads(registry.ask("GET", f"subjects/{subject}/versions/latest")["schema"]) | {"doc": "other"})
+        registry.ask("PUT", "mode/other?force=true", {"mode": "IMPORT"})
+        registry.ask("POST", "subjects/other/versions", {"schema": schema, "id": 9999, "version": 1})
 
 
 def made(shop: Shop, kind: str, dead_letters: str) -> Project:

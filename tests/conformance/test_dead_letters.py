@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 from tests.conformance.buses import whole
@@ -24,7 +26,7 @@ from bitvelocity.flow import (
     prometheus,
     status,
 )
-from bitvelocity.lakehouse import rebuild
+from bitvelocity.lakehouse import LETTERS_SCHEMA, LocalTable, rebuild, stored_letters
 from bitvelocity.oltp import connect
 from bitvelocity.streams import PLACE_HEADER, RECORD_SCHEMA
 
@@ -193,6 +195,33 @@ def test_each_once_and_in_order_after_kills_at_each_step(shop: Shop) -> None:
     assert [(row["after_id"], row["after_name"]) for row in things] == [
         ("1", "a"), ("2", "b"), ("2", "ba"), ("2", "bad"), ("1", "A"), ("1", "AA"), ("2", "badr")
     ]  # fmt: skip
+
+
+def test_what_ended_goes_after_its_time_but_not_while_an_order_names_it(shop: Shop) -> None:
+    """The order was planned by a version that wrote all names into the plan, and killed when the lake had it."""
+    spoilt(shop)
+    shop.flow()
+    order_letters(shop.project, "drop")
+    shop.flow()
+    order_letters(shop.project, "replay")
+    assert shop.flow_killed("letters committed with them")
+    plan = shop.project.lake / ".dead-letters" / "plan.json"
+    told = json.loads(plan.read_bytes())
+    with pa.OSFile(str(plan.with_name(told["letters"])), "rb") as file:
+        columns = [column.cast(pa.int64()) if column.type != pa.string() else column for column in pa.ipc.open_file(file).read_all().columns]
+    plan.write_text(json.dumps({**told, "letters": list(zip(*(column.to_pylist() for column in columns), strict=True))}))
+    table = LocalTable.open(shop.project.lake / "bronze" / "_dead_letters", LETTERS_SCHEMA, sync=False)
+    letters = pa.concat_tables(stored_letters(shop.project.lake))
+    aged = letters.set_column(letters.num_columns - 1, "ended_at", pc.subtract(letters["ended_at"], pa.scalar(timedelta(days=91))))
+    table.commit([table.stage(aged)], table.position(), replace=True)
+    assert shop.flow_killed("published")
+    shop.flow()
+    assert shop.letters("state") == ["dropped", "replayed"]
+    assert list(plan.parent.iterdir()) == []
+    shop.write("update things set name = 'BB' where id = 2")
+    shop.flow()
+    assert shop.letters("state") == ["replayed"]  # it ended again, with the order
+    assert shop.names() == {1: "A", 2: "BB"}
 
 
 @pytest.mark.parametrize("step", ["", "letters committed", "bronze committed"])

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pj
 
 from .. import __version__
 from ..changes.formats import CONTRADICTED, NO_CHANGE, UNCLEAR
 from ..lakehouse import CONTRACT, FOLLOWS, LETTERS_SCHEMA, REFUSED
-from ..streams import header_values, located
+from ..streams import FETCHED_SCHEMA, header_values, located
+from ..streams.placing import Places
 from ..streams.relay import Undecodable
 
 FOREIGN = "Foreign"
@@ -23,6 +25,7 @@ LASTING = (
     FOREIGN, FOLLOWS, "UnknownSchema", "UnreadableValue", NO_CHANGE, CONTRADICTED, UNCLEAR, "40401", "40402", "40403", *CONTRACT, REFUSED,
 )  # fmt: skip
 """Codes that tell of the record. Any other tells of the registry, and the record may be good."""
+_PAIRS_TEXT = pa.schema([("headers", pa.list_(pa.list_(pa.string())))])
 _PAIRS: Any = pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
 _AS_THEY_CAME = ("partition", "offset", "key", "value", "timestamp")
 _GUID = "__value_schema_id"
@@ -42,7 +45,7 @@ def letters_of(found: Undecodable) -> pa.Table:
     }
     columns |= {
         "_lsn": pa.array(lsn, mask=~ours), "headers": _printed(records["headers"]), "reason": pa.array(found.reasons, pa.string()),
-        "class": _each(codes, class_of), "code": codes.cast(pa.string()), "schema_id": _schema_ids(records),
+        "class": _each(codes, class_of), "code": codes.cast(pa.string()), "schema_id": _schema_ids(records), "ended_at": pa.nulls(count),
         "holds": _each(codes, lambda code: code != FOREIGN),
     }  # fmt: skip
     return pa.table({name: columns[name] for name in LETTERS_SCHEMA.names}).cast(LETTERS_SCHEMA)
@@ -52,6 +55,40 @@ def class_of(code: str) -> str:
     """What is wrong with a record: nothing but that it waits, its entity's contract, the lake's writing, or else its bytes."""
     known = {FOLLOWS: "follows", REFUSED: "sink", **dict.fromkeys(CONTRACT, "contract")}
     return known.get(code, "undecodable")
+
+
+def records_of(letters: pa.Table) -> pa.Table:
+    """Letters as the records that they were: `FETCHED_SCHEMA`."""
+    columns = {name: letters[name] for name in _AS_THEY_CAME} | {"headers": _headers(letters["headers"].combine_chunks())}
+    return pa.table({name: columns[name] for name in FETCHED_SCHEMA.names}).cast(FETCHED_SCHEMA)
+
+
+def places_in(headers: Any) -> tuple[Any, Places]:
+    """Which letters tell a place in their headers, and the places of these."""
+    return located(pa.table({"headers": _headers(headers.combine_chunks())}))
+
+
+def _headers(texts: Any) -> Any:
+    """Headers as they were, of many records at once; those with a value that is no text by themselves."""
+    apart = np.asarray(pc.match_substring(pc.fill_null(texts, ""), '{"base64": '))
+    lines = _glued('{"headers": ', pc.if_else(pa.array(apart), "[]", pc.fill_null(texts, "[]")), "}")
+    if not len(lines):
+        return pa.nulls(0, FETCHED_SCHEMA.field("headers").type)
+    all_of_it: Any = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
+    joined: Any = pc.binary_join(all_of_it, "\n")
+    content = joined[0].as_buffer()
+    how = pj.ReadOptions(use_threads=False, block_size=content.size + 1)
+    source: Any = pa.BufferReader(content)
+    lists: Any = pj.read_json(source, how, pj.ParseOptions(_PAIRS_TEXT))["headers"].combine_chunks()
+    both, lengths = lists.flatten().flatten(), pc.list_value_length(lists)
+    offsets: Any = pa.array(np.concatenate([[0], np.cumsum(np.asarray(lengths))]).astype(np.int32))
+    names, values = both.take(pa.array(np.arange(0, len(both), 2))), both.take(pa.array(np.arange(1, len(both), 2)))
+    found: Any = pa.MapArray.from_arrays(offsets, names, values.cast(pa.binary()))
+    if not apart.any():
+        return found
+    others: Any = pa.array([headers_from(text) for text in texts.filter(pa.array(apart)).to_pylist()], found.type)
+    where = np.where(apart, len(found) + np.cumsum(apart) - 1, np.arange(len(found)))
+    return pa.concat_arrays([found, others]).take(pa.array(where))
 
 
 def headers_from(text: str) -> list[tuple[str, bytes | None]]:
@@ -124,4 +161,4 @@ def _bytes(value: Any) -> bytes | None:
     return None if value is None else str(value).encode()
 
 
-__all__ = ["FOREIGN", "LASTING", "class_of", "headers_from", "letters_of"]
+__all__ = ["FOREIGN", "LASTING", "class_of", "headers_from", "letters_of", "places_in", "records_of"]

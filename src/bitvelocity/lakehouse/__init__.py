@@ -4,9 +4,10 @@ from .delta import LocalTable
 from .fitting import CONTRACT, REFUSED, Misfit
 from .gold import Gold, GoldReceipt, Model, load_models
 from .gold.verify import ModelVerdict
+from .known import Known, among
 from .lake import Lake
 from .layers import Layers
-from .letters import FOLLOWS, LETTERS_SCHEMA, DeadLetters, count_parked, identities, stored_letters
+from .letters import FOLLOWS, LETTER_NAME, LETTERS_SCHEMA, DeadLetters, count_parked, stored_letters
 from .matching import Mismatch, fits, mismatches
 from .reading import LakeReader
 from .rebuild import Rebuilt, rebuild
@@ -24,6 +25,7 @@ __all__ = [
     "CONTRACT",
     "FOLLOWS",
     "LETTERS_SCHEMA",
+    "LETTER_NAME",
     "MARKER",
     "REFUSED",
     "Care",
@@ -33,6 +35,7 @@ __all__ = [
     "EntityVerdict",
     "Gold",
     "GoldReceipt",
+    "Known",
     "Lake",
     "LakeReader",
     "Layers",
@@ -46,13 +49,13 @@ __all__ = [
     "Staged",
     "Table",
     "Watermark",
+    "among",
     "as_stored",
     "compare_gold",
     "compare_silver",
     "count_parked",
     "event_id",
     "fits",
-    "identities",
     "in_stored_order",
     "kept_as_text",
     "load_models",

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -133,13 +134,14 @@ class LocalTable:
         encoded = dict.fromkeys((*self._shape.dictionary, *dictionary))
         self._shape = Shape(self._state.schema, tuple(encoded), self._shape.statistics)
 
-    def stage(self, rows: pa.Table) -> Staged:
-        """Write rows to a synced file that no log entry names yet."""
+    def stage(self, rows: pa.Table, more: Iterable[pa.Table] = ()) -> Staged:
+        """Write rows, and more of them behind, to a synced file that no log entry names yet."""
         rows = conform(rows, self._shape.schema)
+        rest = (conform(piece, self._shape.schema) for piece in more)
         with self._disk_errors("stage rows"):
-            file = write(self.path, self._shape, (rows,), sync=self._sync)
+            file = write(self.path, self._shape, chain((rows,), rest), sync=self._sync)
         self._at("staged")
-        small = rows.get_total_buffer_size() <= KEEP_IN_MEMORY
+        small = file.rows == rows.num_rows and rows.get_total_buffer_size() <= KEEP_IN_MEMORY
         return Staged(file, rows if small else None)
 
     def commit(
@@ -147,21 +149,24 @@ class LocalTable:
         staged: Sequence[Staged],
         position: int,
         *,
-        replace: bool = False,
+        replace: bool | Sequence[DataFile] = False,
         info: Mapping[str, str] = NO_INFO,
     ) -> int:
         """Make the staged rows visible, with the position, in one step. Gives the new version.
 
+        With `replace` in place of all files that are there, or of some: then also at the position that it stands at.
+
         1. the names of the data files are made durable, 2. the entry is written aside and synced, 3. it is linked to
         the name of the next version, which only one can do, 4. the link is made durable.
         """
-        self._check(position, replace=replace)
+        self._check(position, replace=replace is not False)
         adds = [log.add(piece.file) for piece in staged]
         txn = {"txn": {"appId": self._app, "version": position, "lastUpdated": log.now()}}
-        remark = log.remark("WRITE", info, mode="Overwrite" if replace else "Append")
+        remark = log.remark("WRITE", info, mode="Append" if replace is False else "Overwrite")
 
         def entry() -> list[Action]:
-            removes = [log.remove(file) for file in self._state.files.values()] if replace else []
+            replaced = self._state.files.values() if replace is True else replace or ()
+            removes = [log.remove(file) for file in replaced]
             return [remark, txn, *removes, *adds]
 
         self._put(entry, data=bool(staged))

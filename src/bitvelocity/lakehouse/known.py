@@ -13,6 +13,8 @@ import pyarrow as pa
 Mask = npt.NDArray[np.bool_]
 COLUMNS = ("topic", "partition", "offset", "timestamp", "key", "state", "holds")
 """What is learnt of a letter."""
+NAME = ("topic", "partition", "offset", "timestamp")
+"""What tells a letter from all others."""
 _NAME = ["partition", "offset", "timestamp"]
 _NONE = -(2**63)
 """For a record without a time."""
@@ -68,6 +70,13 @@ class Known:
         return _where(found["row"], records.num_rows)
 
 
+def among(letters: pa.Table, names: pa.Table) -> Mask:
+    """Which of these have one of the names: by those columns of `NAME` that `names` has."""
+    columns = [name for name in NAME if name in names.column_names]
+    asked = _frame(letters.select(columns)).with_row_index("row")
+    return _where(asked.join(_frame(names.select(columns)), on=columns, how="semi")["row"], letters.num_rows)
+
+
 def _where(rows: pl.Series, count: int) -> Mask:
     mask = np.zeros(count, bool)
     mask[rows.to_numpy()] = True
@@ -81,4 +90,4 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return pl.DataFrame(frame)
 
 
-__all__ = ["COLUMNS", "Known"]
+__all__ = ["COLUMNS", "NAME", "Known", "among"]

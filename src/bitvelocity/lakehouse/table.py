@@ -11,7 +11,7 @@ Promises of a `Table`, whatever keeps it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,12 +48,12 @@ class Table(Protocol):
         """The position of the last commit, -1 when there is none."""
         ...
 
-    def stage(self, rows: pa.Table) -> Staged:
-        """Write rows that stay invisible until they are committed."""
+    def stage(self, rows: pa.Table, more: Iterable[pa.Table] = ()) -> Staged:
+        """Write rows, and more of them behind, that stay invisible until they are committed."""
         ...
 
-    def commit(self, staged: Sequence[Staged], position: int, *, replace: bool = False) -> int:
-        """Make the staged rows visible at `position`; with `replace`, in place of all others. Gives the version."""
+    def commit(self, staged: Sequence[Staged], position: int, *, replace: bool | Sequence[DataFile] = False) -> int:
+        """Make the staged rows visible at `position`; with `replace`, in place of all others or of some. Gives the version."""
         ...
 
     def discard(self, staged: Sequence[Staged]) -> None:

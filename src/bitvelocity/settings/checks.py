@@ -83,6 +83,7 @@ def _of_streams(streams: StreamsSettings) -> _Checks:
         "[streams] route": (streams.route, ROUTES.__contains__, _one_of(ROUTES)),
         "[streams] contract": (streams.contract, CONTRACTS.__contains__, _one_of(CONTRACTS)),
         "[streams] dead_letters": (streams.dead_letters, DEAD_LETTERS.__contains__, _one_of(DEAD_LETTERS)),
+        "[streams] dead_letters_hours": (streams.dead_letters_hours, range(1_000_000).__contains__, "Give hours, or 0."),
         "[streams] wire": (streams.wire, WIRES.__contains__, _one_of(WIRES)),
         "[streams] prefix": (streams.prefix, PREFIX.fullmatch, "Use letters, digits, _ and -."),
         "[streams] partitions": (streams.partitions, range(1, 10_001).__contains__, "Give a number from 1 to 10000."),

@@ -181,6 +181,8 @@ class StreamsSettings:
     dead_letters: str = "stop"
     """A record that is no change: `stop` before it, or set it apart in `bronze._dead_letters` (`table`), and on
     `<topic>.dlq` too (`topic`). Later records of its key wait with it."""
+    dead_letters_hours: int = 2160
+    """How long those that were replayed or dropped stay in the table; 0 keeps them for good. Parked ones always stay."""
     contract: str = "types"
     """Of an entity, what a record must fit where dead letters are set apart: its `types`, or all its `rules` (NOT NULL, length,
     choices, pattern, range)."""

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitvelocity.changes.formats import Decoder, SchemaText
-from bitvelocity.flow.lettering import headers_from, letters_of
+from bitvelocity.flow.lettering import headers_from, letters_of, records_of
+from bitvelocity.lakehouse import LETTERS_SCHEMA
 from bitvelocity.streams import FETCHED_SCHEMA, PLACE_HEADER
 from bitvelocity.streams.relay import Undecodable
 
@@ -32,6 +33,8 @@ def letters(table: pa.Table) -> list[dict[str, Any]]:
 def test_headers_come_back(headers: list[Any], begin: int) -> None:
     found = letters(records(*({"headers": one} for one in headers)).slice(begin))
     assert [headers_from(row["headers"]) for row in found] == [list(one or ()) for one in headers[begin:]]
+    back = records_of(pa.Table.from_pylist(found, schema=LETTERS_SCHEMA))
+    assert back["headers"].to_pylist() == [list(one or ()) for one in headers[begin:]]
 
 
 @pytest.mark.parametrize(

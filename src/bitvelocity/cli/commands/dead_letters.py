@@ -47,7 +47,8 @@ def list_command(topic: str, key: str, state: str, folder: Path, as_json: bool) 
 def show(topic: str, key: str, state: str, folder: Path, as_json: bool) -> None:
     """Show dead letters with the reason and the record itself."""
     for row in _told(topic, key, state, folder, as_json=as_json):
-        say(f"{row['topic']}, partition {row['partition']}, offset {row['offset']}: {row['state']}")
+        since = f" {row['ended_at']}" if row["ended_at"] else ""
+        say(f"{row['topic']}, partition {row['partition']}, offset {row['offset']}: {row['state']}{since}")
         say(f"  {row['class']} ({row['code']}): {row['reason']}")
         say(f"  schema {row['schema_id'] or 'unknown'}, record of {row['timestamp']}, seen {row['seen_at']} by {row['version']}")
         say(f"  key     {key_text(row['key'])}")
@@ -91,4 +92,6 @@ def _told(topic: str, key: str, state: str, folder: Path, *, as_json: bool) -> S
 def _as_dict(row: dict[str, Any]) -> dict[str, Any]:
     told = {name: row[name] for name in ("topic", "partition", "offset", "class", "code", "reason", "schema_id", "version", "state", "headers")}
     value = None if row["value"] is None else row["value"].hex()
-    return {**told, "key": key_text(row["key"]) or None, "value": value, "timestamp": str(row["timestamp"]), "seen_at": str(row["seen_at"])}
+    ended = row["ended_at"] and str(row["ended_at"])
+    moments = {"timestamp": str(row["timestamp"]), "seen_at": str(row["seen_at"]), "ended_at": ended}
+    return {**told, "key": key_text(row["key"]) or None, "value": value, **moments}
