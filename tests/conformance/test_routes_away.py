@@ -18,12 +18,15 @@ from tests.conformance.buses import ENGINES, whole
 from tests.conformance.test_bus_nats import with_client
 
 from bitvelocity.flow import Pipeline, Project, diagnose, followers, open_bus, open_project, outlets, prepare
+from bitvelocity.flow.hindrance import Trouble
+from bitvelocity.flow.outbound import route_stands
 from bitvelocity.oltp import connect
 from bitvelocity.streams import Bus, Partition, abilities_of
 from bitvelocity.streams.nats.names import stream_of
 from bitvelocity.streams.servers import LocalServer
 
 PATIENCE_S = 90.0
+NONE = Trouble("", "", None, 0.0, 0.0)
 ROWS = 4_000
 ENTITIES = '''
 from typing import Annotated
@@ -109,6 +112,28 @@ def test_a_server_that_says_nothing(project: Project, database: str, server: Loc
         insert(database, pipeline, 3, 3)
         os.kill(server.pid, signal.SIGCONT)
         step_until(pipeline, lambda: pipeline.trouble is None and told(project, set()) == 3)
+
+
+@pytest.mark.parametrize("bus", ["nats"])
+def test_it_goes_on_at_once_when_the_server_is_back(
+    project: Project, database: str, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it would wait by itself; and status tells how long that is."""
+    with Pipeline(project) as pipeline:
+        pipeline.connect(database)
+        pipeline.start()
+        insert(database, pipeline, 1, 1)
+        step_until(pipeline, lambda: pipeline.trouble is None and told(project, set()) == 1)
+        monkeypatch.setattr(followers, "RETRY_SECONDS", 7200.0)
+        monkeypatch.setattr(followers, "FIRST_RETRY_SECONDS", 0.001)
+        server.kill()
+        insert(database, pipeline, 2, 2)
+        step_until(pipeline, lambda: pipeline.trouble is not None)
+        monkeypatch.setattr(followers, "FIRST_RETRY_SECONDS", 3600.0)
+        step_until(pipeline, lambda: (route_stands(project)[0].trouble or NONE).again > time.time() + 1000)
+        server.start()
+        step_until(pipeline, lambda: route_stands(project)[0].trouble is None)
+        assert told(project, set()) == 2
 
 
 @pytest.mark.parametrize("bus", ["nats"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -15,7 +16,8 @@ from .hindrance import Notice
 from .outlets import outlets_of
 from .project import Project
 
-RETRY_SECONDS = 30.0
+FIRST_RETRY_SECONDS, RETRY_SECONDS = 1.0, 30.0
+"""What failed is tried again after about the first, then after twice as long each time, up to the second."""
 SLICE_SECONDS = 1.0
 """Catching up lets the pipeline go on this often."""
 PACE_SECONDS = 0.25
@@ -50,6 +52,10 @@ class Follower(Sink, Protocol):
         """It has been given all that there is up to here."""
         ...
 
+    def answers(self) -> bool:
+        """Whether its target could not be reached, and now can: then it is not waited any longer. Waits for nothing."""
+        ...
+
 
 def followers_of(project: Project, at: Passing = pass_by) -> list[Follower]:
     """Those that the project's entities and routes ask for."""
@@ -60,7 +66,8 @@ def followers_of(project: Project, at: Passing = pass_by) -> list[Follower]:
 class Followers:
     """All sinks beside the lake, under one rule: the source may forget what each of them has, or can have from bronze.
 
-    One that fails stops nothing else. What went wrong is told, and it is tried again every half minute, from bronze.
+    One that fails stops nothing else. What went wrong is told, and it is tried again, from bronze: after a second, then after twice as
+    long each time up to half a minute; at once when its target answers again.
     """
 
     def __init__(self, project: Project, sinks: Sequence[Follower]) -> None:
@@ -115,7 +122,9 @@ class _Followed:
         self._dsn: str | None = None
         self._reader: LakeReader | None = None
         self._sets: Iterator[ChangeSet] = iter(())
-        self._opened = self._failed = 0.0
+        self._opened = self._again = 0.0
+        self._tries = 0
+        """That failed, one after the other."""
         self._notice = Notice(project, sink.name)
         self.error: BitVelocityError | None = None
 
@@ -149,13 +158,13 @@ class _Followed:
         receipts: list[Receipt] = []
         if self._try(lambda: receipts.append(self._sink.commit(mark))):
             self._waiting, self._rows, self._committed = None, 0, time.monotonic()
-            self._notice.over()
+            self._over()
         return receipts[0] if receipts else None
 
     def tend(self, published: Watermark | None) -> None:
         if self._level and self._is_due:
             self.flush()
-        if self._level or (self.error and time.monotonic() - self._failed < RETRY_SECONDS):
+        if self._level or (self.error and time.monotonic() < self._again and not self._sink.answers()):
             return
         if self.error and self._dsn is not None and not self._try(lambda: self._sink.connect(self._dsn or "")):
             return
@@ -184,7 +193,7 @@ class _Followed:
         if read is not None and read.position >= max(self._fed, published.position):
             self._sink.level(read.position)
             self._level = True
-            self._notice.over()
+            self._over()
 
     def _begin_reading(self) -> None:
         self._stop_reading()
@@ -210,7 +219,13 @@ class _Followed:
             self._stop_reading()
             if error.retry == "itself":
                 raise
-            self.error, self._failed = error, time.monotonic()
-            self._notice.tell(error)
+            pause = min(RETRY_SECONDS, FIRST_RETRY_SECONDS * 2**self._tries) * random.uniform(0.75, 1.0)  # noqa: S311
+            self.error, self._again, self._tries = error, time.monotonic() + pause, min(self._tries + 1, 10)
+            self._notice.tell(error, pause)
             return False
         return True
+
+    def _over(self) -> None:
+        """It got through."""
+        self._tries = 0
+        self._notice.over()

@@ -25,9 +25,12 @@ class Trouble:
     since: float
     at: float
     times: int = 1
+    again: float = 0.0
+    """When a running pipeline tries it again, at the latest; 0: a version wrote this that did not tell."""
 
     def as_dict(self) -> dict[str, Any]:
-        moments = {name: datetime.fromtimestamp(getattr(self, name), UTC).isoformat() for name in ("since", "at")}
+        known = [name for name in ("since", "at", "again") if getattr(self, name)]
+        moments = {"again": None} | {name: datetime.fromtimestamp(getattr(self, name), UTC).isoformat() for name in known}
         return {**asdict(self), **moments}
 
 
@@ -38,11 +41,11 @@ class Notice:
         self._file = _file(project, sink)
         self._known = read_trouble(project, sink)
 
-    def tell(self, error: BitVelocityError) -> None:
-        """It stands still, or still does."""
+    def tell(self, error: BitVelocityError, pause: float) -> None:
+        """It stands still, or still does; it is tried again after so many seconds."""
         now, known = time.time(), self._known
         since, times = (known.since, known.times + 1) if known else (now, 1)
-        self._known = Trouble(error.what, error.code, error.remedy, since, now, times)
+        self._known = Trouble(error.what, error.code, error.remedy, since, now, times, now + pause)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._file, json.dumps(asdict(self._known)), sync=False)
 

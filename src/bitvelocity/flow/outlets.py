@@ -39,6 +39,8 @@ PATIENCE_S = 10.0
 """So long the pipeline waits for a bus, then it goes on without it."""
 PROBE_S = 0.5
 """So long it waits for one that was away."""
+KNOCK_S = 1.0
+"""So often one that is away is looked for."""
 SAFE = "The lake has every change; what the topics lack comes from there."
 ROWS = 25_000
 """So many are written at once. Where tables share a topic those of a whole change set wait for each other, on disk if they are more."""
@@ -73,7 +75,8 @@ class Outlet:
         self._aside = Aside(self.name)
         self._link: _Link | None = None
         self._refused: BitVelocityError | None = None
-        self._failed = False
+        self._failed = self._away = False
+        self._dsn, self._asked = "", 0.0
         self._positions: dict[str, int] = {}
         self._staged: list[Batch] = []
         self._sluice = Sluice(self._file.with_suffix(".waiting"), ROWS, piece=PORTION) if route.asked.topic else None
@@ -87,6 +90,7 @@ class Outlet:
     def connect(self, dsn: str) -> None:
         """The bus is opened beside; what goes wrong there is told when there is something to write. An open one stays."""
         self._forget()
+        self._dsn = dsn
         if self._aside.busy:
             raise self._silent()
         if self._link is None:
@@ -122,6 +126,17 @@ class Outlet:
     def level(self, lsn: int) -> None:
         if self.position() < lsn:
             self._move(lsn)
+
+    def answers(self) -> bool:
+        """The bus was away, and is open now; asked for beside, once a second."""
+        if not self._away or self._aside.busy:
+            return False
+        if self._link is not None:
+            return True
+        if time.monotonic() - self._asked >= KNOCK_S:
+            self._asked = time.monotonic()
+            self._aside.begin(partial(self._open, self._dsn))
+        return False
 
     def rollback(self) -> None:
         """Forget what is staged."""
@@ -170,12 +185,12 @@ class Outlet:
         try:
             in_time = self._aside.do(work, patience)
         except BitVelocityError as error:
-            self._failed = True
+            self._failed, self._away = True, self._refused is not None
             raise BusError(
                 f"The {self.name} does not get through: {error.what}", entity=error.entity, code=error.code,
                 safe=SAFE, remedy=error.remedy,
             ) from error  # fmt: skip
-        self._failed = not in_time
+        self._failed = self._away = not in_time
         if not in_time:
             raise self._silent()
 

@@ -134,6 +134,10 @@ class TrailSink:
         taken, self._staged = {self._declared[name].name: n for name, n in self._staged.items()}, {}
         return Receipt(sink=self.name, lsn=mark.lsn, rows_in=taken, seconds={"commit": time.perf_counter() - began})
 
+    def answers(self) -> bool:
+        """Its target is the source: whether that answers is the supervisor's business."""
+        return False
+
     def level(self, lsn: int) -> None:
         """There is nothing below `lsn` that the trails lack: say so in the database."""
         if self._trails and self.position() < lsn:

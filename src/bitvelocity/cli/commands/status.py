@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ...capture import SlotHealth
 from ...changes import format_lsn
 from ...flow import Status, open_project, prometheus, status
 from ...flow.behind import Way
-from ...flow.followers import RETRY_SECONDS
+from ...flow.hindrance import Trouble
 from ...flow.outbound import RouteStand
 from ..output import json_option, print_json, project_option, say
 
@@ -90,10 +91,15 @@ def _show_route(route: RouteStand, *, running: bool) -> None:
         say(f"  topic   {one.topic:<32} {stands}")
     if trouble := route.trouble:
         often = "once" if trouble.times == 1 else f"{trouble.times:,} times since {datetime.fromtimestamp(trouble.since, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        again = f"tried again every {RETRY_SECONDS:.0f} s" if running else "tried again by the next bitvelocity up"
+        again = _again(trouble) if running else "tried again by the next bitvelocity up"
         say(f"          {trouble.what} ({often}; {again})", fg="yellow")
         if trouble.remedy:
             say(f"          Remedy: {trouble.remedy}")
+
+
+def _again(trouble: Trouble) -> str:
+    left = trouble.again - time.time()
+    return f"tried again in {left:,.0f} s, or once the other side answers" if left > 0 else "it is tried again now"
 
 
 def _show_debezium(way: Way) -> None:
