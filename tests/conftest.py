@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -65,6 +66,7 @@ def _is_carried(test: pytest.Item) -> bool:
     return test.nodeid.startswith(CARRIED) or test.get_closest_marker("any_postgres") is not None
 
 
+@functools.cache  # each asks the programs anew, and some 500 tests want to know
 def _wanted(choice: str) -> list[Binaries]:
     if choice == "newest":
         return [find_binaries()]
