@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -31,10 +32,22 @@ from tests.conformance.buses import (
 )
 
 from bitvelocity.errors import BusError, BusLostError, FencedError, OffsetGoneError
-from bitvelocity.streams import PLACE_HEADER, RECORD_SCHEMA, Fetched, Partition, Place, Topic, parse_place
+from bitvelocity.streams import (
+    PLACE_HEADER,
+    RECORD_SCHEMA,
+    Bus,
+    Fetched,
+    Partition,
+    Place,
+    Topic,
+    parse_place,
+)
 from bitvelocity.streams.rabbitmq import RabbitQueues, RabbitStreams
 from bitvelocity.streams.rabbitmq.address import parse_address
 from bitvelocity.streams.rabbitmq.amqp import PATIENCE, Amqp
+from bitvelocity.streams.rabbitmq.cursor import span as span_of
+from bitvelocity.streams.rabbitmq.links import Links
+from bitvelocity.streams.rabbitmq.topics import CATALOGUE
 from bitvelocity.streams.servers import LocalServer
 
 
@@ -332,6 +345,24 @@ def test_work_that_comes_before_any_group_waits(queues: RabbitQueues) -> None:
     while queues.waiting("first", topic) < 2:  # what a member that has gone was given comes back behind its closing
         assert time.monotonic() < deadline
     assert queues.waiting("first", topic) == 2
+
+
+def test_looks_leave_nothing_in_the_catalogue(rabbitmq_server: LocalServer, streams: RabbitStreams, queues: RabbitQueues) -> None:
+    """Topics that were just made are told of; and one that is there is made again without a trace."""
+    buses: tuple[Bus, ...] = (streams, queues)
+    for number in range(3):
+        names = [f"look-{uuid4().hex[:8]}-{number}" for _ in range(2)]
+        for bus, name in zip(buses, names, strict=True):
+            bus.ensure(Topic(name=name, partitions=1))
+        assert names[0] in streams.topics()
+        assert names[1] in queues.topics()
+    with closing(Links(parse_address(rabbitmq_server.address))) as links:
+        before = span_of(links, CATALOGUE)
+        for bus, name in zip(buses, names, strict=True):
+            assert bus.topics()[name] == 1
+            assert bus.held(Topic(name=name, partitions=1)) == Topic(name=name, partitions=1)
+            bus.ensure(Topic(name=name, partitions=1))
+        assert span_of(links, CATALOGUE) == before
 
 
 def test_many_unacknowledged_do_not_stop_another_member(queues: RabbitQueues) -> None:

@@ -29,7 +29,7 @@ from .address import parse_address
 from .amqp import DIFFERS, NOT_FOUND, Amqp, Channel, Message, patiently
 from .queue_member import QueueMember, refused
 from .queue_records import published
-from .topics import SETTLE_S, add_entry, entries, entry_of, held, is_there, no_topic, same_topic
+from .topics import SETTLE_S, add_entry, entries, entry_of, held, is_there, listed, no_topic, same_topic
 
 ABILITIES = Abilities(
     replay=False, order="none", dedup=False, acknowledges=True, seek_time=False, retention=False, partitions=False
@@ -77,10 +77,12 @@ class RabbitQueues:
 
     def _ensure(self, topic: Topic) -> None:
         amqp, wanted_entry = self._control(), entry_of(topic, "queue")
-        fresh = topic.name not in entries(amqp, "queue")
-        if fresh:
+        held = listed(amqp, "queue").get(topic.name)
+        fresh = held is None
+        if held is None:
             add_entry(amqp, wanted_entry)
-        same_topic(entries(amqp, "queue")[topic.name], wanted_entry)
+            held = entries(amqp, "queue")[topic.name]
+        same_topic(held, wanted_entry)
         make_topic(amqp, topic.name, self._limit)
         if fresh:
             time.sleep(self._settle)
@@ -89,7 +91,7 @@ class RabbitQueues:
         return patiently(lambda: held(self._control(), wanted, "queue", f"{wanted.name}.unclaimed"))
 
     def topics(self) -> Mapping[str, int]:
-        held = patiently(lambda: entries(self._control(), "queue"))
+        held = patiently(lambda: listed(self._control(), "queue"))
         return {name: entry.partitions for name, entry in held.items()}
 
     def append(self, topic: str, records: pa.Table) -> Published:

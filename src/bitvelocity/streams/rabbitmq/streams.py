@@ -28,7 +28,16 @@ from .group import committed_marks
 from .links import Links, publish
 from .member import StreamMember
 from .publisher import StreamPublisher
-from .topics import add_entry, entries, entry_of, held, make_super_stream, partitions_differ, same_topic
+from .topics import (
+    add_entry,
+    entries,
+    entry_of,
+    held,
+    listed,
+    make_super_stream,
+    partitions_differ,
+    same_topic,
+)
 
 ABILITIES = Abilities(timestamps="ms")
 CURSORS = 32
@@ -71,7 +80,7 @@ class RabbitStreams:
 
     def _ensure(self, topic: Topic) -> None:
         wanted, amqp = entry_of(topic, "stream"), self._control()
-        held = entries(amqp, "stream").get(topic.name)
+        held = listed(amqp, "stream").get(topic.name)
         if held is None:
             there = self._links.any().partitions(topic.name)
             if there and len(there) != topic.partitions:
@@ -89,7 +98,7 @@ class RabbitStreams:
         return patiently(lambda: held(self._control(), wanted, "stream", f"{wanted.name}-0"))
 
     def topics(self) -> Mapping[str, int]:
-        held = patiently(lambda: entries(self._control(), "stream"))
+        held = patiently(lambda: listed(self._control(), "stream"))
         return {name: entry.partitions for name, entry in held.items()}
 
     def append(self, topic: str, records: pa.Table) -> Published:

@@ -6,7 +6,7 @@ import json
 import queue
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -17,11 +17,14 @@ from ...errors import BusError, BusLostError
 from ..bus import Topic
 from .amqp import DIFFERS, LOOK_S, NOT_FOUND, PATIENCE, Amqp, Channel, Message
 
+_Arrived = queue.SimpleQueue[tuple[int, dict[str, Any]]]
 CATALOGUE = "bv-topics"
 SETTLE_S = 1.2
 """RabbitMQ tells that a quorum queue, or its first stream, is made a second before that outlives a kill: it keeps the
 names of its Raft servers in a file that it writes when nobody used it for half a second. Killed before, it knows a queue
 for ever that it cannot find, and with the first stream all others."""
+EMPTY_S = 3.0
+"""A catalogue that sends nothing for so long is empty."""
 SEGMENT = 500_000_000
 """Bytes of a segment, RabbitMQ's default. Retention deletes whole segments."""
 
@@ -53,25 +56,53 @@ def stream_arguments(entry: Entry) -> dict[str, Any]:
     return arguments
 
 
-def entries(amqp: Amqp, kind: str) -> Mapping[str, Entry]:
-    """The catalogue. A mark is written behind it and it is read up to that: a stream does not tell where it ends."""
+def listed(amqp: Amqp, kind: str) -> Mapping[str, Entry]:
+    """The catalogue, for a look that leaves nothing behind.
+
+    It is read up to the beginning of its last chunk. Whoever adds an entry writes a mark behind it before it tells of it
+    (`entries`), so no entry that somebody was told of stands further back. Of several brokers the one that is asked tells what it has.
+    """
     if not is_there(amqp, CATALOGUE):
-        declare_stream(amqp, CATALOGUE, {})
-        time.sleep(SETTLE_S)
-    channel = amqp.channel(confirms=True)
+        return {}
+    channel = amqp.channel()
     try:
-        mark = uuid.uuid4().hex
-        _write(channel, {"mark": mark})
-        found: dict[str, Entry] = {}
-        for word in _read(channel, mark):
-            if word.get("kind") == kind:
-                found.setdefault(word["name"], Entry(**word))
-        return found
+        return _of_kind(_read_to_last(channel), kind)
+    except queue.Empty:  # nothing was ever written in it: its maker was killed
+        return entries(amqp, kind)
     finally:
         channel.close()
 
 
+def entries(amqp: Amqp, kind: str) -> Mapping[str, Entry]:
+    """The catalogue, for those who add to it. A mark is written behind it and it is read up to that: a stream does not
+    tell where it ends."""
+    _make_catalogue(amqp)
+    channel = amqp.channel(confirms=True)
+    try:
+        mark = uuid.uuid4().hex
+        _write(channel, {"mark": mark})
+        return _of_kind(_read_to_mark(channel, mark), kind)
+    finally:
+        channel.close()
+
+
+def _make_catalogue(amqp: Amqp) -> None:
+    if not is_there(amqp, CATALOGUE):
+        declare_stream(amqp, CATALOGUE, {})
+        time.sleep(SETTLE_S)
+
+
+def _of_kind(words: Iterable[Mapping[str, Any]], kind: str) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for word in words:
+        if word.get("kind") == kind:
+            found.setdefault(word["name"], Entry(**word))
+    return found
+
+
 def add_entry(amqp: Amqp, entry: Entry) -> None:
+    """Before anybody tells of it: read the `entries`, which writes the mark behind it."""
+    _make_catalogue(amqp)
     channel = amqp.channel(confirms=True)
     try:
         _write(channel, {name: getattr(entry, name) for name in Entry.__slots__})
@@ -115,7 +146,7 @@ def held(amqp: Amqp, wanted: Topic, kind: str, queue: str) -> Topic | None:
     """The topic as the catalogue has it; None when that or its `queue` is not there. Makes nothing."""
     if not is_there(amqp, CATALOGUE) or not is_there(amqp, queue):
         return None
-    entry = entries(amqp, kind).get(wanted.name)
+    entry = listed(amqp, kind).get(wanted.name)
     if entry is None:
         return None
     keeps = timedelta(seconds=int(entry.age[:-1])) if entry.age else None
@@ -179,25 +210,42 @@ def _write(channel: Channel, word: Mapping[str, Any]) -> None:
         raise BusError("RabbitMQ did not take an entry of the catalogue.", entity=CATALOGUE)
 
 
-def _read(channel: Channel, mark: str) -> list[dict[str, Any]]:
-    arrived: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def on_message(raw: Any, method: Any, _: Any, body: bytes) -> None:
-        raw.basic_ack(method.delivery_tag)
-        arrived.put(json.loads(body))
-
-    def consume() -> None:
-        channel.raw.basic_qos(prefetch_count=1000)
-        channel.raw.basic_consume(CATALOGUE, on_message, arguments={"x-stream-offset": "first"})
-
-    channel.amqp.run(consume)
+def _read_to_mark(channel: Channel, mark: str) -> list[dict[str, Any]]:
+    arrived = _consumed(channel, "first")
     words: list[dict[str, Any]] = []
     while not words or words[-1].get("mark") != mark:
-        words.append(_next(channel, arrived))
+        words.append(_next(channel, arrived)[1])
     return words
 
 
-def _next(channel: Channel, arrived: queue.SimpleQueue[dict[str, Any]]) -> dict[str, Any]:
+def _read_to_last(channel: Channel) -> list[dict[str, Any]]:
+    last = _consumed(channel, "last").get(timeout=EMPTY_S)[0]
+    arrived = _consumed(channel, "first")
+    words: list[dict[str, Any]] = []
+    at = -1
+    while at < last:
+        at, word = _next(channel, arrived)
+        words.append(word)
+    return words
+
+
+def _consumed(channel: Channel, begin: str) -> _Arrived:
+    """Offsets and words of the catalogue as they come, from its `first` chunk on or from its `last`."""
+    arrived: _Arrived = queue.SimpleQueue()
+
+    def on_message(raw: Any, method: Any, properties: Any, body: bytes) -> None:
+        raw.basic_ack(method.delivery_tag)
+        arrived.put((int(properties.headers["x-stream-offset"]), json.loads(body)))
+
+    def consume() -> None:
+        channel.raw.basic_qos(prefetch_count=1000)
+        channel.raw.basic_consume(CATALOGUE, on_message, arguments={"x-stream-offset": begin})
+
+    channel.amqp.run(consume)
+    return arrived
+
+
+def _next(channel: Channel, arrived: _Arrived) -> tuple[int, dict[str, Any]]:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
