@@ -98,6 +98,29 @@ def test_it_moves_to_ours_with_its_ids(other: Caller, tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(("level", "found"), [("BACKWARD", []), ("BACKWARD_TRANSITIVE", ["READER_FIELD_MISSING_DEFAULT_VALUE"])])
+def test_one_that_judges_one_version_at_a_time_is_asked_for_each(tmp_path: Path, level: str, found: list[str]) -> None:
+    """Karapace knows no question about all versions. The third schema fits the second, and not the first."""
+
+    class OneByOne(Less):
+        def ask(self, method: str, path: str, body: Any = None) -> Any:
+            if path.startswith("compatibility/") and path.partition("?")[0].endswith("/versions"):
+                raise RegistryError("The registry answers 404, and says no more.", code="404")
+            return self._caller.ask(method, path, body)
+
+    def order(*fields: str) -> dict[str, Any]:
+        return {"schema": f'{{"type": "record", "name": "Order", "fields": [{", ".join(fields)}]}}'}
+
+    with running(tmp_path / "registry.db") as served:
+        other = OneByOne(HttpCaller(served.url))
+        other.ask("PUT", "config/s", {"compatibility": level})
+        assert reasons_against(other, "s", order()) == []
+        for schema in (order(), order('{"name": "a", "type": "int", "default": 0}')):
+            other.ask("POST", "subjects/s/versions", schema)
+        told = reasons_against(other, "s", order('{"name": "a", "type": "int"}'))
+    assert [one["kind"] for one in told] == found
+
+
 def test_a_refusal_without_reasons_is_a_refusal(tmp_path: Path) -> None:
     """Some registries say no and nothing else."""
 

@@ -59,15 +59,24 @@ def judged(caller: Caller, subject: str, body: Mapping[str, Any], *, normalize: 
 
     Against a subject that is not there nothing stands, whatever the registry answers.
     """
-    path = f"compatibility/subjects/{quote(subject, safe='')}/versions?verbose=true{'&normalize=true' if normalize else ''}"
+    path, asking = f"compatibility/subjects/{quote(subject, safe='')}/versions", f"?verbose=true{'&normalize=true' if normalize else ''}"
     try:
-        answer = caller.ask("POST", path, body)
+        answers = [caller.ask("POST", f"{path}{asking}", body)]
     except RegistryError as error:
-        if not error.code.startswith("4040"):
+        if not error.code.startswith(_NOT_THERE):
             raise
-        answer = {"is_compatible": True}
-    said = [] if answer["is_compatible"] else answer.get("messages") or ["the registry says no more"]
+        answers = list(_by_version(caller, subject, f"{path}/{{}}{asking}", body)) if error.code == _NOT_THERE else []
+    said = [one for answer in answers if not answer["is_compatible"] for one in answer.get("messages") or ["the registry says no more"]]
     return said, [] if _is_ours(caller) else list(_unasked(caller, subject, body))
+
+
+def _by_version(caller: Caller, subject: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Answers of a registry that judges against one version at a time (Karapace): of those that its level tells."""
+    name = quote(subject, safe="")
+    level = asked(caller, f"config/{name}?defaultToGlobal=true") or asked(caller, "config") or {}
+    versions = asked(caller, f"subjects/{name}/versions") or []
+    for version in versions if "TRANSITIVE" in str(level.get("compatibilityLevel")) else versions[-1:]:
+        yield caller.ask("POST", path.format(version), body)
 
 
 def _is_ours(caller: Caller) -> bool:
