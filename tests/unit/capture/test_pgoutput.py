@@ -49,7 +49,7 @@ class Stream:
         if self.xid is not None:
             message = message[:1] + pack(">I", self.xid) + message[1:]
         self.starts.append(len(self.data))
-        self.data += b"d" + pack(">I", len(message) + 28) + b"w" + pack(">QQQ", len(self.starts), 0, sent) + message
+        self.data += b"d" + pack(">I", len(message) + 29) + b"w" + pack(">QQQ", len(self.starts), 0, sent) + message
 
     def relation(
         self, oid: int, columns: str, *, name: str = "orders", types: Sequence[int] = (), sent: int = 0

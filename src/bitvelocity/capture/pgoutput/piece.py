@@ -38,6 +38,11 @@ class Piece:
         self.at: Offsets = self.starts + layout.payload
         self.kinds: npt.NDArray[np.uint8] = self.buffer.bytes[self.at]
 
+    def end(self, frame: int) -> int:
+        """Where a frame ends: its length stands behind its first byte, and counts itself."""
+        at = int(self.starts[frame]) + 1
+        return at + int.from_bytes(self.buffer.raw[at : at + 4], "big")
+
     def lsns(self, frames: Index) -> Index:
         """The messages' own LSNs."""
         return self.buffer.i64(self.starts[frames] + self.layout.lsn)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from struct import Struct
 from typing import Literal, cast
 
 from bitvelocity.changes import AFTER, BEFORE, DETAIL_FIELDS, SYSTEM_COLUMNS, Shape
 
 _COLUMN = Struct(">Ii").unpack_from
+_KNOWN = 4096
+"""Shapes of columns that are remembered: a thousand tables are mostly tenants or partitions, alike but for their names."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,7 @@ class Relation:
     @cached_property
     def names(self) -> list[str]:
         """Column names of this relation's batches."""
-        pairs = ((AFTER + name, BEFORE + name) for name in self.columns)
-        after, before = zip(*pairs, strict=True) if self.columns else ((), ())
-        return [*SYSTEM_COLUMNS, *after, *before]
+        return _names(self.columns)
 
     @cached_property
     def names_with_detail(self) -> list[str]:
@@ -61,29 +61,40 @@ class Relation:
         return json.dumps(names, ensure_ascii=False, separators=(",", ":")) if names else None
 
 
-def parse_relation(frame: bytes | bytearray, at: int, sent_at: int | None) -> Relation:
-    """The relation that a RELATION message at `at` (its OID) describes; the server's clock stands at `sent_at`."""
+def parse_relation(frame: bytes | bytearray, at: int, end: int, sent_at: int | None) -> Relation:
+    """The relation that a RELATION message from `at` (its OID) to `end` describes; the server's clock stands at `sent_at`."""
     oid = int.from_bytes(frame[at : at + 4], "big")
     schema, at = _text(frame, at + 4)
     table, at = _text(frame, at)
-    identity, count = chr(frame[at]), int.from_bytes(frame[at + 1 : at + 3], "big")
-    at += 3
+    columns, key, types, modifiers = _columns(bytes(frame[at + 1 : end]))
+    sent = 0 if sent_at is None else int.from_bytes(frame[sent_at : sent_at + 8], "big")
+    return Relation(oid, schema, table, columns, key, types, modifiers, chr(frame[at]), sent)
+
+
+@lru_cache(_KNOWN)
+def _names(columns: tuple[str, ...]) -> list[str]:
+    return [*SYSTEM_COLUMNS, *(AFTER + name for name in columns), *(BEFORE + name for name in columns)]
+
+
+@lru_cache(_KNOWN)
+def _columns(
+    described: bytes,
+) -> tuple[tuple[str, ...], tuple[bool, ...], tuple[int, ...], tuple[int, ...]]:
+    """Names, whether they belong to the identity, types and modifiers of the columns."""
     columns: list[str] = []
     key: list[bool] = []
     types: list[int] = []
     modifiers: list[int] = []
-    for _ in range(count):
-        key.append(bool(frame[at] & 1))
-        name, at = _text(frame, at + 1)
+    at = 2
+    for _ in range(int.from_bytes(described[:2], "big")):
+        key.append(bool(described[at] & 1))
+        name, at = _text(described, at + 1)
         columns.append(name)
-        kind, modifier = _COLUMN(frame, at)
+        kind, modifier = _COLUMN(described, at)
         types.append(kind)
         modifiers.append(modifier)
         at += 8
-    sent = 0 if sent_at is None else int.from_bytes(frame[sent_at : sent_at + 8], "big")
-    return Relation(
-        oid, schema, table, tuple(columns), tuple(key), tuple(types), tuple(modifiers), identity, sent
-    )
+    return tuple(columns), tuple(key), tuple(types), tuple(modifiers)
 
 
 def _text(frame: bytes | bytearray, at: int) -> tuple[str, int]:

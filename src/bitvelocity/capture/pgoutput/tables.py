@@ -35,7 +35,7 @@ def find_shapes(piece: Piece, wide: int, relations: Relations) -> Shapes:
     shapes: Shapes = {}
     for number in np.flatnonzero(piece.kinds == RELATION).tolist():
         sent = piece.starts[number] + piece.layout.sent if piece.layout.sent else None
-        relation = parse_relation(piece.buffer.raw, int(piece.at[number]) + 1 + wide, sent)
+        relation = parse_relation(piece.buffer.raw, int(piece.at[number]) + 1 + wide, piece.end(number), sent)
         before = relations.get(relation.oid)
         relations[relation.oid] = relation
         known = shapes.setdefault(relation.oid, [] if before is None else [(-1, before)])
@@ -103,11 +103,14 @@ def _alike(
         whole = row_batch(piece, anybody, together, contexts, detail=detail).data
         if whole["_absent"].null_count == len(together):  # else the names in it are another table's
             (record,) = whole.to_batches()  # cheaper to cut than a table, whose columns are lists of chunks
+            named: dict[tuple[str, ...], pa.RecordBatch] = {}
             end = 0
             for relation, part in groups:
                 begin, end = end, end + len(part)
-                names = relation.names_with_detail if detail else relation.names
-                cut = record.slice(begin, len(part)).rename_columns(names)
+                if (mine := named.get(relation.columns)) is None:
+                    names = relation.names_with_detail if detail else relation.names
+                    mine = named[relation.columns] = record.rename_columns(names)
+                cut = mine.slice(begin, len(part))
                 yield Batch(relation.qualified, relation.columns, pa.Table.from_batches([cut]), relation.shape)
             return
     for relation, part in groups:
