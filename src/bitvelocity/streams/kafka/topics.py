@@ -254,10 +254,16 @@ class Topics:
                 self._result(changed)
 
     def _settings(self, name: str) -> dict[str, str | None]:
-        resource, admin = ConfigResource(ResourceType.TOPIC, name), self._admin
-        with explained("read a topic's settings", entity=name):
-            (answer,) = admin.describe_configs([resource], request_timeout=self._patience).values()
-            return {key: entry.value for key, entry in self._result(answer).items()}
+        resource, admin, deadline = ConfigResource(ResourceType.TOPIC, name), self._admin, time.monotonic() + HEARD_S
+        while True:
+            try:
+                with explained("read a topic's settings", entity=name):
+                    (answer,) = admin.describe_configs([resource], request_timeout=self._patience).values()
+                    return {key: entry.value for key, entry in self._result(answer).items()}
+            except BusError as error:  # the topic is there, and this broker has not heard of it
+                if error.code != NO_TOPIC or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _result(self, answer: Future[Any]) -> Any:
         try:
