@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ...errors import BitVelocityError, MissingExtraError
 from ..batch import Batch
-from .avro.reading import AvroReader
+from .avro.reading import AvroReader, Values
 from .bare import Bare
 from .extracted import NO_CHANGE, NOT_A_CHANGE
 from .heads import header_columns, own_changes
@@ -40,8 +40,8 @@ class Reader(Protocol):
     @property
     def connect(self) -> Schema: ...
 
-    def read(self, values: pa.Array[Any], skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:
-        """`only`: the fields that are asked for; others may be left out."""
+    def read(self, values: Any, skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:
+        """`values` is an array; for Avro it may be a chunked one. `only`: the fields that are asked for; others may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,8 @@ class Decoder:
 
     def decode(self, records: pa.Table, topic: str = "") -> Decoded:
         """`records` has `key`, `value`, `headers`, in order; other columns are passed by."""
-        table = records.combine_chunks()
-        columns = {name: _one(table[name]) for name in ("key", "value", "headers")}
-        heads = _with_apicurio(header_columns(columns["headers"], _NAMES))
+        columns: dict[str, Any] = {name: records[name] for name in ("key", "value")}
+        heads = _with_apicurio(header_columns(records["headers"], _NAMES))
         refused: list[Refused] = []
         pieces: list[Piece] = []
         rewritten = False
@@ -124,14 +123,14 @@ class Decoder:
         )
 
     def _read(
-        self, values: pa.Array[Any], guids: pl.Series, refused: list[Refused], only: Collection[str] = (), *, topic: str | None = None
+        self, values: Values, guids: pl.Series, refused: list[Refused], only: Collection[str] = (), *, topic: str | None = None
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         """Values by their schema: rows, columns, schema. `topic` is that of values without one."""
         for name, group in _by_schema(values, guids):
             if name:
                 yield from self._group(name, group, refused, only)
                 continue
-            for text, within in schemas_of(group.values):
+            for text, within in schemas_of(_one(group.values)):
                 inside = _Group(group.rows[within], group.values.take(pa.array(within)), 0)
                 if self._bare is not None and topic is not None and not text:
                     yield from self._without(self._bare, topic, inside, refused)
@@ -146,7 +145,7 @@ class Decoder:
         def fault(row: int, reason: str, code: str) -> None:
             refused.append(Refused(int(group.rows[row]), reason, code))
 
-        for part in bare.read(topic, group.values, fault):
+        for part in bare.read(topic, _one(group.values), fault):
             yield group.rows[part.rows], part.frame, part.schema
 
     def _group(
@@ -160,6 +159,8 @@ class Decoder:
             code = error.code if isinstance(error, BitVelocityError) else "UnknownSchema"
             refused += [Refused(int(row), str(error), code) for row in group.rows]
             return
+        if not isinstance(reader, AvroReader):
+            group = replace(group, values=_one(group.values))
         for kept, frame in _readable(reader, group, refused, only):
             yield kept, frame, reader.connect
 
@@ -177,13 +178,14 @@ class Decoder:
                 self._readers[name] = JsonReader.embedded(name.decode(), self._form)
         return self._readers[name]
 
-    def _key_names(self, keys: pa.Array[Any], guids: pl.Series, rows: np.ndarray) -> tuple[str, ...]:
+    def _key_names(self, keys: Values, guids: pl.Series, rows: np.ndarray) -> tuple[str, ...]:
         """Fields of the records' keys."""
-        some = keys.take(pa.array(rows, pa.int64())).drop_null()
-        if not len(some):
+        valid = keys.is_valid().to_numpy(zero_copy_only=False)[rows]
+        if not valid.any():
             return ()
+        first = int(rows[int(valid.argmax())])
         try:
-            schemas = list(self._key_schemas(some[:1], guids.gather(rows[:1])))
+            schemas = list(self._key_schemas(_one(keys.slice(first, 1)), guids.slice(first, 1)))
         except (BitVelocityError, LookupError, ValueError, TypeError):  # the value may be read without it
             return ()
         return tuple(one["field"] for one in schemas[0].get("fields", ())) if schemas else ()
@@ -196,7 +198,7 @@ class Decoder:
     def _gone(
         self,
         told: Told,
-        columns: dict[str, pa.Array[Any]],
+        columns: dict[str, Any],
         heads: dict[str, pl.Series],
         refused: list[Refused],
     ) -> Iterator[Piece]:
@@ -205,7 +207,7 @@ class Decoder:
         rows = np.nonzero(is_gone)[0]
         if not len(rows):
             return
-        keys = columns["key"].take(pa.array(rows, pa.int64()))
+        keys = _one(columns["key"].take(pa.array(rows, pa.int64())))
         for within, frame, schema in self._read(keys, heads["__key_schema_id"].gather(rows), refused):
             yield Piece.of_keys(told, rows[within], frame, schema)
 
@@ -232,7 +234,7 @@ def _reader_of(schema: SchemaText) -> Reader:
 
 
 def _one(column: Any) -> pa.Array[Any]:
-    found: pa.Array[Any] = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    found: pa.Array[Any] = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return found
 
 
@@ -241,7 +243,7 @@ class _Group:
     """Values of one schema, where they stand, and how many bytes are before each."""
 
     rows: np.ndarray
-    values: pa.Array[Any]
+    values: Values
     skip: int
 
     def part(self, part: slice | np.ndarray) -> _Group:
@@ -249,8 +251,12 @@ class _Group:
         return _Group(self.rows[part], values, self.skip)
 
 
-def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes, _Group]]:
+def _by_schema(column: Values, guids: pl.Series) -> Iterator[tuple[bytes, _Group]]:
     """The values of each schema, with its name; without a name are those that no registry has the schema of."""
+    if guids.null_count() == len(guids) and (alike := _alike(column)) is not None:
+        yield alike
+        return
+    values = _one(column)
     frame = pl.DataFrame(
         {"v": pl.Series(pl.from_arrow(values.cast(pa.large_binary()))), "g": guids}
     ).with_row_index("row")
@@ -267,6 +273,35 @@ def _by_schema(values: pa.Array[Any], guids: pl.Series) -> Iterator[tuple[bytes,
     for (name, skip), found in named.group_by("name", "skip", maintain_order=True):
         rows = found["row"].to_numpy().astype(np.int64)
         yield bytes(name), _Group(rows, _chosen(values, rows), int(skip))
+
+
+def _alike(values: Values) -> tuple[bytes, _Group] | None:
+    """All values, where they lie, if the same frame stands before each: that is how one program writes them. Else None."""
+    chunks = [chunk for chunk in (values.chunks if isinstance(values, pa.ChunkedArray) else [values]) if len(chunk)]
+    found = [_framed(chunk) for chunk in chunks]
+    alike = [one for one in found if one is not None and one[0] == found[0][0]] if found and found[0] else []
+    if not alike or len(alike) < len(found):
+        return None
+    begins = np.cumsum([0, *map(len, chunks)])
+    held: Any = [group.values for _, group in alike]
+    rows = np.concatenate([group.rows + begin for (_, group), begin in zip(alike, begins, strict=False)])
+    return alike[0][0], _Group(rows, pa.chunked_array(held), _FRAME)
+
+
+def _framed(values: pa.Array[Any]) -> tuple[bytes, _Group] | None:
+    """The values of one array, as `_alike`."""
+    rows = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+    buffers: list[Any] = values.buffers()
+    if not len(rows) or not pa.types.is_binary(values.type) or not buffers[1] or not buffers[2]:
+        return None
+    offsets = np.frombuffer(buffers[1], np.int32)[values.offset : values.offset + len(values) + 1]
+    begins = offsets[:-1][rows]
+    if (offsets[1:][rows] - begins < _FRAME).any():
+        return None
+    frames = np.frombuffer(buffers[2], np.uint8)[begins[:, None] + np.arange(_FRAME, dtype=np.int32)]
+    if frames[0, 0] or (frames != frames[0]).any():
+        return None
+    return frames[0, 1:].tobytes(), _Group(rows, _chosen(values, rows), _FRAME)
 
 
 def _chosen(values: pa.Array[Any], rows: np.ndarray) -> pa.Array[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,42 +13,79 @@ _PARTS = ("op", "lsn", "xid", "ordinal", "step", "at", "row_lsn", "old")
 _NUMBERS = ("lsn", "xid", "ordinal", "step", "at", "row_lsn")
 
 
-def header_columns(headers: Any, names: Iterable[str]) -> dict[str, pl.Series]:
-    """These headers as bytes, one of each record; NULL where it has none, the last where it has several."""
+def header_columns(headers: Any, names: Sequence[str]) -> dict[str, pl.Series]:
+    """These headers as bytes, one of each record; NULL where it has none, the last where it has several.
+
+    `headers` is an array or a chunked one: its chunks are not copied together, for most of what they hold is not asked for.
+    """
+    if not isinstance(headers, pa.ChunkedArray):
+        return _columns(headers, names)
+    parts = [_columns(chunk, names) for chunk in headers.chunks if len(chunk)]
+    if len(parts) == 1:
+        return parts[0]
+    return {name: pl.concat([part[name] for part in parts], rechunk=True) if parts else _nothing(name, 0) for name in names}
+
+
+def _columns(headers: Any, names: Iterable[str]) -> dict[str, pl.Series]:
     count = len(headers)
     offsets = headers.offsets.to_numpy()
     sizes = np.diff(offsets)
     if headers.null_count:
         sizes = np.where(headers.is_null().to_numpy(zero_copy_only=False), 0, sizes)
     first, total = int(offsets[0]) if count else 0, int(sizes.sum())
-    named, items = headers.keys.slice(first, total).dictionary_encode(), headers.items.slice(first, total)
-    codes = named.indices.to_numpy()
-    known = {name: code for code, name in enumerate(named.dictionary.to_pylist())}
-    width = _regular(codes, sizes)
-    rows = np.repeat(np.arange(count), 0 if width else sizes)
-    found = {}
-    for name in names:
-        code = known.get(name, -1)
-        if code < 0:
-            chosen = pa.nulls(count, pa.binary())
-        elif width:
-            last = int(np.flatnonzero(codes[:width] == code)[-1])
-            chosen = items.take(pa.array(np.arange(last, total, width)))
-        else:
-            at = np.flatnonzero(codes == code)
-            places = np.full(count, -1, np.int64)
-            places[rows[at]] = at
-            chosen = items.take(pa.array(places, mask=places < 0))
-        found[name] = pl.Series(name, pl.from_arrow(chosen.cast(pa.large_binary())), dtype=pl.Binary)
-    return found
+    keys, items = headers.keys.slice(first, total), headers.items.slice(first, total)
+    place = _same(keys, sizes) or _sought(keys, sizes)
+    return {name: _as_series(name, items, place(name), count) for name in names}
 
 
-def _regular(codes: np.ndarray, sizes: np.ndarray) -> int:
-    """How many headers each record has, if all have the same in the same order: that is how one program writes them. Else 0."""
+Place = Callable[[str], "np.ndarray | None"]
+"""Where the last header of a name stands for each record, -1 where it has none. None: no record has it."""
+
+
+def _as_series(name: str, items: Any, places: np.ndarray | None, count: int) -> pl.Series:
+    if places is None:
+        return _nothing(name, count)
+    chosen = items.take(pa.array(places, mask=places < 0))
+    return pl.Series(name, pl.from_arrow(chosen.cast(pa.large_binary())), dtype=pl.Binary)
+
+
+def _nothing(name: str, count: int) -> pl.Series:
+    return pl.repeat(None, count, dtype=pl.Binary, eager=True).alias(name)
+
+
+def _same(keys: Any, sizes: np.ndarray) -> Place | None:
+    """If all records have the same headers in the same order, which is how one program writes them."""
     width = int(sizes[0]) if len(sizes) else 0
     if not width or (sizes != width).any():
-        return 0
-    return width if (codes.reshape(-1, width) == codes[:width]).all() else 0
+        return None
+    _, ends, content = keys.buffers()
+    offsets = np.frombuffer(ends, np.int32)[keys.offset : keys.offset + len(keys) + 1]
+    lengths = np.diff(offsets).reshape(-1, width)
+    if content is None or (lengths != lengths[0]).any():
+        return None
+    raw = np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]].reshape(len(sizes), -1)
+    if (raw != raw[0]).any():
+        return None
+    known = {name: at for at, name in enumerate(keys[:width].to_pylist())}
+    rows = np.arange(0, len(keys), width)
+    return lambda name: rows + known[name] if name in known else None
+
+
+def _sought(keys: Any, sizes: np.ndarray) -> Place:
+    named = keys.dictionary_encode()
+    codes = named.indices.to_numpy()
+    known = {name: code for code, name in enumerate(named.dictionary.to_pylist())}
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+
+    def place(name: str) -> np.ndarray | None:
+        if name not in known:
+            return None
+        at = np.flatnonzero(codes == known[name])
+        places = np.full(len(sizes), -1, np.int64)
+        places[rows[at]] = at
+        return places
+
+    return place
 
 
 def own_changes(told: pl.Series) -> pl.DataFrame | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,15 @@ class Told:
 
     def text(self, name: str, rows: np.ndarray) -> pl.Series:
         """A header of these rows."""
-        return self.heads[name].gather(rows).cast(pl.String)
+        return _of_rows(self.heads[name], rows).cast(pl.String)
+
+
+_Rows = TypeVar("_Rows", pl.Series, pl.DataFrame)
+
+
+def _of_rows(held: _Rows, rows: np.ndarray) -> _Rows:
+    """What stands in these rows: mostly they are all, and nothing has to be copied."""
+    return held if len(rows) == len(held) and np.array_equal(rows, np.arange(len(rows))) else held[rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ def _piece(told: Told, relation: str, rows: np.ndarray, found: Extracted, *, key
     key_columns = {name for name, one in names if one is not None and one["field"] in keys}
     made = _keys_only(made, [name for name, _ in names if name not in key_columns])
     made = _with_absent(made, told, [name for name, _ in names])
-    made = _overlaid(made, told.heads["bv-unfit"].gather(rows))
+    made = _overlaid(made, _of_rows(told.heads["bv-unfit"], rows))
     return Piece(relation, tuple(name for name, _ in names), made)
 
 
@@ -116,7 +124,7 @@ def _facts(told: Told, rows: np.ndarray, found: Extracted) -> pl.DataFrame:
     """System columns, `_row`, and `_half`: which half of a changed key this is."""
     kind = found.op
     if told.own is not None:
-        own = told.own[rows]
+        own = _of_rows(told.own, rows)
         half = pl.when((own["op"] == "u") & kind.is_in(["d", "c"])).then(kind)
         at = own["at"].cast(pl.Datetime("us", "UTC"))
         facts = pl.DataFrame(
@@ -124,7 +132,7 @@ def _facts(told: Told, rows: np.ndarray, found: Extracted) -> pl.DataFrame:
              "_row_lsn": own["row_lsn"], "_old": own["old"]}
         )  # fmt: skip
     else:
-        gone, come = (told.heads[f"__debezium.{name}"].gather(rows).is_not_null() for name in ("newkey", "oldkey"))
+        gone, come = (_of_rows(told.heads[f"__debezium.{name}"], rows).is_not_null() for name in ("newkey", "oldkey"))
         half = pl.when(((kind == "d") & gone) | ((kind == "c") & come)).then(kind)
         facts = found.facts()
     who = {

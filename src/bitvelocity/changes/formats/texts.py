@@ -129,21 +129,18 @@ def _dates(_: Schema, values: pl.Series) -> pl.Series:
 def _zoned(_: Schema, values: pl.Series) -> pl.Series:
     """`2024-01-15T08:30:00.123456Z`; what has another form is odd."""
     plain = (values.str.slice(10, 1) == "T") & values.str.ends_with("Z")
+    if plain.all() and values.str.contains(".", literal=True).all():
+        text = _short(values.str.strip_chars_end("Z0")).str.replace("T", " ", literal=True)
+        return pl.select(pl.concat_str(text, pl.lit("+00")).alias("v"))["v"]
     clock = values.str.slice(11).str.strip_suffix("Z")
-    has_part = clock.str.contains(".", literal=True)
     frame = pl.DataFrame(
         {
-            "day": values.str.slice(0, 10),
-            "clock": clock,
-            "short": _short(clock),
-            "part": has_part,
-            "plain": plain,
+            "day": values.str.slice(0, 10), "clock": clock, "short": _short(clock), "plain": plain,
+            "part": clock.str.contains(".", literal=True),
         }
-    )
+    )  # fmt: skip
     cut = pl.when("part").then("short").otherwise("clock")
-    return frame.select(
-        pl.when("plain").then(pl.concat_str("day", pl.lit(" "), cut, pl.lit("+00"))).alias("v")
-    )["v"]
+    return frame.select(pl.when("plain").then(pl.concat_str("day", pl.lit(" "), cut, pl.lit("+00"))).alias("v"))["v"]
 
 
 def _decimals(schema: Schema, values: pl.Series) -> pl.Series:

@@ -13,7 +13,7 @@ import json
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,8 @@ from .connected import connect_schema
 from .varints import BINARY, fixed, glued, varint
 
 Schema = Mapping[str, Any]
+Values: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
+"""Chunks are read as they lie."""
 _SYNC = b"bitvelocity-wire"
 _FIRST, _LAST, _END = "bv frame", "bv end of value", 0x3FF5_6D3A_0000_0000
 """A field that we put behind each value: a double, in whose bits is the value's number. A value that is longer or shorter
@@ -55,7 +57,7 @@ class AvroReader:
         kinds = pl.read_avro(io.BytesIO(_header([*plain["fields"], _MARK]))).drop(_LAST).schema
         return cls(schema, connect, _as_bytes(plain)["fields"], kinds)
 
-    def read(self, values: pa.Array[Any], skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:
+    def read(self, values: Values, skip: int = 0, *, only: Collection[str] = ()) -> pl.DataFrame:
         """One row for each of the values, which are not NULL and have `skip` bytes before them.
 
         `only`: the fields that are asked for, such as `op` or `source.table`. What others say is passed by, unread.
@@ -70,14 +72,14 @@ class AvroReader:
         data = _joined(values, ends)
         header = _header([*_frame(skip), *(part.field for part in parts), _MARK])
         frame = pl.read_avro(
-            io.BytesIO(b"".join([header, varint(count), varint(len(data)), data, _SYNC])),
+            io.BytesIO(b"".join([header, varint(count), varint(sum(map(len, data))), *data, _SYNC])),
             columns=[*(part.field["name"] for part in parts if part.asked), _LAST],
         )
         if not np.array_equal(frame[_LAST].to_numpy().view(np.int64), ends):
             raise ValueError("a value is longer or shorter than its schema says")
         return _together(frame.drop(_LAST), parts, self.kinds)
 
-    def faults(self, values: pa.Array[Any], skip: int = 0) -> list[str] | None:
+    def faults(self, values: Values, skip: int = 0) -> list[str] | None:
         """What is wrong with each value, one by one; "": nothing. None: it cannot be told without fastavro."""
         try:
             take = self._by_one(skip)
@@ -94,7 +96,7 @@ class AvroReader:
                 found.append("")
         return found
 
-    def _slowly(self, values: pa.Array[Any], skip: int) -> pl.DataFrame:
+    def _slowly(self, values: Values, skip: int) -> pl.DataFrame:
         take = self._by_one(skip)
         raws: list[Any] = values.to_pylist()
         found = [take(raw) for raw in raws]
@@ -207,11 +209,11 @@ def _as(column: pl.Series, kind: Any) -> pl.Series:
     return column if column.dtype == kind else column.cast(kind)
 
 
-def _joined(values: pa.Array[Any], ends: np.ndarray) -> memoryview:
-    """The bytes of all values, behind each its end."""
-    joined = glued(values.cast(BINARY), fixed(ends))
-    buffers: Any = joined.buffers()
-    return memoryview(buffers[2])
+def _joined(values: Values, ends: np.ndarray) -> list[memoryview]:
+    """The bytes of all values, behind each its end; of each chunk by itself."""
+    found: Any = glued(values.cast(BINARY), fixed(ends))
+    chunks: list[Any] = found.chunks if isinstance(found, pa.ChunkedArray) else [found]
+    return [memoryview(chunk.buffers()[2]) for chunk in chunks if len(chunk)]
 
 
 def _as_bytes(schema: Any) -> Any:
@@ -281,4 +283,4 @@ def _bare(schema: Any) -> Any:
     return schema
 
 
-__all__ = ["AvroReader"]
+__all__ = ["AvroReader", "Values"]
