@@ -19,6 +19,7 @@ import pytest
 from bitvelocity.capture import Tuning, WalSource, export_tables
 from bitvelocity.changes import ChangeSet
 from bitvelocity.contracts import EntitySpec
+from bitvelocity.errors import DatabaseError
 from bitvelocity.lakehouse import (
     MARKER,
     EntityVerdict,
@@ -202,6 +203,9 @@ def test_rename_column(way: Way) -> None:
         "public.things has a column number that the entity does not know: only bronze keeps it",
     ]
     assert way.changes() == ["column number is new; column n is gone"]
+    with pytest.raises(DatabaseError) as stale:
+        way.verdict()
+    assert "change the entity" in str(stale.value.remedy)
     assert way.again(declared=True)[0] == "bronze has the column number since before the entity had it"
     assert way.silver("id, number") == [(1, None), (2, 20), (3, None), (4, 4)]
 

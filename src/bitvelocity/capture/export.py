@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
 
 from ..changes import parse_lsn
 from ..contracts import EntitySpec
@@ -18,6 +19,7 @@ from .connection import Connection, connect
 from .failures import Place
 from .prompt import prompting
 
+_ALTERED = "The source was altered: change the entity to what the table is now (bitvelocity status says what), and start up again."
 _PLACE = Place("of a reconciliation", "")
 _MARKER = """
 select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
@@ -49,10 +51,11 @@ def export_tables(dsn: str, specs: Sequence[EntitySpec], folder: Path, *, primar
         with connect(dsn, _PLACE) as connection:
             marker = connection.execute(_MARKER).fetchone()
     except psycopg.Error as error:
+        altered = isinstance(error, (UndefinedColumn, UndefinedTable, InvalidSchemaName))
         raise DatabaseError(
             f"The source could not be copied: {str(error).strip()}",
             safe="Nothing was changed.",
-            remedy="Capture's role needs REPLICATION and SELECT: bitvelocity doctor",
+            remedy=_ALTERED if altered else "Capture's role needs REPLICATION and SELECT: bitvelocity doctor",
         ) from error
     return Export(lsn, parse_lsn(str(marker[0])) if marker else lsn, files)
 

@@ -129,10 +129,22 @@ class LocalTable:
                 )
         new = [column for column in wanted if column.name not in old.names]
         if new:
+            self._refuse_twins(column.name for column in new)
             grown = pa.schema([*old, *new])
             self._put(lambda: [log.remark("ADD COLUMNS", NO_INFO), self._state.metadata_with(grown)])
         encoded = dict.fromkeys((*self._shape.dictionary, *dictionary))
         self._shape = Shape(self._state.schema, tuple(encoded), self._shape.statistics)
+
+    def _refuse_twins(self, names: Iterable[str]) -> None:
+        """Readers of Delta tables do not tell columns apart by the case of their letters."""
+        there = {name.lower(): name for name in self._state.schema.names}
+        for name in names:
+            if (twin := there.get(name.lower(), name)) != name:
+                raise LakeError(
+                    f"column {name} of {self.path} differs from {twin} by the case of its letters only",
+                    safe="the table is as it was",
+                    remedy="rename the column in the source so that more than case differs, and the entity's with it",
+                )
 
     def stage(self, rows: pa.Table, more: Iterable[pa.Table] = ()) -> Staged:
         """Write rows, and more of them behind, to a synced file that no log entry names yet."""

@@ -38,7 +38,7 @@ def read_watermark(root: Path) -> Watermark | None:
     """The newest published watermark; None when nothing was ever published."""
     try:
         return Watermark(**json.loads((root / NAME).read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as error:
         raise LakeError(

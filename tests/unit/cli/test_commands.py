@@ -157,6 +157,7 @@ def test_what_differs_is_told(bitvelocity: Run, make_project: MakeProject, datab
     assert told.returncode == 1
     assert "1 missing" in told.stdout
     assert "first: 7" in told.stdout
+    assert "bitvelocity recover --force" in told.stdout
 
 
 def test_numbers_that_json_has_no_word_for(capsys: pytest.CaptureFixture[str]) -> None:

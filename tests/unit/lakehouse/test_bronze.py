@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable
 
 from bitvelocity.changes import Batch
 from bitvelocity.contracts import EntitySpec
+from bitvelocity.errors import LakeError
+from bitvelocity.lakehouse import read_watermark
 from bitvelocity.lakehouse.bronze import Bronze, repeating, unseen
 
 Make = Callable[..., Batch]
@@ -64,6 +68,27 @@ def test_columns_that_nobody_declared_are_kept_from_when_they_appear(
     again.stage(batch_of(change("c", (2, 0), after={**row(4), "a b": "later"}), columns=wide))
     again.commit(2)
     assert stored(tmp_path)["after_a_b"].to_pylist() == [None, "new", None, "later"]
+
+
+def test_a_name_that_differs_by_case_only_is_refused(
+    tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change
+) -> None:
+    """As after `alter table ... rename "At" to "AT"`: as another column it would clash, as the same it was not before."""
+    bronze = Bronze(tmp_path, spec, sync=False)
+    bronze.stage(batch_of(change("c", (1, 0), after=row(1))))
+    bronze.commit(1)
+    renamed = replace(spec, columns=tuple(replace(c, name="AT") if c.name == "At" else c for c in spec.columns))
+    with pytest.raises(LakeError, match=r"after_AT of .* differs from after_At by the case") as refused:
+        Bronze(tmp_path, renamed, sync=False)
+    assert refused.value.remedy
+    other = replace(spec, columns=tuple(replace(c, name="At2") if c.name == "At" else c for c in spec.columns))
+    again = Bronze(tmp_path, other, sync=False)
+    assert again.table.position() == 1
+
+
+def test_a_lake_in_the_place_of_a_file_has_published_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    assert read_watermark(tmp_path / "file" / "lake") is None
 
 
 def test_rollback_leaves_no_file(tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change) -> None:

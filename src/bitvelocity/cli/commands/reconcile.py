@@ -11,6 +11,8 @@ from ...flow import Verdict, open_project, reconcile, source_database
 from ..output import json_option, print_json, project_option, say
 from ..verdicts import entity_sentence, model_sentence
 
+REMEDY = "bitvelocity status says what was altered. Stop up; bitvelocity recover --force reads what differs, deletes too."
+
 
 @click.command(short_help="Prove that silver equals the source and gold its full recompute.")
 @project_option
@@ -43,6 +45,8 @@ def print_verdict(verdict: Verdict) -> None:
     colour = "green" if verdict.ok else "red"
     word = "Reconcile OK" if verdict.ok else "Reconcile FAILED"
     say(f"{word} at {format_lsn(verdict.lsn)} ({verdict.seconds:.1f} s).", fg=colour, bold=True)
+    if not all(entity.ok for entity in verdict.entities):
+        say(f"  Remedy: {REMEDY}")
 
 
 def _line(ok: bool, name: str, text: str) -> None:

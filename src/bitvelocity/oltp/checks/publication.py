@@ -74,7 +74,14 @@ def _members(source: Source, row: Row, name: str, tables: str) -> Iterator[Check
     roots = {table.oid for spec in source.wanted.specs if (table := source.table(spec))}
     surplus = sorted(t["name"] for t in row["tables"] if t["name"] not in there and t["root"] not in roots)
     if surplus:
-        yield warn("publication", f"{name} also holds {', '.join(surplus)}, which no entity reads", tables)
+        what = f"{name} also holds {', '.join(surplus)}, which no entity reads"
+        gone = sorted(spec.qualified for spec in source.wanted.specs if not source.table(spec))
+        yield warn("publication", what, _renamed(gone) if gone and source.wanted.begun else tables)
+
+
+def _renamed(gone: Sequence[str]) -> str:
+    """The changes of a table that was renamed are still captured: taken out of the publication, they would be lost."""
+    return f"If one of them is {', '.join(gone)} under a new name, declare that: entities, table= and schema=, with name= as it is."
 
 
 def _parts(source: Source, row: Row, name: str, tables: str) -> Iterator[Check]:

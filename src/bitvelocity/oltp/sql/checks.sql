@@ -14,8 +14,9 @@ select current_setting('server_version') as version, current_setting('server_ver
  where d.datname = current_database() and r.rolname = current_user;
 
 -- name: settings
--- Server settings, with what makes bytes or milliseconds of them.
-select name, setting,
+-- Server settings, with what makes bytes or milliseconds of them. Of the role's own timeouts, what its sessions begin
+-- with: the doctor's has one of its own.
+select name, case when name in ('statement_timeout', 'lock_timeout') then reset_val else setting end as setting,
        case unit when 'kB' then 1024 when '8kB' then 8192 when 'MB' then 1048576
                  when 'ms' then 1 when 's' then 1000 when 'min' then 60000 end as scale
   from pg_settings

@@ -188,6 +188,9 @@ def test_timeouts_of_the_role_are_set_aside(patient: Patient) -> None:
     (found,) = [check for check in patient.look(as_role=True) if check.name == "timeouts"]
     assert found.state == "ok"
     assert "idle_session_timeout = 8 s" in found.what
+    assert "statement_timeout = 9 s" in found.what
+    patient.run(f"alter role {patient.role} reset all")
+    assert not [check for check in patient.look(as_role=True) if check.name == "timeouts"]
 
 
 def test_every_check_is_in_the_page() -> None:

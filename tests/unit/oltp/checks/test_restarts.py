@@ -93,10 +93,19 @@ def test_a_collation_that_changed_under_the_indexes(patient: Patient) -> None:
     assert patient.find("collation") == []
 
 
+def test_a_renamed_table_is_not_taken_out_of_the_publication(patient: Patient) -> None:
+    """Its changes still come; the remedy for a table that nobody reads would lose them."""
+    patient.run("alter table orders rename to purchases")
+    (found,) = [check for check in patient.find("publication") if "purchases" in check.what]
+    assert "set table" not in str(found.remedy)
+    assert "public.orders" in str(found.remedy)
+
+
 def test_entities_without_their_tables(patient: Patient) -> None:
     patient.run("drop table orders")
     (found,) = patient.find("table")
     assert found.what == "public.orders is not in the database"
+    assert "renamed" in str(found.remedy)
     patient.run("create view orders as select 1 as id")
     (found,) = patient.find("table kind")
     assert "is a view" in found.what
