@@ -144,7 +144,7 @@ SQL = [
     ("select\n", "selec\n", 11, "syntax error", "DuckDB's dialect"),
     ("select\n", "insert into x select\n", 11, "is no SELECT", "one SELECT"),
     ("select\n", "select 1; select\n", 11, "more than one statement", "one SELECT"),
-    ("count(*)", "count(o.totall)", 13, '"totall"', '"total"'),
+    ("count(*)", "count(o.totall)", 13, '"totall"', '(near it: "total")'),
     ("count(*)", "countt(*)", 13, "countt does not exist", "count"),
     ("silver.orders o", "silver.order o", 15, "there is no table silver.order", "write silver.orders"),
     ("silver.orders o", "orders o", 15, "orders names no table of the lake", "write silver.orders"),

@@ -191,8 +191,11 @@ def _binding_error(model: Model, syntax: Syntax, error: duckdb.Error) -> ModelEr
     named = _NAMED.search(first)
     line = syntax.find(named["name"]) if named else model.lines["sql"]
     what = first.split(": ", maxsplit=1)[-1]
-    remedy = " ".join(more).replace("Candidate bindings: : ", "Candidate bindings: ")
-    return model.error(what, line, remedy or "correct the SQL; it is DuckDB's dialect")
+    said = " ".join(more)
+    if "Candidate bindings" in said:
+        near = said.partition("bindings:")[2].strip(" :")
+        return model.error(what, line, f"write a column that is there (near it: {near}), or keep it in its entity")
+    return model.error(what, line, said or "correct the SQL; it is DuckDB's dialect")
 
 
 def check_columns(model: Model, found: Sequence[tuple[str, str]]) -> None:

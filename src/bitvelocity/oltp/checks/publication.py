@@ -74,7 +74,7 @@ def _members(source: Source, row: Row, name: str, tables: str) -> Iterator[Check
     roots = {table.oid for spec in source.wanted.specs if (table := source.table(spec))}
     surplus = sorted(t["name"] for t in row["tables"] if t["name"] not in there and t["root"] not in roots)
     if surplus:
-        what = f"{name} also holds {', '.join(surplus)}, which no entity reads"
+        what = f"{name} also holds {', '.join(surplus)}, which no entity of this project reads: does another one share it?"
         gone = sorted(spec.qualified for spec in source.wanted.specs if not source.table(spec))
         yield warn("publication", what, _renamed(gone) if gone and source.wanted.begun else tables)
 
