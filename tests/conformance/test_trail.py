@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from psycopg import Connection, errors, sql
 
 from bitvelocity.capture import WalSource
+from bitvelocity.changes import Mark, parse_lsn
 from bitvelocity.contracts import Column, EntitySpec, Partition, Type
 from bitvelocity.contracts.spec import AuditTrail
 from bitvelocity.oltp import Server, TrailSink, apply, audit, connect, ensure_partitions, plan
@@ -205,3 +206,19 @@ def test_any_history(postgres: Server, database: str, open_folder: Path) -> None
         cdc, sync = by_statement(connection, "cdc"), by_statement(connection, "sync")
         assert len(sync) > 20
         assert cdc == sync
+
+
+def test_what_a_trigger_took_over_is_done_with_a_later_change(database: str) -> None:
+    """Of the table itself nothing was left to write: it is the mark that tells that all before the trigger was seen."""
+    (cdc, _) = specs()
+    sync = replace(cdc, audit_trail="sync")
+    prepare(database, [cdc])
+    apply(database, plan(database, [sync]))
+    with connect(database, autocommit=True) as connection:
+        (until,) = connection.execute("select until::text from bv.trail_position").fetchone() or ("",)
+        sink = TrailSink([sync])
+        sink.connect(database)
+        for lsn, left in ((parse_lsn(until) - 1, 1), (parse_lsn(until), 0)):
+            sink.commit(Mark(lsn, lsn))
+            assert connection.execute("select count(*) from bv.trail_position").fetchone() == (left,)
+        sink.close()

@@ -120,7 +120,7 @@ class TrailSink:
             self._staged[batch.relation] = self._staged.get(batch.relation, 0) + rows.num_rows
 
     def commit(self, mark: Mark) -> Receipt:
-        """Rows, position, one transaction; nothing at all when no trail is concerned.
+        """Rows, position, one transaction; nothing at all when no trail is concerned, or done with what was left to it.
 
         1. lock the positions and see that they are what we know;
         2. make the partitions that the rows need;
@@ -131,6 +131,8 @@ class TrailSink:
         began = time.perf_counter()
         if self._staged:
             self._guarded(lambda: self._write(mark))
+        elif any(mark.lsn >= last for last in self._until.values()):
+            self._guarded(lambda: self._move(mark.lsn))
         taken, self._staged = {self._declared[name].name: n for name, n in self._staged.items()}, {}
         return Receipt(sink=self.name, lsn=mark.lsn, rows_in=taken, seconds={"commit": time.perf_counter() - began})
 
