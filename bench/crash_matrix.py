@@ -48,6 +48,8 @@ class Part:
     before: Callable[[Arena], object] = lambda _: None
 
 
+ROOM = {"fsync": "off", "max_connections": "60", "max_replication_slots": "60", "max_wal_senders": "60"}
+"""Every part has a database of its own, whose slots stay."""
 FOLDED = [pair for pair in AGAIN if pair[0].step == "base folded"]
 PARTS = (
     Part([(moment,) for moment in AT_WORK]),
@@ -123,7 +125,7 @@ def server(folder: Path, major: int | None) -> Iterator[Server]:
     found = next((one for one in installed() if one.major == major), None) if major else find_binaries()
     if found is None:
         sys.exit(f"There is no PostgreSQL {major} on this machine.")
-    with EmbeddedPostgres(folder / "pg", binaries=found, settings={"fsync": "off", "max_connections": "60"}) as running:
+    with EmbeddedPostgres(folder / "pg", binaries=found, settings=ROOM) as running:
         yield running
 
 

@@ -80,6 +80,8 @@ def read_up_to(served: Mapping[str, str], last: int) -> list[dict[str, Any]]:
     try:
         for line in reader.stdout or ():
             operation, _, row = line.partition(" ")
+            if operation == "waiting:":  # `up` was killed before the first record, which makes the topic
+                continue
             assert operation == "c", line
             rows.append(eval(row, {"Decimal": Decimal}))
             if rows[-1]["store_number"] == last:
