@@ -157,6 +157,22 @@ def test_lost_connections_lose_and_repeat_nothing(shop_dsn: str) -> None:
     assert_equal_to_books(shop_dsn, replay.expected())
 
 
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_pipeline_that_ends_oddly_is_begun_again(shop_dsn: str, monkeypatch: pytest.MonkeyPatch, committed: bool) -> None:
+    """As psycopg may do when the server is killed: the error has no SQLSTATE, and the connection claims to be open."""
+    replay, write, calls = Replay(shop_dsn, lines=500, synthetic=True, rates=EVENTFUL), Replay._write, iter(range(1000))
+
+    def cut(self: Replay, *what: Any) -> None:
+        odd = next(calls) % 5 == 3
+        if committed or not odd:
+            write(self, *what)
+        if odd:
+            raise psycopg.OperationalError("cannot exit pipeline mode while busy")
+
+    monkeypatch.setattr(Replay, "_write", cut)
+    assert_equal_to_books(shop_dsn, run(replay).expected())
+
+
 KILL = """
 select pg_terminate_backend(pid, 5000) from pg_stat_activity
  where application_name = 'shop' and datname = current_database()"""

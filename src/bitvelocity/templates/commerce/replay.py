@@ -126,8 +126,10 @@ class Replay:
                     else:
                         self._write(connection, self._story[self._done])
                         written = True
-                except psycopg.OperationalError:
+                except psycopg.OperationalError as error:
                     lost += 1
+                    if error.sqlstate is None:  # the client's own word, such as of a pipeline that was cut: what was written is looked up
+                        connection.close()
                     if not connection.closed or lost == TRIES:
                         raise
                     continue
