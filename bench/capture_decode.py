@@ -43,7 +43,7 @@ class Frames:
 
     def add(self, message: bytes) -> None:
         self.starts.append(len(self.data))
-        self.data += b"d" + pack(">I", len(message) + 28) + b"w" + bytes(24) + message
+        self.data += b"d" + pack(">I", len(message) + 29) + b"w" + bytes(24) + message
 
 
 def order() -> Row:
