@@ -98,11 +98,12 @@ class Fetching:
 
     def _fetched(self, partition: Partition, offset: int, timeout: float) -> pa.Table:
         """What one answer has; waits for records in turns, so that a leader that falls silent is noticed."""
-        deadline, end = time.monotonic() + timeout, offset
+        began, end = time.monotonic(), offset
+        deadline = began + timeout
         with self._lock:
-            if deadline - timeout > self._told + _TRUSTED_S:
+            if began > self._told + _TRUSTED_S:
                 self._leaders.clear()
-                self._told = deadline - timeout
+                self._told = began
             leader = self._leaders.get(partition)
         if leader is None:
             told = {Partition(partition.topic, number): each for number, each in self._tell(partition.topic).items()}
