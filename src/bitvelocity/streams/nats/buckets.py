@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ...errors import BusLostError
-from .line import Line, Message
+from .line import Line
 from .names import quoted
 from .refusals import NO_MESSAGE, NO_STREAM, WRONG_LAST, RefusedError, failed
+from .waiting import Message
 
 IN_USE = 10058
 """The stream is there, and was made with another number of replicas."""

@@ -18,12 +18,13 @@ from ..placing import partition_of
 from . import groups, reading, stored, writing
 from .buckets import Bucket
 from .client import Login
-from .line import Line, every
+from .line import Line
 from .member import LOOK_S, NatsMember
 from .names import GROUPS, NOBODY, PUBLISHERS, check_topic, stream_of, wake_of
 from .publisher import NatsPublisher, take_over
 from .refusals import RefusedError, failed, no_topic
 from .stored import Layout
+from .waiting import every
 from .writing import MARKED, Batch
 
 Given = TypeVar("Given")

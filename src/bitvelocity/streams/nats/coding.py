@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from ...errors import BusError
 from ..bus import FETCHED_SCHEMA, RECORD_SCHEMA, Partition
-from .line import Answer
+from .waiting import Answer
 
 KEY, KEY_BASE64, TIMESTAMP, TOMBSTONE = "bv-key", "bv-key-base64", "bv-timestamp", "bv-tombstone"
 HEADERS, PACKED = "bv-headers", "bv-packed"

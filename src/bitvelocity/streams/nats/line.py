@@ -12,16 +12,17 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import BusError, BusLostError
 from ..refusals import closed
 from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
 from .refusals import NO_STREAM, RefusedError
+from .waiting import Answer, Asked, Bell, Message
 
 ANSWERS_S = (1.0, 2.0, 2.0, 2.0, 3.0)
 """How long each asking of a question waits: while a leader is chosen in a cluster, nobody answers, then or later."""
@@ -38,61 +39,6 @@ OLDEST = (2, 12)
 Given = TypeVar("Given")
 
 
-class Message(NamedTuple):
-    """What goes over the line."""
-
-    subject: str
-    headers: dict[str, str]
-    payload: bytes
-
-
-class Answer(NamedTuple):
-    headers: Mapping[str, str]
-    payload: bytes
-
-    @property
-    def status(self) -> str | None:
-        """Of an answer that is no stored message: those may have a header of that name, too."""
-        return None if "Nats-Sequence" in self.headers else self.headers.get("Status")
-
-
-class _Asked:
-    """One question: its answers so far. It is done at the first, or, of many, at the one that has a status."""
-
-    __slots__ = ("answers", "client", "done", "many", "subject")
-
-    def __init__(self, client: Client, subject: str, *, many: bool) -> None:
-        self.client, self.subject, self.many = client, subject, many
-        self.answers: list[Answer] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def take(self, message: Msg) -> None:
-        answer = Answer(message.headers or {}, message.data)
-        self.answers.append(answer)
-        if (not self.many or answer.status is not None) and not self.done.done():
-            self.done.set_result(None)
-
-
-class Bell:
-    """Rings when a message comes on its subjects, or the connection is lost."""
-
-    def __init__(self, line: Line, subjects: Iterable[str]) -> None:
-        self._line, self.subjects = line, tuple(subjects)
-        self._event = threading.Event()
-
-    def ring(self) -> None:
-        self._event.set()
-
-    def wait(self, seconds: float) -> bool:
-        """True if it rang since the last time."""
-        rang = self._event.wait(seconds)
-        self._event.clear()
-        return rang
-
-    def close(self) -> None:
-        self._line.unhang(self)
-
-
 class Line:
     """May be used from several threads: all of them wait for the one that has the loop."""
 
@@ -105,7 +51,7 @@ class Line:
         self._client: Client | None = None
         self._server = ""
         self._inbox = ""
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, Asked] = {}
         self._bells: dict[Bell, list[Any]] = {}
         self._count = 0
         self._closed = False
@@ -186,14 +132,9 @@ class Line:
         return int((await self._connected()).max_payload)
 
     def hang(self, subjects: Iterable[str]) -> Bell:
-        bell = Bell(self, subjects)
+        bell = Bell(subjects, self._take_down)
         self.run(self._hang(bell))
         return bell
-
-    def unhang(self, bell: Bell) -> None:
-        if not self._closed and bell in self._bells:
-            with contextlib.suppress(BusError):
-                self.run(self._unhang(bell))
 
     def close(self) -> None:
         """What other threads wait for ends with an error."""
@@ -205,6 +146,11 @@ class Line:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _take_down(self, bell: Bell) -> None:
+        if not self._closed and bell in self._bells:
+            with contextlib.suppress(BusError):
+                self.run(self._unhang(bell))
 
     async def _do(self, work: Coroutine[Any, Any, Given]) -> Given:
         task = asyncio.current_task()
@@ -229,7 +175,7 @@ class Line:
         client = await self._connected()
         self._count += 1
         token = str(self._count)
-        asked = self._asked[token] = _Asked(client, messages[-1].subject, many=many)
+        asked = self._asked[token] = Asked(client, messages[-1].subject, many=many)
         try:
             last = len(messages) - 1
             for number, (subject, headers, payload) in enumerate(messages):
@@ -244,7 +190,7 @@ class Line:
                 asked.done.exception()
         return asked.answers
 
-    async def _await(self, client: Client, asked: _Asked, patience: float) -> None:
+    async def _await(self, client: Client, asked: Asked, patience: float) -> None:
         """Until it is done, as long as answers come. We look after the connection ourselves: the client's callback does
         not always come."""
         deadline, had = time.monotonic() + patience, 0
@@ -399,14 +345,3 @@ async def _end(subscriptions: Iterable[Any]) -> None:
     for subscription in subscriptions:
         with contextlib.suppress(errors.Error):
             await subscription.unsubscribe()
-
-
-async def every(work: Iterable[Awaitable[Given]]) -> list[Given]:
-    """Have them done side by side, and wait for all, also when one fails: none goes on behind our back."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    found: list[Given] = []
-    for one in done:
-        if isinstance(one, BaseException):
-            raise one
-        found.append(one)
-    return found

@@ -16,8 +16,9 @@ from ..polling import first_found
 from ..refusals import has_left, not_ours
 from . import groups, reading, stored
 from .buckets import Bucket
-from .line import Line, every
+from .line import Line
 from .names import wake_of
+from .waiting import every
 
 LOOK_S = 0.25
 """How long an idle member waits for a call before it looks by itself: clients that are not ours call nobody."""

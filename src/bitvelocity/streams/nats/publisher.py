@@ -24,10 +24,11 @@ from ..placing import above, check_order, parse_place, place_text, with_places
 from ..refusals import another_publisher, spoilt
 from . import stored, writing
 from .buckets import Bucket
-from .line import Line, every
+from .line import Line
 from .names import stream_of, wake_of
 from .refusals import WRONG_LAST, RefusedError, failed
 from .stored import Layout
+from .waiting import every
 from .writing import Batch
 
 TRIES = 50

@@ -12,10 +12,11 @@ import pyarrow as pa
 from ...errors import OffsetGoneError
 from ..bus import Partition
 from .coding import fetched, total, unpacked
-from .line import Answer, Line
+from .line import Line
 from .names import stream_of, subject_of
 from .refusals import RefusedError, failed, no_topic
 from .stored import COUNT, MAX_TIME, Layout, span, state
+from .waiting import Answer
 
 READ_BYTES = 8 << 20
 

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from ..bus import Partition
 from .coding import PACKED, Content, packs, singles
-from .line import Line, Message
+from .line import Line
 from .names import mark_of, subject_of
 from .stored import COUNT, LAST, MAX_TIME, PLACE, Layout, Mark
+from .waiting import Message
 
 BATCH = 900
 """Messages written at once; the server takes up to 1000."""
