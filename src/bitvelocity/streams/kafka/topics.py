@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -41,7 +41,10 @@ OVERHEAD = 1 << 20
 """Room for the head of a batch, in bytes."""
 HEARD_S = 5.0
 """So long a broker of a cluster may not know yet what another one has told us of: a topic that is there."""
+PAUSE_S = 0.05
 TOMBSTONES_STAY = timedelta(days=7)
+
+Given = TypeVar("Given")
 
 
 def since(millis: int) -> OffsetSpec:
@@ -132,39 +135,43 @@ class Topics:
 
     def look_up(self, names: Iterable[str]) -> Mapping[str, Described]:
         """The topics as they are now; one that is not there is an error."""
-        wanted = list(names)
-        found, deadline = self._described(wanted), time.monotonic() + HEARD_S
-        while (late := self._known.keys() & set(wanted) - found.keys()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-            found |= self._described(list(late))
-        for name in wanted:
-            if name not in found:
-                raise BusError(
-                    "There is no such topic.",
-                    entity=name,
-                    safe="Nothing was written.",
-                    remedy="Make the topic first (Bus.ensure); nothing is made by writing to it.",
-                    code=NO_TOPIC,
-                )
-        return found
+        wanted, found = list(names), dict[str, Described]()
+
+        def ask() -> Mapping[str, Described]:
+            found.update(self._described([name for name in wanted if name not in found]))
+            for name in wanted:
+                if name not in found:
+                    raise BusError(
+                        "There is no such topic.",
+                        entity=name,
+                        safe="Nothing was written.",
+                        remedy="Make the topic first (Bus.ensure); nothing is made by writing to it.",
+                        code=NO_TOPIC,
+                    )
+            return found
+
+        return _heard(ask, lambda error: HEARD_S if error.code == NO_TOPIC and error.entity in self._known else 0)
 
     def offsets(self, name: str, where: OffsetSpec, *, committed: bool = True) -> Mapping[int, int]:
         """An offset of each partition; of `LATEST` the end of what is committed, or of all that is written."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         asked = {TopicPartition(name, number): where for number in range(self.known(name).partitions)}
-        deadline = time.monotonic() + self._patience
-        while True:
+
+        def lasts(error: BusError) -> float:
+            return self._patience if isinstance(error, BusLostError) else _unheard(error)  # a leader is being chosen
+
+        def ask() -> Mapping[int, int]:
             admin = self._admin
             try:
                 with explained("tell offsets", entity=name):
                     answers = admin.list_offsets(asked, isolation_level=level, request_timeout=self._patience)
                     return {place.partition: self._result(answer).offset for place, answer in answers.items()}
-            except BusError as error:  # a leader is being chosen, or has not heard of the topic yet
-                unheard = error.code == NO_TOPIC and time.monotonic() < deadline - self._patience + HEARD_S
-                if not unheard and (not isinstance(error, BusLostError) or time.monotonic() > deadline):
-                    raise
-                time.sleep(0.05)
-                self._renew(admin)  # the client keeps the epoch of a leader that fell, for ever
+            except BusError as error:
+                if lasts(error):
+                    self._renew(admin)  # the client keeps the epoch of a leader that fell, for ever
+                raise
+
+        return _heard(ask, lasts)
 
     def committed(self, group: str, name: str) -> Mapping[int, int]:
         """The offsets that the group has committed, of partitions that have one.
@@ -233,12 +240,15 @@ class Topics:
 
     def _settled(self, topic: Topic) -> Described:
         """What was made is known to its leader."""
-        deadline = time.monotonic() + self._patience
-        while (found := self._described([topic.name]).get(topic.name)) is None or not found.led:
-            if time.monotonic() > deadline:
-                raise failure(KafkaError(KafkaError._TIMED_OUT), "make a topic", entity=topic.name)
-            time.sleep(0.02)
-        return found
+        late = failure(KafkaError(KafkaError._TIMED_OUT), "make a topic", entity=topic.name)
+
+        def ask() -> Described:
+            found = self._described([topic.name]).get(topic.name)
+            if found is None or not found.led:
+                raise late
+            return found
+
+        return _heard(ask, lambda error: self._patience if error is late else 0, pause=0.02)
 
     def _configure(self, topic: Topic) -> None:
         now = self._settings(topic.name)
@@ -254,22 +264,37 @@ class Topics:
                 self._result(changed)
 
     def _settings(self, name: str) -> dict[str, str | None]:
-        resource, admin, deadline = ConfigResource(ResourceType.TOPIC, name), self._admin, time.monotonic() + HEARD_S
-        while True:
-            try:
-                with explained("read a topic's settings", entity=name):
-                    (answer,) = admin.describe_configs([resource], request_timeout=self._patience).values()
-                    return {key: entry.value for key, entry in self._result(answer).items()}
-            except BusError as error:  # the topic is there, and this broker has not heard of it
-                if error.code != NO_TOPIC or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        resource, admin = ConfigResource(ResourceType.TOPIC, name), self._admin
+
+        def ask() -> dict[str, str | None]:
+            with explained("read a topic's settings", entity=name):
+                (answer,) = admin.describe_configs([resource], request_timeout=self._patience).values()
+                return {key: entry.value for key, entry in self._result(answer).items()}
+
+        return _heard(ask, _unheard)
 
     def _result(self, answer: Future[Any]) -> Any:
         try:
             return answer.result(self._patience + 5)
         except TimeoutError as error:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
+
+
+def _heard(ask: Callable[[], Given], lasts: Callable[[BusError], float], *, pause: float = PAUSE_S) -> Given:
+    """The answer to a question, asked again for as many seconds as its error may last."""
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except BusError as error:
+            if time.monotonic() - began >= lasts(error):
+                raise
+            time.sleep(pause)
+
+
+def _unheard(error: BusError) -> float:
+    """The topic is there, and this broker has not heard of it."""
+    return HEARD_S if error.code == NO_TOPIC else 0
 
 
 def _code(error: BaseException | None) -> int | None:
