@@ -38,7 +38,7 @@ def row_batch(piece: Piece, relation: Relation, rows: Rows, contexts: Contexts, 
     for images in (after, before):
         arrays += [_column(piece, image, void) for image in images] or [void] * len(relation.columns)
     names = relation.names_with_detail if detail else relation.names
-    data = pa.Table.from_arrays(arrays, names=names)
+    data = pa.Table.from_arrays(arrays, names=list(names))
     return Batch(relation.qualified, relation.columns, data, relation.shape)
 
 

@@ -39,15 +39,15 @@ class Relation:
         return f"{self.schema or 'pg_catalog'}.{self.table}"
 
     @cached_property
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """Column names of this relation's batches."""
         return _names(self.columns)
 
     @cached_property
-    def names_with_detail(self) -> list[str]:
+    def names_with_detail(self) -> tuple[str, ...]:
         """The same when the source was asked for detail."""
         system, images = self.names[: len(SYSTEM_COLUMNS)], self.names[len(SYSTEM_COLUMNS) :]
-        return [*system, *(name for name, _ in DETAIL_FIELDS), *images]
+        return (*system, *(name for name, _ in DETAIL_FIELDS), *images)
 
     @cached_property
     def shape(self) -> Shape:
@@ -72,8 +72,8 @@ def parse_relation(frame: bytes | bytearray, at: int, end: int, sent_at: int | N
 
 
 @lru_cache(_KNOWN)
-def _names(columns: tuple[str, ...]) -> list[str]:
-    return [*SYSTEM_COLUMNS, *(AFTER + name for name in columns), *(BEFORE + name for name in columns)]
+def _names(columns: tuple[str, ...]) -> tuple[str, ...]:
+    return (*SYSTEM_COLUMNS, *(AFTER + name for name in columns), *(BEFORE + name for name in columns))
 
 
 @lru_cache(_KNOWN)

@@ -109,7 +109,7 @@ def _alike(
                 begin, end = end, end + len(part)
                 if (mine := named.get(relation.columns)) is None:
                     names = relation.names_with_detail if detail else relation.names
-                    mine = named[relation.columns] = record.rename_columns(names)
+                    mine = named[relation.columns] = record.rename_columns(list(names))
                 cut = mine.slice(begin, len(part))
                 yield Batch(relation.qualified, relation.columns, pa.Table.from_batches([cut]), relation.shape)
             return
