@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ...errors import BitVelocityError, MissingExtraError
 from ..batch import Batch
+from .apart import GLOBAL, Group, tell_apart, whole, with_apicurio
 from .avro.reading import AvroReader, Values
 from .bare import Bare
 from .extracted import NO_CHANGE, NOT_A_CHANGE
@@ -29,9 +30,6 @@ _NAMES = (
 )  # fmt: skip
 _UNTOLD = {"debezium": ("op", "before", "after", "source.schema", "source.table")}
 """What our own records say in their values and not in their headers."""
-_FRAME = 5
-_GLOBAL = b"globalId"
-"""Stands for an id of Apicurio's by which a registry of Confluent's kind cannot be asked."""
 
 
 class Reader(Protocol):
@@ -100,7 +98,7 @@ class Decoder:
     def decode(self, records: pa.Table, topic: str = "") -> Decoded:
         """`records` has `key`, `value`, `headers`, in order; other columns are passed by."""
         columns: dict[str, Any] = {name: records[name] for name in ("key", "value")}
-        heads = _with_apicurio(header_columns(records["headers"], _NAMES))
+        heads = with_apicurio(header_columns(records["headers"], _NAMES))
         refused: list[Refused] = []
         pieces: list[Piece] = []
         rewritten = False
@@ -126,30 +124,30 @@ class Decoder:
         self, values: Values, guids: pl.Series, refused: list[Refused], only: Collection[str] = (), *, topic: str | None = None
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         """Values by their schema: rows, columns, schema. `topic` is that of values without one."""
-        for name, group in _by_schema(values, guids):
+        for name, group in tell_apart(values, guids):
             if name:
                 yield from self._group(name, group, refused, only)
                 continue
-            for text, within in schemas_of(_one(group.values)):
-                inside = _Group(group.rows[within], group.values.take(pa.array(within)), 0)
+            for text, within in schemas_of(whole(group.values)):
+                inside = Group(group.rows[within], group.values.take(pa.array(within)), 0)
                 if self._bare is not None and topic is not None and not text:
                     yield from self._without(self._bare, topic, inside, refused)
                 else:
                     yield from self._group(text, inside, refused, only)
 
     def _without(
-        self, bare: Bare, topic: str, group: _Group, refused: list[Refused]
+        self, bare: Bare, topic: str, group: Group, refused: list[Refused]
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         """Values without a schema, of tables that are declared."""
 
         def fault(row: int, reason: str, code: str) -> None:
             refused.append(Refused(int(group.rows[row]), reason, code))
 
-        for part in bare.read(topic, _one(group.values), fault):
+        for part in bare.read(topic, whole(group.values), fault):
             yield group.rows[part.rows], part.frame, part.schema
 
     def _group(
-        self, name: bytes, group: _Group, refused: list[Refused], only: Collection[str]
+        self, name: bytes, group: Group, refused: list[Refused], only: Collection[str]
     ) -> Iterator[tuple[np.ndarray, pl.DataFrame, Schema]]:
         try:
             reader = self._reader(name)
@@ -160,14 +158,14 @@ class Decoder:
             refused += [Refused(int(row), str(error), code) for row in group.rows]
             return
         if not isinstance(reader, AvroReader):
-            group = replace(group, values=_one(group.values))
+            group = replace(group, values=whole(group.values))
         for kept, frame in _readable(reader, group, refused, only):
             yield kept, frame, reader.connect
 
     def _reader(self, name: bytes) -> Reader:
         """`name`: an id, a GUID, or the text of a JSON value's own schema."""
         if name not in self._readers:
-            if name == _GLOBAL:
+            if name == GLOBAL:
                 raise ValueError(
                     "the header apicurio.value.globalId names the schema, and registries are asked by content: "
                     "let the converter write apicurio.registry.use-id=contentId"
@@ -185,13 +183,13 @@ class Decoder:
             return ()
         first = int(rows[int(valid.argmax())])
         try:
-            schemas = list(self._key_schemas(_one(keys.slice(first, 1)), guids.slice(first, 1)))
+            schemas = list(self._key_schemas(whole(keys.slice(first, 1)), guids.slice(first, 1)))
         except (BitVelocityError, LookupError, ValueError, TypeError):  # the value may be read without it
             return ()
         return tuple(one["field"] for one in schemas[0].get("fields", ())) if schemas else ()
 
     def _key_schemas(self, keys: pa.Array[Any], guids: pl.Series) -> Iterator[Schema]:
-        for name, _ in _by_schema(keys, guids):
+        for name, _ in tell_apart(keys, guids):
             for text in [name] if name else [found for found, _ in schemas_of(keys)]:
                 yield self._reader(text).connect
 
@@ -207,20 +205,9 @@ class Decoder:
         rows = np.nonzero(is_gone)[0]
         if not len(rows):
             return
-        keys = _one(columns["key"].take(pa.array(rows, pa.int64())))
+        keys = whole(columns["key"].take(pa.array(rows, pa.int64())))
         for within, frame, schema in self._read(keys, heads["__key_schema_id"].gather(rows), refused):
             yield Piece.of_keys(told, rows[within], frame, schema)
-
-
-def _with_apicurio(heads: dict[str, pl.Series]) -> dict[str, pl.Series]:
-    """Apicurio's converter names schemas in headers of its own, by 8 bytes: as if they were Confluent's."""
-    for part in ("key", "value"):
-        mine = f"__{part}_schema_id"
-        content, other = (heads[f"apicurio.{part}.{kind}"] for kind in ("contentId", "globalId"))
-        if content.null_count() < len(content) or other.null_count() < len(other):
-            stands = pl.when(pl.lit(other).is_not_null()).then(pl.lit(_GLOBAL))
-            heads[mine] = pl.select(pl.coalesce(heads[mine], content, stands).alias("v"))["v"]
-    return heads
 
 
 def _reader_of(schema: SchemaText) -> Reader:
@@ -233,97 +220,6 @@ def _reader_of(schema: SchemaText) -> Reader:
     raise ValueError(f"values whose schema is of the kind {schema.kind} cannot be read")
 
 
-def _one(column: Any) -> pa.Array[Any]:
-    found: pa.Array[Any] = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Values of one schema, where they stand, and how many bytes are before each."""
-
-    rows: np.ndarray
-    values: Values
-    skip: int
-
-    def part(self, part: slice | np.ndarray) -> _Group:
-        values = self.values[part] if isinstance(part, slice) else self.values.take(pa.array(part, pa.int64()))
-        return _Group(self.rows[part], values, self.skip)
-
-
-def _by_schema(column: Values, guids: pl.Series) -> Iterator[tuple[bytes, _Group]]:
-    """The values of each schema, with its name; without a name are those that no registry has the schema of."""
-    if guids.null_count() == len(guids) and (alike := _alike(column)) is not None:
-        yield alike
-        return
-    values = _one(column)
-    frame = pl.DataFrame(
-        {"v": pl.Series(pl.from_arrow(values.cast(pa.large_binary()))), "g": guids}
-    ).with_row_index("row")
-    framed = pl.col("v").bin.starts_with(b"\0") & (pl.col("v").bin.size() >= _FRAME)
-    named = frame.filter(pl.col("v").is_not_null()).select(
-        "row",
-        skip=pl.when(pl.col("g").is_not_null()).then(0).when(framed).then(_FRAME).otherwise(0),
-        name=pl.when(pl.col("g").is_not_null())
-        .then(_named())
-        .when(framed)
-        .then(pl.col("v").bin.slice(1, 4))
-        .otherwise(pl.lit(b"")),
-    )
-    for (name, skip), found in named.group_by("name", "skip", maintain_order=True):
-        rows = found["row"].to_numpy().astype(np.int64)
-        yield bytes(name), _Group(rows, _chosen(values, rows), int(skip))
-
-
-def _alike(values: Values) -> tuple[bytes, _Group] | None:
-    """All values, where they lie, if the same frame stands before each: that is how one program writes them. Else None."""
-    chunks = [chunk for chunk in (values.chunks if isinstance(values, pa.ChunkedArray) else [values]) if len(chunk)]
-    found = [_framed(chunk) for chunk in chunks]
-    alike = [one for one in found if one is not None and one[0] == found[0][0]] if found and found[0] else []
-    if not alike or len(alike) < len(found):
-        return None
-    begins = np.cumsum([0, *map(len, chunks)])
-    held: Any = [group.values for _, group in alike]
-    rows = np.concatenate([group.rows + begin for (_, group), begin in zip(alike, begins, strict=False)])
-    return alike[0][0], _Group(rows, pa.chunked_array(held), _FRAME)
-
-
-def _framed(values: pa.Array[Any]) -> tuple[bytes, _Group] | None:
-    """The values of one array, as `_alike`."""
-    rows = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-    buffers: list[Any] = values.buffers()
-    if not len(rows) or not pa.types.is_binary(values.type) or not buffers[1] or not buffers[2]:
-        return None
-    offsets = np.frombuffer(buffers[1], np.int32)[values.offset : values.offset + len(values) + 1]
-    begins = offsets[:-1][rows]
-    if (offsets[1:][rows] - begins < _FRAME).any():
-        return None
-    frames = np.frombuffer(buffers[2], np.uint8)[begins[:, None] + np.arange(_FRAME, dtype=np.int32)]
-    if frames[0, 0] or (frames != frames[0]).any():
-        return None
-    return frames[0, 1:].tobytes(), _Group(rows, _chosen(values, rows), _FRAME)
-
-
-def _chosen(values: pa.Array[Any], rows: np.ndarray) -> pa.Array[Any]:
-    """Some values, in their order. Where only empty ones are left out (tombstones), their bytes stay where they are."""
-    if len(rows) == len(values):
-        return values
-    buffers: list[Any] = values.buffers()
-    _, ends, content = buffers
-    if pa.types.is_binary(values.type) and len(rows) and ends and content:
-        offsets = np.frombuffer(ends, np.int32)[values.offset : values.offset + len(values) + 1]
-        kept = np.append(offsets[rows], offsets[rows[-1] + 1])
-        if np.array_equal(kept[1:], offsets[rows + 1]):
-            return pa.Array.from_buffers(values.type, len(rows), [None, pa.py_buffer(kept.tobytes()), content])
-    return values.take(pa.array(rows, pa.int64()))
-
-
-def _named() -> pl.Expr:
-    """By what a header names a schema: 17 bytes are Confluent's GUID behind a mark, 8 an id of which the last 4 tell."""
-    told = pl.col("g")
-    return pl.when(told == _GLOBAL).then(told).when(told.bin.size() == 8).then(told.bin.slice(4, 4)).otherwise(told.bin.slice(1, 16))
-
-
 _BROKEN = (
     pl.exceptions.PolarsError, pl.exceptions.PanicException, LookupError, ValueError, TypeError, EOFError,
 )  # fmt: skip
@@ -333,7 +229,7 @@ _FEW = 20
 
 
 def _readable(
-    reader: Reader, group: _Group, refused: list[Refused], only: Collection[str], *, failed: list[int] | None = None
+    reader: Reader, group: Group, refused: list[Refused], only: Collection[str], *, failed: list[int] | None = None
 ) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
     """Read all at once; if that fails, one half after the other, until what cannot be read stands alone.
 
