@@ -11,7 +11,6 @@ many row changes were ever committed. With `--bus` all changes go to topics firs
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import logging
 import os
@@ -27,25 +26,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import psycopg
 from route_beside import is_level, section, verdict
+from stock_room import PATIENCE, StockRoom, wait_until
 
 from bitvelocity.capture import slot_health
-from bitvelocity.errors import DatabaseError
 from bitvelocity.flow import local_servers, open_project, open_reader, prepare, source_database
-from bitvelocity.oltp import Server, attach, audit, connect
+from bitvelocity.oltp import Server, attach, connect
 from bitvelocity.serving import ask
 from bitvelocity.settings import TRANSPORTS
 from bitvelocity.streams.engines import DECLARED
 from bitvelocity.templates import copy_project
 from bitvelocity.templates.commerce.replay import Replay
 
-PATIENCE = 120.0
-FLOOD_ROWS = 4_000
+LOOK_S = 0.5
+TAIL = 30
+"""Lines of each log that are told when a run fails."""
 STOCK = '''
 
 class Stock(Entity, table="stock", name="stock", audit=False):
@@ -63,8 +63,6 @@ select coalesce(sum(case when kind = 'T' then ('x' || encode(substr(data, 2, 4),
  where kind in ('I', 'U', 'D', 'T')
 """
 """A TRUNCATE is one event of each of its tables; its message begins with how many they are."""
-FILL = """
-insert into stock select n, 'shelf ' || mod(n, 50), n * 1.125 from generate_series(%s::bigint, %s::bigint) as n"""
 
 
 @dataclass(slots=True)
@@ -110,11 +108,12 @@ def main() -> None:
             folder, options.kills, options.postgres,
             lines=options.lines, seed=options.seed, bus=options.bus, route=options.route,
         )  # fmt: skip
-    if options.json:
-        print(json.dumps(asdict(outcome) | {"ok": outcome.ok}))
-    else:
-        show(outcome)
-    sys.exit(0 if outcome.ok else 1)
+        if options.json:
+            print(json.dumps(asdict(outcome) | {"ok": outcome.ok}))
+        else:
+            show(outcome)
+        if not outcome.ok:
+            sys.exit(1)
 
 
 def show(outcome: Outcome) -> None:
@@ -140,16 +139,28 @@ def show(outcome: Outcome) -> None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that the server's account may enter, gone at the end with the data that lies elsewhere."""
+    """A folder that the server's account may enter, gone at the end with the data that lies elsewhere; kept when a run fails."""
     folder = Path(tempfile.mkdtemp(prefix="bv-kills-"))
     folder.chmod(0o755)
     try:
         yield folder
-    finally:
-        for link in folder.glob("shop/.bitvelocity/pg/*"):
-            if link.is_symlink():
-                shutil.rmtree(link.resolve(), ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        tell_what_is_kept(folder)
+        raise
+    for link in folder.glob("shop/.bitvelocity/pg/*"):
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def tell_what_is_kept(folder: Path) -> None:
+    """Where a run that failed has left its lake and its data, and the last words of each of its programs."""
+    print(f"Kept, for whoever looks for the cause: {folder}", file=sys.stderr)
+    logs = [folder / "shop" / "up.log", *folder.glob("shop/.bitvelocity/*/postgres.log"), *folder.glob("shop/.bitvelocity/*/log")]
+    for log in logs:
+        if log.exists():
+            last = log.read_text(errors="replace").splitlines()[-TAIL:]
+            print(f"--- the end of {log}", *last, sep="\n", file=sys.stderr)
 
 
 def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: str = "", route: str = "") -> Outcome:
@@ -165,7 +176,7 @@ def run(folder: Path, kills: int, postgres: int, *, lines: int, seed: int, bus: 
         server = up.server()
         with connect(server.dsn, autocommit=True) as connection:
             connection.execute("select pg_create_logical_replication_slot('witness', 'pgoutput')")
-        with Applications(server.dsn, lines=lines, seed=seed, rounds=len(victims) + 1) as applications:
+        with Applications(server.dsn, lines=lines, seed=seed, rounds=len(victims) + 1, alive=up.alive) as applications:
             for victim in victims:
                 applications.write_on(dice.uniform(0.1, 0.9))
                 time.sleep(dice.uniform(0, 0.3))  # not to wait for anything: the moment is to be random
@@ -266,6 +277,7 @@ class Up:
             os.kill(server.pid, signal.SIGINT)
 
     def spawn(self) -> None:
+        self._note("up is started")
         with self._log.open("a") as log:
             words = [*command("up", self._project), "--json"]
             self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -278,6 +290,7 @@ class Up:
             raise RuntimeError(f"up did not come up: {said}\n{self._log.read_text()[-2000:]}")
 
     def kill(self) -> None:
+        self._note("up is killed")
         self._process.kill()
         self._gone()
 
@@ -294,7 +307,9 @@ class Up:
 
     def kill_server(self) -> None:
         """SIGKILL to the postmaster; `up` must bring another one by itself."""
+        self.alive()
         victim = self.server().pid
+        self._note("PostgreSQL is killed")
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: (there := attach(self._project / ".bitvelocity" / "pg")) and there.pid != victim, self.alive)
 
@@ -302,6 +317,11 @@ class Up:
         if self._process.poll() is not None:
             assert self._process.stdout
             raise RuntimeError(f"up ended by itself: {self._process.stdout.read()}\n{self._log.read_text()[-2000:]}")
+
+    def _note(self, what: str) -> None:
+        """Into its log, between its own words."""
+        with self._log.open("a") as log:
+            log.write(f"--- {datetime.now(UTC):%H:%M:%S.%f} {what}\n")
 
     def _gone(self) -> int:
         assert self._process.stdout
@@ -312,8 +332,9 @@ class Up:
 class Applications:
     """The replay and the stock room, each in a thread, writing as far as they are allowed to."""
 
-    def __init__(self, dsn: str, *, lines: int, seed: int, rounds: int) -> None:
+    def __init__(self, dsn: str, *, lines: int, seed: int, rounds: int, alive: Callable[[], None]) -> None:
         self.dsn = dsn
+        self._alive = alive
         self.replay = Replay(dsn, lines=lines, synthetic=True, seed=seed)
         self._rounds, self._round = rounds, 0
         self._allowed = self._written = 0.0
@@ -373,17 +394,18 @@ class Applications:
             if leads:
                 self._written = share
                 self._moved.notify_all()
-            self._await(lambda: self._allowed >= share)
+            self._moved.wait_for(lambda: self._failures or self._allowed >= share)  # some kills take minutes on a busy machine
+            self._check()
 
     def _wait(self, share: float) -> None:
+        """Also for an `up` that ends by itself: it stops PostgreSQL, and the applications would only miss that."""
+        deadline = time.monotonic() + PATIENCE
         with self._moved:
-            self._await(lambda: self._written >= share)
-
-    def _await(self, reached: Callable[[], bool]) -> None:
-        came = self._moved.wait_for(lambda: self._failures or reached(), PATIENCE)
-        self._check()
-        if not came:
-            raise TimeoutError("the applications do not get on")
+            while not self._moved.wait_for(lambda: self._failures or self._written >= share, LOOK_S):
+                self._alive()
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the applications do not get on")
+            self._check()
 
     def _check(self) -> None:
         if self._failures:
@@ -399,96 +421,6 @@ class Applications:
             work()
         except BaseException as error:  # handed to whoever waits
             self._fail(error)
-
-
-class StockRoom:
-    """Everything that a transaction can be, at random; an act whose connection is lost is not done again."""
-
-    def __init__(self, dsn: str, dice: random.Random) -> None:
-        self._dsn, self._dice = dsn, dice
-        self._numbers = itertools.count(1, FLOOD_ROWS)
-        self._connection: psycopg.Connection[Any] | None = None
-
-    def act(self) -> None:
-        acts = [self._copy, self._change_mind, self._move, self._remove, self.flood, self._flood_in_vain, self._empty]
-        act = self._dice.choices(acts, weights=[4, 4, 2, 2, 2, 1, 1])[0]
-        try:
-            act()
-        except psycopg.OperationalError:
-            self._connection = None
-
-    def flood(self) -> None:
-        """A transaction that is streamed long before it commits, with a part taken back."""
-        connection = self._open()
-        with connection.transaction(), audit(connection, user="stock:flood"):
-            first = self._fill(connection, FLOOD_ROWS // 2)
-            with connection.transaction(force_rollback=True):
-                self._fill(connection, FLOOD_ROWS)
-            connection.execute("update stock set pieces = pieces + 1 where sku between %s and %s", [first, first + 500])
-
-    def _flood_in_vain(self) -> None:
-        connection = self._open()
-        with connection.transaction(force_rollback=True):
-            self._fill(connection, FLOOD_ROWS)
-
-    def _copy(self) -> None:
-        connection = self._open()
-        first = next(self._numbers)
-        with connection.cursor().copy("copy stock from stdin") as copy:
-            for sku in range(first, first + 200):
-                copy.write_row((sku, None if sku % 7 == 0 else f"bin\t{sku}\n", sku % 1000 or None))
-
-    def _change_mind(self) -> None:
-        connection = self._open()
-        with connection.transaction(), audit(connection, user="stock:mind", source="stock room"):
-            first = self._fill(connection, 20)
-            with connection.transaction(force_rollback=True):
-                connection.execute("update stock set place = 'nowhere'")
-                connection.execute("delete from stock where sku >= %s", [first])
-            connection.execute("update stock set place = null where sku >= %s", [first])
-
-    def _move(self) -> None:
-        self._open().execute(
-            "update stock set sku = -sku where sku in (select sku from stock where sku > 0 order by random() limit 50)"
-        )
-
-    def _remove(self) -> None:
-        self._open().execute("delete from stock where sku in (select sku from stock order by random() limit 100)")
-
-    def _empty(self) -> None:
-        connection = self._open()
-        with connection.transaction():
-            self._fill(connection, 5)
-            connection.execute("truncate stock")
-            self._fill(connection, 10)
-
-    def _fill(self, connection: psycopg.Connection[Any], rows: int) -> int:
-        first = next(self._numbers)
-        connection.execute(FILL, [first, first + rows - 1])
-        return first
-
-    def _open(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            found: list[psycopg.Connection[Any]] = []
-            wait_until(lambda: found or self._try(found), lambda: None)
-            self._connection = found[0]
-        return self._connection
-
-    def _try(self, found: list[psycopg.Connection[Any]]) -> None:
-        try:
-            found.append(connect(self._dsn, autocommit=True, application_name="stock room"))
-        except DatabaseError:
-            return
-
-
-def wait_until(reached: Callable[[], object], check: Callable[[], None]) -> None:
-    """Look again and again, for up to two minutes."""
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        check()
-        if time.monotonic() > deadline:
-            raise TimeoutError("it does not come")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

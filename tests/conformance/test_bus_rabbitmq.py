@@ -30,7 +30,9 @@ from tests.conformance.buses import (
     total,
     whole,
 )
+from tests.conformance.relay_child import DESCRIBED, SETS, TABLES, Made
 
+from bitvelocity.changes.formats import Encoder, Options
 from bitvelocity.errors import BusError, BusLostError, FencedError, OffsetGoneError
 from bitvelocity.streams import (
     PLACE_HEADER,
@@ -44,10 +46,11 @@ from bitvelocity.streams import (
 )
 from bitvelocity.streams.rabbitmq import RabbitQueues, RabbitStreams
 from bitvelocity.streams.rabbitmq.address import parse_address
-from bitvelocity.streams.rabbitmq.amqp import PATIENCE, Amqp
+from bitvelocity.streams.rabbitmq.amqp import PATIENCE, Amqp, Channel
 from bitvelocity.streams.rabbitmq.cursor import span as span_of
 from bitvelocity.streams.rabbitmq.links import Links
 from bitvelocity.streams.rabbitmq.topics import CATALOGUE
+from bitvelocity.streams.relay import Relay
 from bitvelocity.streams.servers import LocalServer
 
 
@@ -363,6 +366,43 @@ def test_looks_leave_nothing_in_the_catalogue(rabbitmq_server: LocalServer, stre
             assert bus.held(Topic(name=name, partitions=1)) == Topic(name=name, partitions=1)
             bus.ensure(Topic(name=name, partitions=1))
         assert span_of(links, CATALOGUE) == before
+
+
+class CutError(Exception):
+    """A maker that went away between two commands."""
+
+
+@pytest.mark.parametrize("commands", range(5))
+def test_a_topic_whose_maker_was_cut_off_is_not_there_until_it_is_made(
+    streams: RabbitStreams, rabbitmq_server: LocalServer, monkeypatch: pytest.MonkeyPatch, commands: int
+) -> None:
+    """Its entry in the catalogue is there, and some of its queues and bindings: a relay goes on and makes the rest."""
+    streams.ensure(Topic(name="a-first-one"))  # makes the catalogue
+    prefix, left, ask = f"cut-{uuid4().hex[:8]}", commands, Channel.ask
+
+    def cut(channel: Channel, method: str, **words: Any) -> Any:
+        nonlocal left
+        if str(words.get("queue", words.get("exchange"))).startswith(prefix) and "passive" not in words:
+            if not left:
+                raise CutError
+            left -= 1
+        return ask(channel, method, **words)
+
+    topic = f"{prefix}.{TABLES[0]}"
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "ask", cut)
+        with pytest.raises(CutError):
+            streams.ensure(Topic(name=topic, partitions=2))
+    with closing(RabbitStreams(rabbitmq_server.address)) as bus:
+        assert topic not in bus.topics()
+        with pytest.raises(BusError, match="no such topic"):
+            bus.spans(topic)
+        encode = Encoder("debezium", DESCRIBED, Options(topic_prefix=prefix)).encode
+        words: dict[str, Any] = {"name": prefix, "boundaries": f"{prefix}.boundaries", "start": 0}
+        with Relay(bus, encode, topic=lambda name: Topic(name=name, partitions=1 if name.endswith("boundaries") else 2), **words) as relay:
+            relay.step(Made(10 * (SETS - 3)), 0.0)
+        assert bus.topics()[topic] == 2
+        assert [span.end > 0 for span in bus.spans(topic).values()] == [True, True]
 
 
 def test_many_unacknowledged_do_not_stop_another_member(queues: RabbitQueues) -> None:

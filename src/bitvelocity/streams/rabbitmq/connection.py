@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -80,10 +80,13 @@ class Connection:
             raise refusal(found, f"find the stream {stream}")
         return found
 
-    def partitions(self, name: str) -> list[str]:
-        """The streams of a super stream in their order; none if there is no such super stream."""
-        answer = self._question(Command.PARTITIONS, text(name))
-        return list(answer.texts()) if answer.take("H") == OK else []
+    def partitions(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """The streams of super streams in their order; none of one that is not there. All are asked at once."""
+        answers = self._questions(Command.PARTITIONS, [(text(name),) for name in names])
+        return {
+            name: list(answer.texts()) if answer.take("H") == OK else []
+            for name, answer in zip(names, answers, strict=True)
+        }
 
     def sequence(self, stream: str, reference: str) -> int:
         """The highest publishing id that the stream has of a publisher; 0 if it has none."""
@@ -171,16 +174,21 @@ class Connection:
             self._thread.join(5)
 
     def _question(self, command: Command, *fields: bytes, patience: float = PATIENCE) -> Fields:
-        number, answer = next(self._numbers), Future[Fields]()
-        self._waiting[number] = answer
+        return self._questions(command, [fields], patience=patience)[0]
+
+    def _questions(self, command: Command, each: Sequence[Sequence[bytes]], *, patience: float = PATIENCE) -> list[Fields]:
+        """The answers to questions that are sent at once; each is waited for as long as one."""
+        asked = {next(self._numbers): Future[Fields]() for _ in each}
+        self._waiting |= asked
         try:
-            self.send(frame(command, struct.pack("!I", number), *fields))
-            return answer.result(patience)
+            self.send(b"".join(frame(command, struct.pack("!I", number), *fields) for number, fields in zip(asked, each, strict=True)))
+            return [answer.result(patience) for answer in asked.values()]
         except FutureTimeout:
             self._lose(f"no answer within {patience:.0f} s")
             raise was_lost(f"no answer within {patience:.0f} s") from None
         finally:
-            self._waiting.pop(number, None)
+            for number in asked:
+                self._waiting.pop(number, None)
 
     def _connect(self, address: Address) -> socket.socket | TlsSocket:
         plain = socket.create_connection(self._at, timeout=PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,12 +53,16 @@ class Links:
 
     def count(self, topic: str) -> int:
         """The partitions of a topic; an error if there is no such topic."""
-        if topic not in self._counts:
-            there = self.any().partitions(topic)
-            if not there:
-                raise no_topic(topic)
-            self._counts[topic] = len(there)
+        if not self.whole([topic]):
+            raise no_topic(topic)
         return self._counts[topic]
+
+    def whole(self, topics: Collection[str]) -> set[str]:
+        """Those that are there. One that is being made, or whose maker was killed, is not: its first partition is bound last."""
+        if unknown := [topic for topic in topics if topic not in self._counts]:
+            found = self.any().partitions(unknown)
+            self._counts |= {topic: len(streams) for topic, streams in found.items() if f"{topic}-0" in streams}
+        return {topic for topic in topics if topic in self._counts}
 
     def close(self) -> None:
         with self._lock:

@@ -82,12 +82,11 @@ class RabbitStreams:
         wanted, amqp = entry_of(topic, "stream"), self._control()
         held = listed(amqp, "stream").get(topic.name)
         if held is None:
-            there = self._links.any().partitions(topic.name)
+            there = self._links.any().partitions([topic.name])[topic.name]
             if there and len(there) != topic.partitions:
                 raise partitions_differ(topic.name, len(there), topic.partitions)
             add_entry(amqp, wanted)  # before it is made: whoever is killed now, or comes at the same time, goes on with it
             held = entries(amqp, "stream")[topic.name]
-            there = list(there)
             if there:
                 return
         same_topic(held, wanted)
@@ -99,7 +98,8 @@ class RabbitStreams:
 
     def topics(self) -> Mapping[str, int]:
         held = patiently(lambda: listed(self._control(), "stream"))
-        return {name: entry.partitions for name, entry in held.items()}
+        whole = self._links.whole(held)
+        return {name: entry.partitions for name, entry in held.items() if name in whole}
 
     def append(self, topic: str, records: pa.Table) -> Published:
         parts = _by_partition(topic, records, self._links.count(topic))

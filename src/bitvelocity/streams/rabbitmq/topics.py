@@ -156,7 +156,10 @@ def held(amqp: Amqp, wanted: Topic, kind: str, queue: str) -> Topic | None:
 
 
 def make_super_stream(amqp: Amqp, entry: Entry) -> None:
-    """Streams `<topic>-<n>` behind an exchange, as all clients look for them. Again is harmless."""
+    """Streams `<topic>-<n>` behind an exchange, as all clients look for them. Again is harmless.
+
+    The first is bound last: a topic that has it has all, and one whose maker was killed before is taken for none.
+    """
     channel = amqp.channel()
     try:
         for number in range(entry.partitions):
@@ -164,7 +167,7 @@ def make_super_stream(amqp: Amqp, entry: Entry) -> None:
             channel.ask("queue_declare", queue=name, durable=True, arguments=stream_arguments(entry))
         exchange = {"exchange_type": "direct", "durable": True, "arguments": {"x-super-stream": True}}
         channel.ask("exchange_declare", exchange=entry.name, **exchange)
-        for number in range(entry.partitions):
+        for number in reversed(range(entry.partitions)):
             words = {"exchange": entry.name, "queue": f"{entry.name}-{number}", "routing_key": str(number)}
             channel.ask("queue_bind", **words, arguments={"x-stream-partition-order": number})
     except BusError as error:
