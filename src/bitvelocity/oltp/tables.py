@@ -38,6 +38,12 @@ STAMPS = {
     ),
 }
 """Function, and trigger with `bv_` before it -> when it fires. Three, so that an update runs only what it needs."""
+CONDITIONS = {
+    "stamp_change": """new.version is distinct from old.version + 1 or new.updated_at is distinct from now()
+  or new.updated_by is distinct from coalesce(nullif(current_setting('bv.operation_user', true), ''), session_user)"""
+}
+"""Function -> when it has something to do. A statement that sets exactly what it would stamp need not call it: that is a
+quarter of the cost (docs/decisions/0012-stamps-by-a-row-trigger.md). Nothing else passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +291,12 @@ _PARTS: tuple[Callable[[_Table], Iterator[Step | Refused]], ...] = (
 def _stamp_triggers(spec: EntitySpec, found: dict[str, str]) -> Iterator[Step]:
     target = qualified(spec.schema, spec.table)
     for function, (when, reason) in STAMPS.items():
-        if f"bv_{function}" not in found:
+        have = found.get(f"bv_{function}", "disabled")
+        condition = f" when ({CONDITIONS[function]})" if function in CONDITIONS else ""
+        if have == "disabled" or (" WHEN (" in have) != bool(condition):
             yield Step(
-                sql=f"create trigger bv_{function} before {when} on {target} for each row execute function bv.{function}()",
+                sql=f"create or replace trigger bv_{function} before {when} on {target}"
+                f" for each row{condition} execute function bv.{function}()",
                 reason=reason,
                 entity=spec.name,
             )

@@ -155,6 +155,42 @@ def test_rows_are_stamped(database: str) -> None:
         assert connection.execute(who).fetchall() == [("alice", "postgres", 4, None, True)]
 
 
+@pytest.mark.every_postgres
+def test_a_statement_may_set_the_stamps_but_no_others(database: str) -> None:
+    """What it sets exactly so passes without a call; all else is stamped over. An older trigger is made anew."""
+    settle(database, CUSTOMER, ORDER)
+    older = "create or replace trigger bv_stamp_change before update on orders for each row execute function bv.stamp_change()"
+    run(database, older)
+    assert sql_of(settle(database, CUSTOMER, ORDER).steps).count("create or replace trigger bv_stamp_change") == 1
+    run(database, "insert into orders default values")
+    calls = "select coalesce(pg_stat_get_xact_function_calls('bv.stamp_change()'::regprocedure), 0)"
+    stamps = "select updated_by, updated_at = now(), version from orders"
+    exact = {"updated_by": "'bob'", "updated_at": "now()", "version": "version + 1"}
+    forged = [{"updated_by": "'mallory'"}, {"updated_at": "now() - interval '1 day'"}, {"version": "version"},
+              {"version": "version + 2"}, {"version": "null"}, {"updated_by": "null"}, {"updated_at": "null"}]  # fmt: skip
+    with connect(database, autocommit=True) as connection:
+        connection.execute("set track_functions = 'pl'")
+        for version, given in enumerate([{}, *forged], 2):
+            with audit(connection, user="bob"):
+                said = ", ".join(f"{name} = {value}" for name, value in {**exact, **given}.items())
+                ((before,),) = connection.execute(calls).fetchall()
+                connection.execute(f"update orders set status = 'SHIPPED', {said}")
+                assert connection.execute(stamps).fetchall() == [("bob", True, version)], given
+                assert connection.execute(calls).fetchall() == [(before + bool(given),)], given
+        mine = f"update orders set {', '.join(f'{name} = {value}' for name, value in exact.items())}, created_by = 'bob'"
+        connection.execute(mine.replace("'bob'", "session_user"))
+        assert connection.execute("select created_by, updated_by from orders").fetchall() == [("postgres", "postgres")]
+
+
+def test_a_stamp_that_was_switched_off_comes_back(database: str) -> None:
+    settle(database, PLAIN, CUSTOMER)
+    run(database, "alter table orders disable trigger bv_stamp_change, disable trigger bv_stamp_guard")
+    assert len(settle(database, PLAIN, CUSTOMER).steps) == 2
+    run(database, "insert into orders default values")
+    run(database, "update orders set updated_by = 'mallory'")
+    assert run(database, "select updated_by, version from orders") == [("postgres", 2)]
+
+
 def test_optimistic_lock(database: str) -> None:
     settle(database, CUSTOMER, PLAIN)
     run(database, "insert into orders default values")

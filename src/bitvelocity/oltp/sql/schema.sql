@@ -1,7 +1,8 @@
 -- name: stamp_new
 -- Stamp who made a row: the user of the audit context, else the session's.
 -- created_at and updated_at may be given (an import of history), else they are now.
-create or replace function bv.stamp_new() returns trigger language plpgsql as $stamp$
+-- All three stamps read no table, and are stable: a volatile one takes a snapshot for each expression, in each row.
+create or replace function bv.stamp_new() returns trigger language plpgsql stable as $stamp$
 begin
   new.created_by := coalesce(nullif(current_setting('bv.operation_user', true), ''), session_user);
   new.updated_by := new.created_by;
@@ -11,8 +12,8 @@ begin
 end $stamp$;
 
 -- name: stamp_change
--- Stamp who changed a row and when, and count it. As short as can be: it runs for every row of every update.
-create or replace function bv.stamp_change() returns trigger language plpgsql as $stamp$
+-- Stamp who changed a row and when, and count it. As short as can be: it runs for every row of an update that does not set these columns so itself.
+create or replace function bv.stamp_change() returns trigger language plpgsql stable as $stamp$
 begin
   new.version := old.version + 1;
   new.updated_at := now();
@@ -22,7 +23,7 @@ end $stamp$;
 
 -- name: stamp_guard
 -- Keep who made a row as it was, and stamp who deleted it; runs only for updates that name these columns.
-create or replace function bv.stamp_guard() returns trigger language plpgsql as $guard$
+create or replace function bv.stamp_guard() returns trigger language plpgsql stable as $guard$
 begin
   new.created_at := old.created_at;
   new.created_by := old.created_by;
