@@ -238,7 +238,7 @@ class DebeziumOrigin:
     def _lanes(self, records: Mapping[Partition, pa.Table]) -> tuple[list[Lane], bool]:
         """What can be read, by lane, and whether something was set apart."""
         lanes, parked = list[Lane](), False
-        for partition, table in records.items():
+        for partition, table in sorted(records.items(), key=lambda one: one[0]):  # the same order when they are read again
             batches, refused = self._parking.decode(partition.topic, table)
             if refused is not None:
                 self._set_apart(partition, refused)

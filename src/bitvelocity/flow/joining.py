@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Joined:
 class Gathering:
     """Records that were read and are not taken. They stay on their topics too: a lake that is killed reads them again.
 
-    A transaction is waited for as long as there is room, and for some seconds; then it is let go in parts, and `words`
-    says so. Where Debezium writes no topic of transactions, or nobody wants to wait, nothing is held.
+    A transaction is waited for as long as there is room, and for some seconds after all that is on the topics was read;
+    then it is let go in parts, and `words` says so. Where Debezium writes no topic of transactions, or nobody wants to wait, nothing is held.
     """
 
     def __init__(self, bus: Bus, decoder: Decoder, prefix: str, seconds: int) -> None:
@@ -41,7 +42,7 @@ class Gathering:
         self._next: dict[Partition, int] = {}
         self._cuts: dict[Partition, int] = {}
         self._commit = 0
-        self._waits_for: tuple[int | None, float] = (None, 0.0)
+        self._since: dict[int, float] = {}
         self._words: list[str] = []
         self.joined = Joined()
         self.joins = False
@@ -81,16 +82,17 @@ class Gathering:
             return fresh
         for partition, table in fresh.items():
             self._hold(partition, table)
-        begun = Reached(max(self.joined.commit, taken))
-        while True:
+        begun, level = Reached(max(self.joined.commit, taken)), not fresh and not full
+        for tries in itertools.count():
             found = self._told.reached(begun, parted=self.joined.parted, topics=topics, prefix=self._prefix)
             ready = self._cut(found.commit)
-            if why := self._impatient(found, full=full and not ready):
+            if why := self._impatient(found, level=level, room=None if ready or not full else 1 << tries):
                 self._part(*why)
                 continue
             if not ready:  # transactions of other tables, or none
                 self.took()
-            return ready
+            break
+        return ready
 
     def took(self) -> Joined:
         """What was ready is taken: where the lake will stand then."""
@@ -142,22 +144,18 @@ class Gathering:
                 ready[partition] = part
         return ready
 
-    def _impatient(self, found: Reached, *, full: bool) -> tuple[list[int], str] | None:
-        """Which transactions are not waited for any more, and why."""
-        now = time.monotonic()
-        if found.head is None or found.head != self._waits_for[0]:
-            self._waits_for = (found.head, now)
-        if found.head is None:
-            return None
+    def _impatient(self, found: Reached, *, level: bool, room: int | None) -> tuple[Sequence[int], str] | None:
+        """Which transactions are not waited for any more, and why. `level`: all was read. `room`: so many must go to make some."""
         if found.unended and len(self._next) == 1:
-            return list(found.unended), "its END is not on the topic of transactions"
-        if full:
-            return [found.head], "it is larger than what is held at once"
-        if now - self._waits_for[1] >= self._seconds:
-            return [found.head, *self._told.begun(self._commit)], f"its rest did not come within {self._seconds} s"
-        return None
+            return found.unended, "its END is not on the topic of transactions"
+        if room and found.missing:
+            return found.missing[:room], "it is larger than what is held at once"
+        now = time.monotonic()
+        self._since = {one: self._since.get(one, now) for one in found.missing if level or one in self._since}
+        late = [one for one, since in self._since.items() if now - since >= self._seconds]
+        return (late, f"its rest did not come within {self._seconds} s") if late else None
 
-    def _part(self, transactions: list[int], why: str) -> None:
+    def _part(self, transactions: Sequence[int], why: str) -> None:
         new = dict.fromkeys(one for one in transactions if one not in self.joined.parted)
         more = f" and {len(new) - 1} more are" if len(new) > 1 else " is"
         self._words.append(f"transaction {next(iter(new), 0)}{more} shown in parts: {why}")

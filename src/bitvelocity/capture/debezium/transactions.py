@@ -7,7 +7,7 @@ transaction (`source.sequence`), and END knows its own commit: that puts transac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +34,10 @@ _END = pl.Struct({"status": pl.String, "id": pl.String, "data_collections": _COU
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far transactions are whole: up to the one of this commit. `head` is the first that is not, if any was begun."""
+    """How far transactions are whole: up to the one of this commit. `missing` something: those behind it, the first at first."""
 
     commit: int
-    head: int | None = None
+    missing: tuple[int, ...] = ()
     unended: tuple[int, ...] = ()
     """Those whose END has not been read, though that of a later one has."""
 
@@ -72,11 +72,6 @@ class Transactions:
     def waits_from(self, lane: Hashable, commit: int, parted: Collection[int]) -> int | None:
         """The offset of the lane's first event that is to wait, when all up to this commit are taken."""
         return held_back(self._events[lane], commit, parted)
-
-    def begun(self, commit: int) -> Iterator[int]:
-        """Those behind this commit."""
-        for events in self._events.values():
-            yield from events.filter(pl.col("commit") >= commit)["xid"].drop_nulls().unique(maintain_order=True).to_list()
 
     def took(self, lane: Hashable, end: int) -> None:
         """What stands before this offset was taken."""
@@ -144,27 +139,20 @@ def reached(events: pl.DataFrame, endings: pl.DataFrame, begun: Reached, *, part
     pending = events.filter(pl.col("xid").is_not_null() & (pl.col("commit") >= begun.commit) & ~pl.col("xid").is_in(loose.implode()))
     seen = pending.group_by("xid").agg(seen=pl.col("order").n_unique(), after=pl.col("commit").min())
     counted = pl.when(pl.col("collection").is_in(list(topics))).then(pl.col("events")).otherwise(0)
-    once = endings.filter(pl.col("commit") > begun.commit).unique(["xid", "commit", "collection"])
+    once = endings.filter(pl.col("commit") > begun.commit).group_by("xid", "commit", "collection").agg(pl.col("events").max())
     ends = once.group_by("xid").agg(commit=pl.col("commit").max(), wanted=counted.sum()).sort("commit")
     unread = int(events["unread"].sum())
-    told = ends.join(seen, on="xid", how="left", maintain_order="left").with_columns(
-        whole=(pl.col("seen").fill_null(0) + unread >= pl.col("wanted")) | pl.col("xid").is_in(loose.implode())
-    )
-    gaps = told.filter(~pl.col("whole"))
-    open_ones = seen.join(ends, on="xid", how="anti").sort("after")
-    first_gap = gaps.row(0, named=True) if len(gaps) else None
-    first_open = open_ones.row(0, named=True) if len(open_ones) else None
-    good = told
-    if first_gap:
-        good = good.filter(pl.col("commit") < first_gap["commit"])
-    if first_open:
-        good = good.filter(pl.col("commit") <= first_open["after"])
-    commit = max(begun.commit, *good["commit"].to_list()[-1:], 0)
-    last = max(told["commit"].to_list()[-1:], default=-1)
-    unended = tuple(open_ones.filter(pl.col("after") < last)["xid"].to_list())
-    if first_open and (not first_gap or first_open["after"] < first_gap["commit"]):
-        return Reached(commit, int(first_open["xid"]), unended)
-    return Reached(commit, int(first_gap["xid"]) if first_gap else None, unended)
+    told = ends.join(seen, on="xid", how="left", maintain_order="left")
+    lacking = told.filter((pl.col("seen").fill_null(0) + unread < pl.col("wanted")) & ~pl.col("xid").is_in(loose.implode()))
+    unended = seen.join(ends, on="xid", how="anti").sort("after", "xid")
+    bound = min([*lacking["commit"].head(1) - 1, *unended["after"].head(1)], default=None)
+    good = told if bound is None else told.filter(pl.col("commit") <= bound)
+    missing = pl.concat([lacking.select("xid", at="commit"), unended.select("xid", at=pl.col("after") + 1)]).sort("at", maintain_order=True)
+    last = max(told["commit"].tail(1), default=-1)
+    return Reached(
+        max(begun.commit, *good["commit"].tail(1)) if len(good) else begun.commit,
+        tuple(missing["xid"]), tuple(unended.filter(pl.col("after") < last)["xid"]),
+    )  # fmt: skip
 
 
 def held_back(events: pl.DataFrame, commit: int, parted: Collection[int]) -> int | None:
