@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -16,6 +16,9 @@ from .shadow import SEARCH_PATH
 from .steps import Refused, Step
 
 LOCK = "bitvelocity apply"
+DONE = "The steps before it are done; rows are untouched."
+HELD = "Rows are untouched, but new ones must keep to the rule now, and old ones when they are updated."
+
 
 @dataclass(frozen=True, slots=True)
 class AppliedReport:
@@ -56,7 +59,7 @@ def apply(dsn: str, plan: Plan, *, lock_timeout: str = "10s") -> AppliedReport:
                 # CONCURRENTLY waits for old transactions, and nobody waits for it
                 patience = "0" if "concurrently" in step.sql.lower() else lock_timeout
                 connection.execute("select set_config('lock_timeout', %s, false)", [patience])
-                _run(connection, step, "The steps before it are done; rows are untouched.")
+                _run(connection, step, HELD if "validate constraint" in step.sql else DONE)
     return AppliedReport(plan.steps, plan.refused)
 
 
@@ -64,6 +67,10 @@ def _run(connection: psycopg.Connection, step: Step, safe: str) -> None:
     try:
         connection.execute(step.sql)
     except psycopg.Error as error:
+        if step.undo and not connection.broken:
+            with suppress(psycopg.Error):  # the next plan sees what is left
+                connection.execute("set lock_timeout = '10s'")
+                connection.execute(step.undo)
         raise explained(error, doing=f"A step ({step.reason.rstrip('.')})", entity=step.entity, safe=safe) from error
 
 

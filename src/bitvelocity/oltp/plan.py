@@ -22,6 +22,7 @@ from .failures import explained
 from .house import State, house_steps, read_state, role_steps
 from .markers import marker_steps
 from .publish import PUBLICATION, publication_steps
+from .renamed import renamed_tables
 from .shadow import SEARCH_PATH, Wanted, wanted_tables
 from .steps import Refused, Step
 from .tables import new_tables, table_steps
@@ -62,8 +63,8 @@ def plan(
 ) -> Plan:
     """Compare the database with the entities. Changes nothing.
 
-    Adopted entities (`managed=False`) are never altered, they only take their place in the publication, which holds
-    exactly the tables of `specs`. Tables, indexes and constraints that no entity declares are left alone.
+    Adopted entities (`managed=False`) are never altered, they only take their place in the publication. Tables, indexes
+    and constraints that no entity declares are left alone, in the publication too.
     """
     managed = in_order([spec for spec in specs if spec.managed])
     managed = (*managed, *trails_of(managed))
@@ -94,6 +95,7 @@ def _compare(
     _refuse_missing(catalog, specs)
     wanted = wanted_tables(connection, managed, state)
     return [
+        *renamed_tables(connection, catalog, specs, publication),
         *house_steps(state, managed),
         *_tables(connection, wanted, catalog, allow_destructive=allow_destructive),
         *position_steps(connection, managed, tables=state.tables, functions=state.functions.keys()),

@@ -21,16 +21,15 @@ GENERATED_SINCE = 18
 def publication_steps(
     connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], *, name: str, major: int
 ) -> Iterator[Step | Refused]:
-    """A publication of exactly these tables, through the root of partitioned ones.
+    """A publication of these tables, whole, through the root of partitioned ones.
 
     An adopted table whose updates could not be published is left out: in a publication they would fail for the
-    application.
+    application. Tables of no entity stay in it: another project may read them, or one of ours was renamed.
     """
     published = [spec for spec in specs if spec.managed or publishable(catalog, spec)]
     options = _options(published, major)
     tables = ", ".join(qualified(spec.schema, spec.table) for spec in published)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(load("state")["publication"].sql, {"publication": name}).fetchone()
+    row = _found(connection, name)
     if row is None:
         if tables:
             yield Step(
@@ -43,14 +42,54 @@ def publication_steps(
             remedy=f"drop publication {quote(name)}; then apply again.",
         )
     else:
-        if set(row["tables"] or ()) != {spec.qualified for spec in published} or row["filtered"]:
-            sql = f"alter publication {quote(name)} set table {tables}" if tables else f"drop publication {quote(name)}"
-            yield Step(sql=sql, reason="The publication holds the tables of the entities, whole.")
+        wanted = {spec.qualified: qualified(spec.schema, spec.table) for spec in published}
+        yield from _members(row, wanted, {f"{at}.{table}" for at, table in strays(row, catalog, specs)}, name)
         if tables and not _has_options(row, options):
             yield Step(
                 sql=f"alter publication {quote(name)} set ({options})",
                 reason="All kinds of changes are published, partitioned tables as one.",
             )
+
+
+def _members(row: dict[str, Any], wanted: dict[str, str], others: set[str], name: str) -> Iterator[Step]:
+    """Take in what is missing, take out what cannot be published, and leave the tables of others as they are."""
+    have = {f"{schema}.{table}": qualified(schema, table) for schema, table, _ in row["tables"]}
+    partly = {f"{schema}.{table}" for schema, table, filtered in row["tables"] if filtered}
+    out = [have[table] for table in sorted(have.keys() - others) if table not in wanted or table in partly]
+    into = [text for table, text in wanted.items() if table not in have or table in partly]
+    if len(out) == len(have) and not into:
+        if have:
+            yield Step(sql=f"drop publication {quote(name)}", reason="No table is left to publish.")
+        return
+    alter = f"alter publication {quote(name)}"
+    changes = [f"{alter} {word} table {', '.join(names)}" for word, names in (("drop", out), ("add", into)) if names]
+    if changes:
+        yield Step(sql=";\n".join(changes), reason="The publication holds the tables of the entities, whole.")
+
+
+def shared_tables(
+    connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], name: str
+) -> list[tuple[str, str]]:
+    """Tables (schema, name) in the publication that no entity declares."""
+    row = _found(connection, name)
+    return strays(row, catalog, specs) if row else []
+
+
+def strays(row: dict[str, Any], catalog: Catalog, specs: Sequence[EntitySpec]) -> list[tuple[str, str]]:
+    """Published tables that are no entity's, nor partitions of one."""
+    ours = {spec.qualified for spec in specs}
+    roots = {table.oid for spec in specs if (table := catalog.tables.get(spec.qualified))}
+    found = []
+    for schema, table, _ in row["tables"]:
+        known = catalog.tables.get(f"{schema}.{table}")
+        if f"{schema}.{table}" not in ours and not (known and known.root in roots):
+            found.append((schema, table))
+    return found
+
+
+def _found(connection: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(load("state")["publication"].sql, {"publication": name}).fetchone()
 
 
 def publishable(catalog: Catalog, spec: EntitySpec) -> bool:

@@ -14,6 +14,8 @@ class Step:
     entity: str | None = None
     destructive: bool = False
     alone: bool = False
+    undo: str = ""
+    """Run when it failed: PostgreSQL keeps the broken index of CREATE INDEX CONCURRENTLY, and may hold new rows to it."""
 
     def text(self) -> str:
         """As the dry run prints it."""

@@ -133,7 +133,8 @@ def _index(want: Wanted, found: FoundTable, index: Index) -> Iterator[Step]:
     if have:
         yield _drop_index(want, found.schema, index.name)
     made = _on(want, found, replace(index, name=index.name))
-    yield _step(want, _concurrently(made), f"Index {index.name}, made beside the traffic.")
+    undo = f"drop index concurrently if exists {qualified(found.schema, index.name)}"
+    yield replace(_step(want, _concurrently(made), f"Index {index.name}, made beside the traffic."), undo=undo)
 
 
 def _partitioned_index(want: Wanted, found: FoundTable, catalog: Catalog, *, index: Index) -> Iterator[Step]:

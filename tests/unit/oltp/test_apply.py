@@ -402,6 +402,7 @@ def test_index_that_changed_is_made_anew(database: str) -> None:
     other = replace(PLAIN, indexes=(replace(PLAIN.indexes[0], where=None), PLAIN.indexes[1]))
     made = settle(database, CUSTOMER, other)
     assert "drop index concurrently public.idx_orders_open" in sql_of(made.steps)
+    run(database, "alter publication bitvelocity drop table orders")  # else it looks like a rename
     partitioned = replace(ORDER, table="parts", name="parts", indexes=(replace(ORDER.indexes[0], name="idx_parts"),), references=())
     settle(database, partitioned)
     settle(database, replace(partitioned, indexes=(replace(partitioned.indexes[0], where=None),)))
@@ -428,14 +429,27 @@ def test_what_people_added_stays(database: str) -> None:
     assert plan(database, [BARE]).text() == ""
 
 
-def test_publication_holds_exactly_the_tables(database: str) -> None:
-    other = replace(BARE, name="other", table="other")
-    settle(database, BARE, other)
+def test_publication_holds_the_tables_whole(database: str) -> None:
     settle(database, BARE)
-    assert run(database, "select tablename from pg_publication_tables") == [("bare",)]
+    run(database, "alter publication bitvelocity set table bare (id) where (id > 5)")
+    settle(database, BARE)
+    assert run(database, "select cardinality(attnames), rowfilter from pg_publication_tables") == [(2, None)]
     run(database, "alter publication bitvelocity set (publish_via_partition_root = false, publish = 'insert')")
-    settle(database, BARE, other)
+    settle(database, BARE, replace(BARE, name="other", table="other"))
     assert run(database, "select pubviaroot, pubupdate from pg_publication") == [(True, True)]
+
+
+def test_another_project_keeps_its_tables_in_a_shared_publication(database: str) -> None:
+    other = replace(BARE, name="other", table="other", columns=(*BARE.columns[:1], Column(name="theirs", type=INT)))
+    settle(database, other)
+    run(database, "alter publication bitvelocity set table other where (id > 5)")
+    made = settle(database, BARE)
+    assert run(database, "select tablename, rowfilter from pg_publication_tables order by 1") == [("bare", None), ("other", "(id > 5)")]
+    (left,) = made.refused
+    assert "public.other, which no entity here declares" in left.reason
+    run(database, left.remedy.partition(": ")[2])
+    assert run(database, "select tablename from pg_publication_tables") == [("bare",)]
+    assert plan(database, [BARE]).refused == ()
 
 
 # Living with others ----------------------------------------------------------------------------------------

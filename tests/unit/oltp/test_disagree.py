@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 from tests.unit.oltp.applied import BARE, run, settle, with_column
@@ -96,3 +98,39 @@ def test_narrowing_that_does_not_fit_changes_nothing(database: str) -> None:
         apply(database, plan(database, [narrow], allow_destructive=True))
     assert caught.value.safe == "Nothing was changed."
     assert run(database, "select * from bare") == [(1, "seven")]
+
+
+def test_unique_that_rows_break_leaves_no_broken_index(database: str) -> None:
+    """PostgreSQL keeps it, and an entity that takes the rule back would never name it again."""
+    settle(database, BARE)
+    run(database, "insert into bare values (1, 'x'), (2, 'x')")
+    with pytest.raises(DatabaseError, match="could not create unique index") as caught:
+        apply(database, plan(database, [replace(BARE, unique=(("note",),))]))
+    assert "having count(*) > 1" in str(caught.value.remedy)
+    assert run(database, "select count(*) from pg_index where indrelid = 'bare'::regclass") == [(1,)]
+
+
+@pytest.mark.parametrize("schema", ["public", "Old One"])
+def test_a_table_that_was_renamed_is_not_made_anew(database: str, schema: str) -> None:
+    """Else the rows would be in a table that nobody reads, and an empty one would stand in its place."""
+    settle(database, BARE)
+    run(database, 'create schema if not exists "Old One"', "insert into bare values (1, 'kept')")
+    run(database, 'alter table bare rename to "Bare, old"', f'alter table "Bare, old" set schema "{schema}"')
+    made = plan(database, [BARE])
+    with pytest.raises(DatabaseError, match=r"public\.bare is not in the database, but .*Bare, old is") as caught:
+        apply(database, made)
+    remedy = str(caught.value.remedy)
+    assert f"table='Bare, old', schema='{schema}', name='bare'" in remedy
+    settle(database, replace(BARE, table="Bare, old", schema=schema))
+    run(database, *remedy.partition("new name:")[2].partition(" Are they")[0].strip().rstrip(";").split(";"))
+    settle(database, BARE)
+    assert run(database, "select note from bare") == [("kept",)]
+
+
+def test_a_new_table_beside_one_that_is_captured_no_more(database: str) -> None:
+    settle(database, BARE)
+    other = replace(BARE, name="other", table="other")
+    (refused,) = plan(database, [other]).conflicts
+    assert "alter table public.bare rename to other;" in refused.remedy
+    run(database, refused.remedy.rpartition(": ")[2])
+    settle(database, other)

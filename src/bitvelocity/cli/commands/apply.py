@@ -31,7 +31,9 @@ def command(dry_run: bool, allow_destructive: bool, folder: Path, as_json: bool)
     if as_json:
         print_json({"applied": not dry_run, "plan": plan.as_dict()})
         return
-    if not plan.steps:
+    if plan.conflicts:
+        say(f"{plan.text()}\n\nNothing will be done before what is refused is settled.".strip(), bold=True)
+    elif not plan.steps:
         say("Nothing to do: the database is what the entities say.")
     else:
         say(plan.text())

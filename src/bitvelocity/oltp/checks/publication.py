@@ -26,7 +26,7 @@ def publication(source: Source) -> Iterator[Check]:
         yield bad("publication", what, _made_anew(source, name))
         return
     tables = _set_table(source, name)
-    faults = [*_schemas(row, name, tables), *_members(source, row, name, tables), *_parts(source, row, name, tables)]
+    faults = [*_schemas(row, name, tables), *_members(source, row, name), *_parts(source, row, name, tables)]
     faults += _shape(source, row, name)
     yield from faults
     if not any(check.state == "bad" for check in faults):
@@ -64,24 +64,32 @@ def _schemas(row: Row, name: str, tables: str) -> Iterator[Check]:
         yield warn("publication schemas", what, tables)
 
 
-def _members(source: Source, row: Row, name: str, tables: str) -> Iterator[Check]:
+def _members(source: Source, row: Row, name: str) -> Iterator[Check]:
     listed = {table["name"] for table in row["tables"]}
     if row["schemas"]:
         listed |= {spec.qualified for spec in source.wanted.specs if spec.schema in row["schemas"]}
     there = {spec.qualified for spec in source.wanted.specs if source.table(spec)}
     if missing := sorted(there - listed):
-        yield bad("publication", f"{name} lacks {', '.join(missing)}: their changes are not sent", tables)
+        lacking = ", ".join(qualified(spec.schema, spec.table) for spec in _specs(source) if spec.qualified in missing)
+        remedy = f"alter publication {name} add table {lacking};" if lacking else "Let their rows be told apart first: see replica identity."
+        yield bad("publication", f"{name} lacks {', '.join(missing)}: their changes are not sent", remedy)
     roots = {table.oid for spec in source.wanted.specs if (table := source.table(spec))}
     surplus = sorted(t["name"] for t in row["tables"] if t["name"] not in there and t["root"] not in roots)
     if surplus:
         what = f"{name} also holds {', '.join(surplus)}, which no entity of this project reads: does another one share it?"
         gone = sorted(spec.qualified for spec in source.wanted.specs if not source.table(spec))
-        yield warn("publication", what, _renamed(gone) if gone and source.wanted.begun else tables)
+        yield warn("publication", what, _renamed(gone) if gone and source.wanted.begun else _left_out(row, name, surplus))
 
 
 def _renamed(gone: Sequence[str]) -> str:
     """The changes of a table that was renamed are still captured: taken out of the publication, they would be lost."""
     return f"If one of them is {', '.join(gone)} under a new name, declare that: entities, table= and schema=, with name= as it is."
+
+
+def _left_out(row: Row, name: str, surplus: Sequence[str]) -> str:
+    """Only these: what else the publication holds stays, of other projects too."""
+    others = ", ".join(qualified(table["schema"], table["table"]) for table in row["tables"] if table["name"] in surplus)
+    return f"alter publication {name} drop table {others};"
 
 
 def _parts(source: Source, row: Row, name: str, tables: str) -> Iterator[Check]:

@@ -49,7 +49,8 @@ def _table(source: Source, spec: EntitySpec) -> Iterator[Check]:
 def _absent(source: Source, spec: EntitySpec) -> Check:
     if spec.managed and not source.wanted.begun:
         return fine("table", f"{spec.qualified} is not there yet (bitvelocity up makes it)")
-    remedy = "bitvelocity apply" if spec.managed else "Remove the entity, or create the table; declare its new name if it was renamed."
+    again = "If it was renamed, declare its new name (table=, with name= as it is); else make it anew, empty: bitvelocity apply"
+    remedy = again if spec.managed else "Remove the entity, or create the table; declare its new name if it was renamed."
     return bad("table", f"{spec.qualified} is not in the database", remedy)
 
 

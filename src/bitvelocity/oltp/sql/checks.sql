@@ -48,7 +48,7 @@ select p.puballtables, p.pubviaroot, p.pubinsert, p.pubupdate, p.pubdelete, p.pu
        array(select n.nspname::text from pg_publication_namespace x join pg_namespace n on n.oid = x.pnnspid
               where x.pnpubid = p.oid order by 1) as schemas,
        coalesce((select jsonb_agg(jsonb_build_object(
-         'name', n.nspname || '.' || c.relname,
+         'name', n.nspname || '.' || c.relname, 'schema', n.nspname, 'table', c.relname,
          'root', case when c.relispartition then pg_partition_root(c.oid)::oid::bigint end,
          'filter', pg_get_expr(x.prqual, x.prrelid),
          'left_out', (select coalesce(jsonb_agg(a.attname order by a.attnum), '[]') from pg_attribute a

@@ -44,14 +44,12 @@ select r.rolname, n.nspname
    and not has_schema_privilege(r.oid, n.oid, 'usage');
 
 -- name: publication
--- The publication, with its tables.
+-- The publication, with its tables, and whether columns or rows of them are left out.
 select p.puballtables, p.pubviaroot, p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate as complete,
        to_jsonb(p) ->> 'pubgencols' as generated,
-       (select array_agg(n.nspname || '.' || c.relname)
+       coalesce((select jsonb_agg(jsonb_build_array(n.nspname, c.relname, x.prattrs is not null or x.prqual is not null))
           from pg_publication_rel x join pg_class c on c.oid = x.prrelid join pg_namespace n on n.oid = c.relnamespace
-         where x.prpubid = p.oid) as tables,
-       exists (select from pg_publication_rel x
-                where x.prpubid = p.oid and (x.prattrs is not null or x.prqual is not null)) as filtered
+         where x.prpubid = p.oid), '[]') as tables
   from pg_publication p where p.pubname = %(publication)s;
 
 -- name: markers
