@@ -73,14 +73,34 @@ def texts(raw: Column) -> Column:
 
 def binary(raw: Bytes, parts: Slices) -> Column:
     """The bytes of each part. As values and the gaps between them they are one array; the gaps are then left out."""
-    ends = np.empty(2 * len(parts.start) + 1, np.int64)
+    small = len(raw) < 1 << 31
+    ends = np.empty(2 * len(parts.start) + 1, np.int32 if small else np.int64)
     ends[0:-1:2], ends[1::2], ends[-1] = parts.start, parts.end, len(raw)
     buffers: list[Any] = [None, pa.py_buffer(ends.data), pa.py_buffer(raw.data)]
-    whole = pa.Array.from_buffers(pa.large_binary(), 2 * len(parts.start), buffers)
-    rows = pa.array(np.arange(0, 2 * len(parts.start), 2), pa.int64(), mask=~parts.valid)
-    return whole.take(rows).cast(pa.binary())
+    whole = pa.Array.from_buffers(pa.binary() if small else pa.large_binary(), 2 * len(parts.start), buffers)
+    mask = None if parts.valid.all() else ~parts.valid
+    found = whole.take(pa.array(np.arange(0, 2 * len(parts.start), 2), pa.int64(), mask=mask))
+    return found if small else found.cast(pa.binary())
 
 
 def inside(raw: Bytes, at: Ints) -> Ints:
     """Places in the buffer: what lies behind its end is its last byte, and found wrong later."""
     return np.minimum(at, len(raw) - 1)
+
+
+def has(raw: Bytes, at: Ints, word: bytes) -> Bools:
+    """The word stands there. What is behind the end is compared with what is before it, and found wrong later."""
+    same: Bools = _everywhere(raw, at, f"V{len(word)}") == np.frombuffer(word, f"V{len(word)}")
+    return same
+
+
+def wide(raw: Bytes, at: Ints, kind: str) -> Ints:
+    """Numbers of several bytes, which may begin anywhere. What is far behind the end is anything."""
+    return _everywhere(raw, at, kind).astype(np.int64)
+
+
+def _everywhere(raw: Bytes, at: Ints, kind: str) -> npt.NDArray[Any]:
+    """What stands at these places, which need no alignment. The buffer is at least that long."""
+    width = np.dtype(kind).itemsize
+    places: npt.NDArray[Any] = np.ndarray(len(raw) - width + 1, kind, raw.data, strides=(1,))
+    return places[np.minimum(at, len(places) - 1)]

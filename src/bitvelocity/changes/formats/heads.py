@@ -18,15 +18,13 @@ def header_columns(headers: Any, names: Sequence[str]) -> dict[str, pl.Series]:
 
     `headers` is an array or a chunked one: its chunks are not copied together, for most of what they hold is not asked for.
     """
-    if not isinstance(headers, pa.ChunkedArray):
-        return _columns(headers, names)
-    parts = [_columns(chunk, names) for chunk in headers.chunks if len(chunk)]
-    if len(parts) == 1:
-        return parts[0]
-    return {name: pl.concat([part[name] for part in parts], rechunk=True) if parts else _nothing(name, 0) for name in names}
+    chunks = headers.chunks if isinstance(headers, pa.ChunkedArray) else [headers]
+    parts = [(len(chunk), _columns(chunk, names)) for chunk in chunks if len(chunk)]
+    return {name: _as_series(name, [(count, found[name]) for count, found in parts]) for name in names}
 
 
-def _columns(headers: Any, names: Iterable[str]) -> dict[str, pl.Series]:
+def _columns(headers: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The headers of one array; None for a name that no record has."""
     count = len(headers)
     offsets = headers.offsets.to_numpy()
     sizes = np.diff(offsets)
@@ -35,22 +33,20 @@ def _columns(headers: Any, names: Iterable[str]) -> dict[str, pl.Series]:
     first, total = int(offsets[0]) if count else 0, int(sizes.sum())
     keys, items = headers.keys.slice(first, total), headers.items.slice(first, total)
     place = _same(keys, sizes) or _sought(keys, sizes)
-    return {name: _as_series(name, items, place(name), count) for name in names}
+    return {name: None if (at := place(name)) is None else items.take(pa.array(at, mask=at < 0)) for name in names}
 
 
 Place = Callable[[str], "np.ndarray | None"]
 """Where the last header of a name stands for each record, -1 where it has none. None: no record has it."""
 
 
-def _as_series(name: str, items: Any, places: np.ndarray | None, count: int) -> pl.Series:
-    if places is None:
-        return _nothing(name, count)
-    chosen = items.take(pa.array(places, mask=places < 0))
-    return pl.Series(name, pl.from_arrow(chosen.cast(pa.large_binary())), dtype=pl.Binary)
-
-
-def _nothing(name: str, count: int) -> pl.Series:
-    return pl.repeat(None, count, dtype=pl.Binary, eager=True).alias(name)
+def _as_series(name: str, parts: Sequence[tuple[int, Any]]) -> pl.Series:
+    """The parts, each with its number of records, behind each other."""
+    kind = next((part.type for _, part in parts if part is not None), None)
+    if kind is None:
+        return pl.Series(name, [None], pl.Binary).new_from_index(0, sum(count for count, _ in parts))
+    held: Any = [pa.nulls(count, kind) if part is None else part for count, part in parts]
+    return pl.Series(name, pl.from_arrow(pa.chunked_array(held).cast(pa.large_binary())), dtype=pl.Binary)
 
 
 def _same(keys: Any, sizes: np.ndarray) -> Place | None:

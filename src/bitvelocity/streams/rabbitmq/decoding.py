@@ -11,7 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..bus import RECORD_SCHEMA
-from ..slices import Bools, Bytes, Headers, Ints, Slices, binary, gathered, inside, side_by_side, texts
+from ..slices import (
+    Bools,
+    Bytes,
+    Headers,
+    Ints,
+    Slices,
+    binary,
+    gathered,
+    has,
+    inside,
+    side_by_side,
+    texts,
+    wide,
+)
+from .alike import alike
 from .amqp10 import Foreign, read_message
 from .encoding import AGAIN, DATA, KEY, NAMED, NULL, PLAIN, STAMPED, Binary
 from .frames import Chunk
@@ -60,16 +74,21 @@ def _entries(chunks: Sequence[Chunk], floor: int) -> tuple[bytes, Ints, Ints, In
 
 
 def _messages(chunk: Chunk) -> tuple[bytes | memoryview, Ints, Ints]:
-    """Where each message lies. Each length tells where the next one is, so they are walked through one by one."""
-    data, lengths = chunk.data, struct.Struct("!I").unpack_from
-    starts, at = list[int](), 4
-    for _ in range(chunk.entries):
-        (length,) = lengths(data, at - 4)
-        if length & 0x8000_0000:
-            return _batched(chunk)
-        starts.append(at)
-        at += 4 + length
-    return data, np.array(starts, np.int64), np.array([*starts, at][1:], np.int64) - 4
+    """Where each message lies. What begins with a length of its highest bit set holds several."""
+    try:
+        start, end = _walked(chunk.data, chunk.entries)
+    except struct.error:
+        return _batched(chunk)
+    if len(end) and end[-1] > len(chunk.data):
+        return _batched(chunk)
+    return chunk.data, start, end
+
+
+def _walked(data: bytes | memoryview, entries: int) -> tuple[Ints, Ints]:
+    """Where each entry begins behind its length, and ends. Each length tells where the next one is: one is passed at a time."""
+    length, at = struct.Struct("!I").unpack_from, 0
+    ends = np.array([0, *[at := at + 4 + length(data, at)[0] for _ in range(entries)]], np.int64)
+    return ends[:-1] + 4, ends[1:]
 
 
 def _batched(chunk: Chunk) -> tuple[bytes | memoryview, Ints, Ints]:
@@ -86,30 +105,38 @@ def _batched(chunk: Chunk) -> tuple[bytes | memoryview, Ints, Ints]:
         found.append(pa.Codec(CODECS[codec]).decompress(part, whole, asbytes=True) if codec else part)
         at += 11 + packed
     content = b"".join(found)
-    return _messages(Chunk(chunk.offset, chunk.time, chunk.records, chunk.records, memoryview(content)))
+    return content, *_walked(content, chunk.records)
 
 
 def _ours(raw: Bytes, start: Ints, end: Ints, times: Ints) -> tuple[pa.Table, Bools]:
     """The records that have our layout, and which those are."""
-    stamped, plain = _has(raw, start, STAMPED), _has(raw, start, PLAIN)
+    stamped = has(raw, start, STAMPED)
+    plain = np.zeros(len(start), np.bool_) if stamped.all() else has(raw, start, PLAIN)
     named = start + np.where(stamped, len(STAMPED) + 8, len(PLAIN))
-    body = named + 8 + _u32(raw, named + 4)
-    data, null = _has(raw, body, DATA), _has(raw, body, NULL)
-    ours = (stamped | plain) & _has(raw, named, NAMED)
-    ours &= (data & (body + 8 + _u32(raw, body + 4) == end)) | (null & (body + 4 == end))
-    headers, good = _headers(raw, named[ours], body[ours])
+    body = named + 8 + wide(raw, named + 4, ">u4")
+    data, null = has(raw, body, DATA), has(raw, body, NULL)
+    ours = (stamped | plain) & has(raw, named, NAMED)
+    ours &= (data & (body + 8 + wide(raw, body + 4, ">u4") == end)) | (null & (body + 4 == end))
+    keys, maps, good = _keyed(raw, named[ours], body[ours])
     ours[np.flatnonzero(ours)[~good]] = False
     rows = np.flatnonzero(ours)
-    keys, headers = _key_apart(raw, headers)
     value = Slices(body[rows] + 8, end[rows], data[rows])
-    millis = np.where(stamped[rows], _i64(raw, start[rows] + len(STAMPED)), times[rows])
-    columns = [binary(raw, keys), binary(raw, value), _maps(raw, headers), _stamps(millis)]
-    return pa.table(columns, schema=RECORD_SCHEMA), ours
+    millis = np.where(stamped[rows], wide(raw, start[rows] + len(STAMPED), ">i8"), times[rows])
+    return pa.table([keys, binary(raw, value), maps, _stamps(millis)], schema=RECORD_SCHEMA), ours
+
+
+def _keyed(raw: Bytes, named: Ints, body: Ints) -> tuple[Binary, Binary, Bools]:
+    """Keys and headers of those whose maps can be read, and which those are."""
+    if (same := alike(raw, named, body)) is not None:
+        return binary(raw, same.key), same.maps(len(named), binary(raw, same.values)), np.ones(len(named), np.bool_)
+    headers, good = _headers(raw, named, body)
+    keys, headers = _key_apart(raw, headers)
+    return binary(raw, keys), _maps(raw, headers), good
 
 
 def _headers(raw: Bytes, named: Ints, body: Ints) -> tuple[Headers, Bools]:
     """Walk through the maps of all records side by side; which records could be read so."""
-    counts = _u32(raw, named + 8) // 2
+    counts = wide(raw, named + 8, ">u4") // 2
     good = counts <= 255
     at, steps = named + 12, []
     for step in range(int(counts[good].max(initial=0))):
@@ -142,7 +169,7 @@ def _sized(raw: Bytes, at: Ints) -> tuple[Slices, Bytes]:
     small, length = kind < 0xB0, raw[inside(raw, at + 1)].astype(np.int64)
     start = at + 2
     if not small.all():
-        start, length = at + np.where(small, 2, 5), np.where(small, length, _u32(raw, at + 1))
+        start, length = at + np.where(small, 2, 5), np.where(small, length, wide(raw, at + 1, ">u4"))
     return Slices(start, start + length, np.ones(len(at), np.bool_)), kind
 
 
@@ -152,7 +179,7 @@ def _key_apart(raw: Bytes, headers: Headers) -> tuple[Slices, Headers]:
     first = np.cumsum(headers.counts) - headers.counts
     some = headers.counts > 0
     at = first[some]
-    is_key = (names.end[at] - names.start[at] == len(KEY)) & _has(raw, names.start[at], KEY.encode())
+    is_key = (names.end[at] - names.start[at] == len(KEY)) & has(raw, names.start[at], KEY.encode())
     found = np.zeros(len(headers.counts), np.bool_)
     found[some] = is_key
     start, end = (np.zeros(len(found), np.int64) for _ in range(2))
@@ -199,26 +226,3 @@ def _without_fences(table: pa.Table) -> pa.Table:
     kept = np.ones(table.num_rows, np.bool_)
     kept[record[np.asarray(fence)]] = False
     return table.filter(pa.array(kept))
-
-
-def _has(raw: Bytes, at: Ints, word: bytes) -> Bools:
-    """The word stands there."""
-    same = np.ones(len(at), np.bool_)
-    for step, byte in enumerate(word):
-        same &= raw[inside(raw, at + step)] == byte
-    return same
-
-
-def _u32(raw: Bytes, at: Ints) -> Ints:
-    return _wide(raw, at, ">u4")
-
-
-def _i64(raw: Bytes, at: Ints) -> Ints:
-    return _wide(raw, at, ">i8")
-
-
-def _wide(raw: Bytes, at: Ints, kind: str) -> Ints:
-    """Numbers of several bytes, which may begin anywhere. What is far behind the end is anything."""
-    width = np.dtype(kind).itemsize
-    everywhere: Ints = np.ndarray(len(raw) - width + 1, kind, raw.data, strides=(1,))
-    return everywhere[np.minimum(at, len(everywhere) - 1)].astype(np.int64)

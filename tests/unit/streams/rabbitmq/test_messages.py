@@ -51,6 +51,64 @@ def test_what_is_encoded_is_decoded(records: list[dict[str, Any]]) -> None:
     assert got.drop_columns(["offset"]).to_pylist() == made.to_pylist()
 
 
+ALIKE = st.lists(NAMES, max_size=5).flatmap(
+    lambda names: st.lists(
+        st.tuples(st.binary(max_size=9), *[st.binary(max_size=300) | st.just(b"text") for _ in names]).map(
+            lambda row: {"key": row[0], "value": row[0], "headers": list(zip(names, row[1:], strict=True))}
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+ODD: list[dict[str, Any]] = [
+    {}, {"key": b""}, {"headers": [("ce_id", None)]}, {"headers": [("ce_id", b"")]},
+    {"key": b"", "headers": [("ce_id", b"1"), ("twice", None)]},
+]  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(ALIKE, st.none() | st.tuples(st.sampled_from(ODD), st.integers(0, 12)), st.booleans())
+def test_headers_of_the_same_names_are_decoded_as_any(records: list[dict[str, Any]], odd: Any, keyed: bool) -> None:
+    """All alike, or all but one: the fast way tells what the other would, or nothing."""
+    rows = [row if keyed else {**row, "key": None} for row in records]
+    if odd is not None:
+        rows.insert(odd[1], {"value": b"odd", **odd[0]})
+    made, messages = table(rows), encode(table(rows)).to_pylist()
+    expected = [(row["key"], row["value"], row["headers"] or []) for row in made.to_pylist()]
+    assert decoded(messages) == expected
+    assert [decoded([message]) for message in messages] == [[row] for row in expected]
+
+
+def test_short_lengths_and_maps_that_do_not_end_where_they_say() -> None:
+    """As another program may write our layout: names and values of both sizes, and what is wrong in the last of many."""
+
+    def message(*items: bytes, count: int | None = None, rest: bytes = b"") -> bytes:
+        content = struct.pack("!I", len(items) if count is None else count) + b"".join(items) + rest
+        return b"\x00\x53\x73\x45\x00\x53\x74\xd1" + struct.pack("!I", len(content)) + content + b"\x00\x53\x75\xb0\x00\x00\x00\x01v"
+
+    def short(value: bytes, kind: int = 0xA1) -> bytes:
+        return bytes([kind, len(value)]) + value
+
+    key = (short(b"bv-key"), short(b"k\xff", 0xA0))
+    good = [message(*key, short(b"name"), short(b"x" * size)) for size in range(3)]
+    told = [(b"k\xff", b"v", [("name", b"x" * size)]) for size in range(3)]
+    assert decoded(good) == told
+    long = message(*key, b"\xb1\x00\x00\x00\x04name", b"\xb1\x00\x00\x00\x02xy")
+    assert decoded([*good, long]) == [*told, (b"k\xff", b"v", [("name", b"xy")])]
+    wrong = [
+        message(*key, short(b"name"), b"\xa1\xff"), message(*key, short(b"name"), short(b"x"), rest=b"\x40"),
+        message(*key, short(b"name"), short(b"x"), count=6), message(*key, short(b"name"), b"\xb1\xff\xff\xff\xff"), message(*key, short(b"nome"), short(b"x")),
+    ]  # fmt: skip
+    for one in wrong:
+        assert decoded([*good, one])[:3] == told
+        assert decoded([one, *good])[1:] == told
+        assert decoded([*good, one])[3:] == decoded([one, *good])[:1] == decoded([one])
+
+
+def decoded(messages: list[bytes]) -> list[Any]:
+    return [(row["key"], row["value"], row["headers"]) for row in decode([chunk_of(messages)]).to_pylist()]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(RECORDS, max_size=4), st.integers(0, 40))
 def test_chunks_are_decoded_together_from_an_offset_on(parts: list[list[dict[str, Any]]], floor: int) -> None:
