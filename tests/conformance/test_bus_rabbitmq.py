@@ -46,7 +46,7 @@ from bitvelocity.streams import (
 )
 from bitvelocity.streams.rabbitmq import RabbitQueues, RabbitStreams
 from bitvelocity.streams.rabbitmq.address import parse_address
-from bitvelocity.streams.rabbitmq.amqp import PATIENCE, Amqp, Channel
+from bitvelocity.streams.rabbitmq.amqp import PATIENCE, Amqp, Channel, _reason, patiently
 from bitvelocity.streams.rabbitmq.cursor import span as span_of
 from bitvelocity.streams.rabbitmq.links import Links
 from bitvelocity.streams.rabbitmq.topics import CATALOGUE
@@ -247,6 +247,29 @@ def test_who_waits_for_an_answer_hears_that_the_connection_is_gone(rabbitmq_serv
         began = time.monotonic()
         assert isinstance(waiting.exception(), BusLostError)
     assert time.monotonic() - began < PATIENCE / 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pika.exceptions.ChannelClosedByBroker(404, "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible"),
+        pika.exceptions.ChannelClosedByBroker(406, "PRECONDITION_FAILED - queue 'q' in vhost '/' does not have a replica on the local node"),
+        pika.exceptions.ConnectionClosedByBroker(541, "INTERNAL_ERROR"),
+    ],
+    ids=["queue", "stream", "reading"],
+)  # fmt: skip
+def test_what_a_server_says_while_it_starts_passes_by(said: Exception) -> None:
+    """All three were seen of a server that was killed and started again, within its first second."""
+    tries = list[BusError]()
+
+    def work() -> str:
+        if not tries:
+            tries.append(_reason(said))
+            raise tries[0]
+        return "done"
+
+    assert patiently(work) == "done"
+    assert isinstance(tries[0], BusLostError)
 
 
 def read_first(streams: RabbitStreams, part: Partition) -> tuple[int, pa.Table]:

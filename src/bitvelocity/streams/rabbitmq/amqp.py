@@ -30,6 +30,10 @@ LOOK_S = 0.2
 """How often whoever waits for an answer looks whether the connection is there."""
 NOT_YET = "NotYet"
 """Code of the error of a server that was started just now, and has not found its queues yet."""
+STARTING = ("down or inaccessible", "does not have a replica on the local node")
+"""What a server says of a queue, and of a stream, that it only now starts."""
+STUMBLED = 541
+"""AMQP's number of an internal error: so ends a connection whose reading of a stream falls into that moment."""
 NOT_FOUND, LOCKED, DIFFERS = "Amqp404", "Amqp405", "Amqp406"
 """Codes of errors of refused commands, by AMQP's own number. The channel has ended with it."""
 HEARTBEAT = 10
@@ -64,7 +68,7 @@ class Amqp:
             _parameters(address, name, heartbeat),
             on_open_callback=lambda _: self._opened.set_result(None),
             on_open_error_callback=lambda _, error: self._lose(_opening(error), _refused(error, address)),
-            on_close_callback=lambda _, error: self._lose(str(error)),
+            on_close_callback=lambda _, error: self._lose(str(error), _reason(error)),
         )
         self._thread = threading.Thread(target=self._run, name="bitvelocity-rabbitmq-amqp", daemon=True)
         self._thread.start()
@@ -262,7 +266,7 @@ class Channel:
 
 def patiently(work: Callable[[], T]) -> T:
     """Do something that may be repeated, once the server has found its queues: seconds after it was started."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + 2 * PATIENCE
     while True:
         try:
             return work()
@@ -302,15 +306,23 @@ def _refused(error: BaseException, address: Address) -> BusError | None:
     return None
 
 
+def _unready(why: str) -> BusLostError:
+    return BusLostError(
+        f"RabbitMQ is not ready: {why}.", remedy="It passes by. If it does not, see RabbitMQ's log.", code=NOT_YET
+    )
+
+
 def _reason(error: Any) -> BusError:
     if isinstance(error, pika.exceptions.ChannelClosedByBroker):
-        if "down or inaccessible" in error.reply_text:  # as a server says of its queues while it starts
-            return BusLostError(f"RabbitMQ is not ready: {error.reply_text}.", remedy="It passes by.", code=NOT_YET)
+        if any(words in error.reply_text for words in STARTING):
+            return _unready(error.reply_text)
         denied = error.reply_code == 403
         return BusError(
             f"RabbitMQ refuses: {error.reply_text}", code=f"Amqp{error.reply_code}",
             remedy=RIGHTS if denied else "See RabbitMQ's log, and the rights of this user.",
         )  # fmt: skip
+    if isinstance(error, pika.exceptions.ConnectionClosedByBroker) and error.reply_code == STUMBLED:
+        return _unready(error.reply_text)
     return _lost(str(error))
 
 

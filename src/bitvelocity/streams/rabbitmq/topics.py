@@ -222,7 +222,7 @@ def _read_to_mark(channel: Channel, mark: str) -> list[dict[str, Any]]:
 
 
 def _read_to_last(channel: Channel) -> list[dict[str, Any]]:
-    last = _consumed(channel, "last").get(timeout=EMPTY_S)[0]
+    last = _within(channel, _consumed(channel, "last"), EMPTY_S)[0]
     arrived = _consumed(channel, "first")
     words: list[dict[str, Any]] = []
     at = -1
@@ -249,11 +249,19 @@ def _consumed(channel: Channel, begin: str) -> _Arrived:
 
 
 def _next(channel: Channel, arrived: _Arrived) -> tuple[int, dict[str, Any]]:
-    deadline = time.monotonic() + PATIENCE
+    try:
+        return _within(channel, arrived, PATIENCE)
+    except queue.Empty:
+        raise BusLostError("RabbitMQ did not send the catalogue of the topics.", entity=CATALOGUE) from None
+
+
+def _within(channel: Channel, arrived: _Arrived, patience: float) -> tuple[int, dict[str, Any]]:
+    """What comes next; `queue.Empty` if nothing does."""
+    deadline = time.monotonic() + patience
     while True:
         try:
             return arrived.get(timeout=LOOK_S)
         except queue.Empty:
             channel.check()
             if time.monotonic() > deadline:
-                raise BusLostError("RabbitMQ did not send the catalogue of the topics.", entity=CATALOGUE) from None
+                raise
