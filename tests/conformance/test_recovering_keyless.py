@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.forked import python
 
 from bitvelocity.flow import Project, prepare
 from bitvelocity.oltp import connect
 
-from .test_recovering import level, lose, make, recovered, rows, run
+from .test_recovering import KILLED, level, lose, make, recovered, rows, run
 
 pytestmark = pytest.mark.every_postgres
 
@@ -106,6 +107,30 @@ def test_rows_that_are_equal_are_counted(shop: Project) -> None:
     scramble(shop, 3)
     level(shop)
     assert held(shop) == source(shop)
+    assert [dict(one.changes) for one in recovered(shop, force=True).values()] == [{}, {}], "nothing is told twice"
+
+
+def test_killed_while_they_are_counted(shop: Project) -> None:
+    """Each next one counts what the one before had committed: nothing is told twice, nothing is left out."""
+    run(shop, "truncate logs")
+    scramble(shop, 4)
+    level(shop)
+    lose(shop)
+    killed = []
+    for seed, what in enumerate(("bronze staged", "bronze committed", "lake committed", "published", "confirmed"), 5):
+        scramble(shop, seed)
+        run(shop, "insert into events values ('e1'), ('e1')")
+        done = python("-c", KILLED, str(shop.root), "1", what)
+        assert done.returncode in (0, -9), done.stderr
+        killed += [what] if done.returncode else []
+    assert len(killed) == 5
+    scramble(shop, 3)
+    level(shop)
+    assert held(shop) == source(shop)
+    places = rows(shop, "select count(*) as n, count(distinct (_lsn, _ordinal)) as places from bronze.logs")[0]
+    assert places["n"] == places["places"]
+    counted = rows(shop, "select count(*) as n from bronze.events")[0]["n"]
+    assert counted == 50 + 2 * len(killed)
     assert [dict(one.changes) for one in recovered(shop, force=True).values()] == [{}, {}], "nothing is told twice"
 
 

@@ -86,6 +86,12 @@ CHANGING = (
 )
 """While the walsender gives way to COPY, in mid-run, and COPY to the walsender: struck in tests/unit/capture/test_catchup.py,
 where the process itself writes the backlog, so that it must change."""
+DOUBTING = (
+    (Moment("capture savepoint aborted"),),
+    (Moment("capture feed left"), Moment("bronze committed")),
+    (Moment("capture feed left", 2),),
+)
+"""When a streamed transaction is asked for again, whole, and when that was taken; some with a moment for the next process."""
 ALTERING = (
     *each("shapes staged"),
     *each("shapes written"),

@@ -10,8 +10,21 @@ from collections.abc import Callable
 
 import pytest
 from tests.crash.arena import Arena, order_readings, streamed
-from tests.crash.moments import AGAIN, ALTERING, AT_WORK, CHANGING, COPYING, GROWING, IN_SNAPSHOT, READING
+from tests.crash.moments import (
+    AGAIN,
+    ALTERING,
+    AT_WORK,
+    CHANGING,
+    COPYING,
+    DOUBTING,
+    GROWING,
+    IN_SNAPSHOT,
+    READING,
+)
 from tests.crash.victim import Moment
+
+from bitvelocity.flow import open_reader
+from bitvelocity.serving import ask
 
 Shared = Callable[[], Arena]
 
@@ -42,6 +55,27 @@ def test_killed_again_while_it_comes_up(shared_arena: Shared, first: Moment, sec
         arena.strike_at_start(second, arena.workload.round)
         finding = arena.judge()
         assert finding.ok, str(finding)
+
+
+@pytest.mark.parametrize("moments", DOUBTING, ids=lambda moments: " > ".join(map(str, moments)))
+def test_killed_when_a_transaction_is_asked_for_again(shared_arena: Shared, moments: tuple[Moment, ...]) -> None:
+    """Its rows have the context that its savepoint did not take with it, whoever asked for it and was killed."""
+    arena, stay = shared_arena(), list[range]()
+    with arena.stained():
+        arena.strike(moments[0], lambda: stay.append(arena.workload.doubt()))
+        for moment in moments[1:]:
+            arena.strike_at_start(moment)
+        finding = arena.judge()
+        assert finding.ok, str(finding)
+        assert [users_of(arena, ids) for ids in stay] == [{"outer": len(ids)} for ids in stay]
+
+
+def users_of(arena: Arena, ids: range) -> dict[str | None, int]:
+    """Whose the new rows of these ids are, and how many."""
+    query = f"""select _operation_user as who, count(*) as n from bronze.items
+        where operation_type = 'INSERT' and after_id::bigint between {ids.start} and {ids.stop - 1} group by all"""
+    with open_reader(arena.project) as reader:
+        return {row["who"]: row["n"] for row in ask(reader, query).as_dicts()}
 
 
 @pytest.mark.parametrize("moment", ALTERING, ids=str)

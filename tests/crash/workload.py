@@ -202,6 +202,22 @@ class Workload:
             self._fill(2)
             large.commit()
 
+    def doubt(self) -> range:
+        """A transaction that is streamed, and whose order does not tell with which savepoint a context went; the ids that stay."""
+        told = "select pg_logical_emit_message(true, 'bv.audit', %s)"
+        with connect(self._dsn, application_name="workload: doubt") as large:
+            first = self._take(2 * MANY)
+            large.execute(told, ['{"user": "outer"}'])
+            large.execute(FILL, [first, first + 9])
+            with large.transaction(force_rollback=True):
+                large.execute(told, ['{"user": "inner"}'])
+                large.execute(FILL, [first + MANY, first + 2 * MANY - 1])
+            self._fill(1)
+            large.execute(FILL, [first + 10, first + MANY - 1])
+            large.commit()
+        self._fill(2)
+        return range(first, first + MANY)
+
     def _flood_in_vain(self) -> None:
         """A transaction that is streamed and then rolled back."""
         with connect(self._dsn, application_name="workload: in vain") as large:
