@@ -14,11 +14,12 @@ UNKNOWN = struct.pack("!h", -1)
 
 
 class Between:
-    """Hands requests and answers on. The first EndTxn goes on after `meanwhile`, and its answer is an error without a name."""
+    """Hands requests and answers on. The first EndTxn goes on after `meanwhile`. Answers to the first `unnamed` of them are errors without a name."""
 
-    def __init__(self, broker: str, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, broker: str, meanwhile: Callable[[], object], unnamed: int = 1) -> None:
         host, _, port = broker.partition(":")
         self._host, self._port, self._meanwhile = host, int(port), meanwhile
+        self._unnamed = unnamed
         self._stop = asyncio.Event()
         self._up = threading.Event()
         self._writers: list[StreamWriter] = []
@@ -78,7 +79,7 @@ class Between:
         theirs, ours = (name + struct.pack("!i", port) for port in (self._port, self._own))
         async for frame in _frames(from_server):
             answer = frame.replace(theirs, ours)
-            if asked.pop(frame[:4]) == END_TXN and not self.answered:
+            if asked.pop(frame[:4]) == END_TXN and self.answered < self._unnamed:
                 self.answered += 1
                 answer = answer[:8] + UNKNOWN + answer[10:]
             _send(to_client, answer)

@@ -154,11 +154,15 @@ def produce_until_refused(producer: Producer, topic: str) -> None:
         producer.flush(1.0)
 
 
+@pytest.mark.parametrize("unnamed", [1, 3])
 @pytest.mark.parametrize("successor", [False, True])
-def test_a_commit_that_is_answered_without_a_name(kafka: KafkaBus, kafka_server: LocalServer, *, successor: bool) -> None:
-    """A broker says UNKNOWN of a commit that meets a successor. Without one, the places tell what became of it."""
+def test_a_commit_that_is_answered_without_a_name(
+    kafka: KafkaBus, kafka_server: LocalServer, *, successor: bool, unnamed: int
+) -> None:
+    """A broker says UNKNOWN of a commit that meets a successor, and of the aborts after it. Without one, the places tell
+    what became of it."""
     topic, name = new_topic(kafka, 1), uuid4().hex
-    between = Between(kafka_server.address, lambda: kafka.publisher(name).close() if successor else None)
+    between = Between(kafka_server.address, lambda: kafka.publisher(name).close() if successor else None, unnamed)
     with between.running() as address:
         bus = KafkaBus(address)
         old = bus.publisher(name)
@@ -166,7 +170,7 @@ def test_a_commit_that_is_answered_without_a_name(kafka: KafkaBus, kafka_server:
             old.publish({topic: placed(1, 4)})
         old.close()
         bus.close()
-    assert between.answered == 1
+    assert between.answered == unnamed
     heir = kafka.publisher(name)
     assert heir.publish({topic: placed(1, 4)}).written == (3 if successor else 0)
     heir.close()

@@ -8,6 +8,7 @@ any crash: whoever opens the name again first ends what its predecessor left ope
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from .topics import EARLIEST, LATEST, Described, Topics
 PLACES = Topic(name="__bitvelocity-places", partitions=4, compacted=True)
 TRANSACTION_S = 60.0
 """The broker ends a transaction by itself whose publisher says nothing for so long."""
+ASKED_AGAIN_S = 0.02
 
 
 Chosen = tuple[pa.Table, npt.NDArray[np.int32]]
@@ -149,14 +151,23 @@ class KafkaPublisher:
             raise
 
     def _outcome(self, unknown: Exception) -> BusError:
-        """What an error without a name was: being fenced, or else nobody knows what became of the transaction."""
-        try:
-            self._producer.abort_transaction(self._patience)
-        except KafkaException as error:
-            found = failure(error, "publish", entity=self._name)
-            if isinstance(found, FencedError):
-                return found
-        return unsure(f"Kafka cannot publish: {unknown}.", entity=self._name)
+        """What an error without a name was: being fenced, or else nobody knows what became of the transaction.
+
+        An abort tells. It may come in the same moment as the commit and be answered without a name, too: the client lets it
+        be asked again. Taken for an answer, that would let a predecessor open the name anew, and fence its successor.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self._producer.abort_transaction(self._patience)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN and time.monotonic() < deadline:
+                    time.sleep(ASKED_AGAIN_S)
+                    continue
+                found = failure(error, "publish", entity=self._name)
+                if isinstance(found, FencedError):
+                    return found
+            return unsure(f"Kafka cannot publish: {unknown}.", entity=self._name)
 
     def _note(
         self, topic: str, table: pa.Table, partitions: npt.NDArray[np.int32]
