@@ -67,7 +67,7 @@ CASES = {
         {"provide.transaction.metadata": "true"},
         {
             "delete.tombstone.handling.mode": "rewrite", "add.fields": "op,table,lsn,source.ts_ms,txId",
-            "add.headers": "op,schema", "drop.fields.header.name": "to.drop", "drop.fields.from.key": "true",
+            "add.headers": "op,schema",
         },
     ),
     "unwrapped, tombstones for deletes": Case({}, {"delete.tombstone.handling.mode": "delete-to-tombstone"}),

@@ -92,6 +92,9 @@ def _route(settings: Settings, asked: RouteSettings, specs: Sequence[EntitySpec]
     _check(asked, bus, abilities)
     if asked.compacted and (keyless := [spec.name for spec in chosen if not spec.key]):
         raise _refused(asked, f"{', '.join(keyless)} has no key, and a compacted topic keeps the last record of each.")
+    for name in asked.options:
+        if name in DECIDED:
+            raise _refused(asked, f"{name} is no option of a route: {DECIDED[name]}.", f"Take {name} out of [routes.options].")
     options = replace(
         Options.of(asked.options),
         topic_prefix=asked.prefix or settings.project.name,
@@ -109,6 +112,14 @@ def _chosen(asked: RouteSettings, specs: Sequence[EntitySpec]) -> list[EntitySpe
     return [spec for spec in specs if "*" in asked.entities or spec.name in asked.entities]
 
 
+DECIDED = {
+    "topic.prefix": "its `prefix` says it",
+    "skipped.operations": "its `operations` says it",
+    "tombstones.on.delete": "its `order` says it",
+    "cloudevents": "it always has these headers",
+    **dict.fromkeys(("heartbeat.interval.ms", "topic.heartbeat.prefix"), "it has no heartbeats"),
+}
+"""Options of the formats that would do nothing here, each with its reason."""
 _Need = tuple[bool, Callable[[Abilities], bool], str]
 
 

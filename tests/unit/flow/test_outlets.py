@@ -137,6 +137,9 @@ def test_a_bus_that_is_away_stops_its_route_only(make_project: Make, database: s
         ('topic = "shop.public.things"', "a topic of the route feed already"),
         ('wire = "xml"', "wire is 'xml'"),
         ('operations = ["insert"]', "operations"),
+        ('options = { "skipped.operations" = "d" }', "its `operations` says it"),
+        ('options = { "heartbeat.interval.ms" = "100" }', "it has no heartbeats"),
+        ('options = { "drop.fields.header.name" = "gone" }', "would drop nothing"),
     ],
 )
 def test_what_a_route_cannot_have_is_refused_in_words(make_project: Make, route: str, why: str) -> None:

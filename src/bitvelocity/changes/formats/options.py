@@ -23,6 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "delete.tombstone.handling.mode": ("drop", "tombstone", "rewrite", "rewrite-with-tombstone", "delete-to-tombstone"),
 }  # fmt: skip
 """Options that have one of a few values."""
+DROPPING = "drop.fields."
 
 Mask: TypeAlias = tuple[Literal["chars", "hash", "truncate"], str, int, str]
 """Kind, algorithm, length, salt of what is done to the values of a column."""
@@ -32,8 +33,7 @@ Mask: TypeAlias = tuple[Literal["chars", "hash", "truncate"], str, int, str]
 class Options:
     """How changes become records. `Options.of` reads them by their dotted names; a wrong one is an error.
 
-    `drop.fields.*` are taken as Debezium takes them and drop nothing: what is to be dropped stands in a header of the
-    record, which another transform would have to set, and here there is none. `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, infinite dates and
+    `strict_debezium` repeats what are known defects of Debezium 3.6: NaN in a numeric becomes null, infinite dates and
     timestamps overflow, the id of a transaction differs between its events, and a tombstone of the unwrapped form, in the
     mode `tombstone`, is the text `null`, which a compacted topic keeps. `cloudevents` and `keep_exact` add headers (see
     `stamps`): what an event is, and all that a batch needs to be made of it again.
@@ -68,9 +68,6 @@ class Options:
     add_fields_prefix: str = "__"
     add_headers: tuple[str, ...] = ()
     add_headers_prefix: str = "__"
-    drop_fields_header_name: str = ""
-    drop_fields_from_key: bool = False
-    drop_fields_keep_schema_compatible: bool = True
     version: str = "3.6.3.Final"
     strict_debezium: bool = False
     cloudevents: bool = False
@@ -86,6 +83,11 @@ class Options:
                 masks += [(pattern, mask) for pattern in _words(name, text)]
             elif name in _READ:
                 known[name.replace(".", "_")] = _READ[name](name, text)
+            elif name.startswith(DROPPING):
+                raise _wrong(
+                    name, f"{name} would drop nothing: what is to go stands in a header that another transform sets, and here is none.",
+                    "Leave it out, and name what shall not be told in column.exclude.list.",
+                )  # fmt: skip
             else:
                 raise _wrong(name, f"There is no option {name!r}.", f"Known are: {', '.join(NAMES)}.")
         return cls(**known, masks=tuple(masks))

@@ -28,6 +28,7 @@ def test_a_wrong_choice_names_the_option_and_what_is_allowed(name: str) -> None:
         ("no.such.option", "1"), ("tombstones.on.delete", "perhaps"), ("skipped.operations", "c,x"),
         ("table.include.list", "("), ("message.key.columns", "public.orders"),
         ("column.mask.hash.CRC-32.with.salt.s", "public.a.b"), ("column.mask.with.x.chars", "public.a.b"),
+        ("drop.fields.header.name", "to.drop"), ("drop.fields.from.key", "true"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused(name: str, value: str) -> None:
