@@ -140,6 +140,27 @@ def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, 
     shop.close()
 
 
+@pytest.mark.parametrize("bus", ["embedded", "kafka"])
+def test_a_letter_without_a_place_is_once_too(request: pytest.FixtureRequest, open_folder: Path, database: str, bus: str) -> None:
+    """Killed when it is published and not committed: where it came from tells that it is there."""
+    address = request.getfixturevalue(f"{bus}_server").address if BUSES[bus] else ""
+    shop = Shop(open_folder / open_folder.name, database, BUSES[bus].format(address))
+    shop.set("topic")
+    shop.write("insert into things values (1, 'a')")
+    shop.flow()
+    strange: list[dict[str, object]] = [{"key": b"x", "value": value, "headers": [], "timestamp": 5} for value in (b"\xff", b"\xfe")]
+    shop.bus.append(TOPIC, pa.Table.from_pylist(strange, schema=RECORD_SCHEMA))
+    shop.write("insert into things values (2, 'b')")
+    assert shop.flow_killed("set staged")
+    killed = [row["value"] for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()]
+    assert (sorted(killed), shop.letters()) == ([b"\xfe", b"\xff"], [])
+    shop.flow()
+    assert [row["value"] for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()] == killed
+    assert shop.letters() == ["Foreign", "Foreign"]
+    assert shop.names() == {1: "a", 2: "b"}
+    shop.close()
+
+
 def test_what_is_replayed_comes_to_routes_and_the_audit_trail_once(open_folder: Path, database: str) -> None:
     """Killed when the lake has it, and they have not."""
     trailed = ENTITIES.replace("audit=False", 'audit=False, audit_trail="cdc"')

@@ -19,7 +19,7 @@ from ..streams.servers import SERVERS, Tell
 from .beat import read_beat
 from .buses import local_servers, open_bus
 from .carrying import boundaries_topic, notes_file, relay_name, topic_wanted
-from .parking import LETTERS
+from .posting import LETTERS
 from .project import Project
 from .routes import Route, routes_of
 

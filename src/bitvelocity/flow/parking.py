@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -19,25 +18,14 @@ from ..errors import BusError
 from ..lakehouse import FOLLOWS, Lake, Misfit
 from ..settings import StreamsSettings
 from ..streams import (
-    PLACE_HEADER,
-    PLACED_SCHEMA,
-    RECORD_SCHEMA,
     Bus,
-    Place,
-    Publisher,
-    Topic,
-    located,
-    parse_place,
     places_of,
 )
 from ..streams.relay import Decode, Undecodable
-from .lettering import LASTING, headers_from, letters_of
+from .lettering import LASTING, letters_of
+from .posting import Posting, by_place
 
-LETTERS = ".dlq"
-_ERRORS = "__connect.errors."
 _NOWHERE = 1 << 62
-_AT_ONCE = 5_000
-"""Letters that are published together: as records they need much memory."""
 
 
 class Parking:
@@ -47,8 +35,8 @@ class Parking:
     """
 
     def __init__(self, streams: StreamsSettings, bus: Bus, decode: Decode, lake: Lake, *, placed: bool = True) -> None:
-        self._streams, self._bus, self._letters = streams, bus, lake.letters
-        self._publisher: Publisher | None = None
+        self._streams, self._letters = streams, lake.letters
+        self._topics = Posting(streams, bus)
         rules = streams.contract == "rules"
         fits = streams.dead_letters != "stop"
         self._decode = fitting(decode, lambda batch: lake.misfits(batch, rules=rules), placed=placed) if fits else decode
@@ -63,9 +51,9 @@ class Parking:
             row = next(row for row, code in enumerate(found.codes) if code in wrong)
             raise _stop(found, row, asked=found.codes[row] in LASTING)
         letters, publishes = letters_of(found), self._streams.dead_letters == "topic"
-        new = self._letters.park(letters.take(_by_place(found.records)) if publishes else letters)
+        new = self._letters.park(letters.take(by_place(found.records)) if publishes else letters)
         if publishes and new.num_rows:
-            self._publish(found.topic, new)
+            self._topics.post(found.topic, new)
 
     def takes(self, code: str) -> bool:
         """A record that is refused with this code is set apart, and stops nothing."""
@@ -73,23 +61,8 @@ class Parking:
 
     def close(self) -> None:
         """Let go of the topics of dead letters."""
-        if self._publisher is not None:
-            self._publisher.close()
+        self._topics.close()
 
-    def _publish(self, topic: str, letters: pa.Table) -> None:
-        """Each with a place once, where the transport can: what is published and not committed with the lake comes again."""
-        name = topic + LETTERS
-        if name not in self._bus.topics():
-            self._bus.ensure(Topic(name=name, partitions=1, replicas=self._streams.replicas))
-        for begin in range(0, letters.num_rows, _AT_ONCE):
-            rows = [_published(row, self._streams.prefix) for row in letters.slice(begin, _AT_ONCE).to_pylist()]
-            once = [bool(row["place"]) and self._bus.abilities.dedup for row in rows]
-            if placed := list(compress(rows, once)):
-                self._publisher = self._publisher or self._bus.publisher(f"{self._streams.prefix}-dead-letters")
-                told = [row | row["place"]._asdict() for row in placed]
-                self._publisher.publish({name: pa.Table.from_pylist(told, schema=PLACED_SCHEMA)})
-            if rest := [{**row, "headers": row["all"]} for row, by_place in zip(rows, once, strict=True) if not by_place]:
-                self._bus.append(name, pa.Table.from_pylist(rest, schema=RECORD_SCHEMA))
 
 
 def reading(decoder: Decoder) -> Decode:
@@ -182,38 +155,3 @@ def _stop(found: Undecodable, row: int, *, asked: bool) -> BusError:
         f"A record of a topic is no change: {found.reasons[row]}", entity=found.topic, position=at, code=found.codes[row],
         safe="Nothing of its set was taken, and nothing was passed over.", remedy=remedy,
     )  # fmt: skip
-
-
-def _published(row: dict[str, Any], connector: str) -> dict[str, Any]:
-    """A letter as a record, and its place; a publisher writes that itself, so `headers` is `all` but for it."""
-    told = [*headers_from(row["headers"]), *_told(row, connector)]
-    place = _place_in(told) if row["_lsn"] is not None else None
-    rest = [pair for pair in told if pair[0] != PLACE_HEADER]
-    return {"key": row["key"], "value": row["value"], "timestamp": row["timestamp"], "headers": rest, "all": told, "place": place}
-
-
-def _place_in(headers: list[tuple[str, bytes | None]]) -> Place | None:
-    """Where a record says that it stands in the source, if it says so once and well."""
-    places = [value for name, value in headers if name == PLACE_HEADER and value]
-    try:
-        return parse_place(places[0]) if len(places) == 1 else None
-    except ValueError:
-        return None
-
-
-def _by_place(records: pa.Table) -> pa.Array[Any]:
-    """The order in which records are published: by their places, and those that have none by partition and offset."""
-    ours, places = located(records)
-    keys = np.full((3, records.num_rows), -1, np.int64)
-    keys[:, ours] = np.array([places.step, places.ordinal, places.lsn], np.int64)
-    return pa.array(np.lexsort((records["offset"].to_numpy(), records["partition"].to_numpy(), *keys)))
-
-
-def _told(row: dict[str, Any], connector: str) -> list[tuple[str, bytes]]:
-    """Headers as Kafka Connect writes them."""
-    told = {
-        "topic": row["topic"], "partition": row["partition"], "offset": row["offset"], "connector.name": connector,
-        "task.id": 0, "stage": "VALUE_CONVERTER", "class.name": "bitvelocity.changes.formats.Decoder",
-        "exception.class.name": row["code"], "exception.message": row["reason"],
-    }  # fmt: skip
-    return [(_ERRORS + name, str(value).encode()) for name, value in told.items()]

@@ -14,7 +14,7 @@ from ..changes.formats import CONTRADICTED, NO_CHANGE, UNCLEAR, UNDECLARED, Bare
 from ..errors import BusError, LakeError, OffsetGoneError, SettingsError
 from ..lakehouse import read_watermark
 from ..streams import Bus, Partition, Span
-from .parking import LETTERS
+from .posting import LETTERS
 from .project import Project
 
 NOTES = ".debezium.json"
