@@ -29,6 +29,7 @@ class Place:
 _REMEDIES = {
     "28": "Check user, password and pg_hba.conf (a line for `replication` is not needed).",
     "42501": "alter role <user> replication; grant select on the published tables to <user>.",
+    "42": "A table is not what was asked for. Was it the WHERE of a reading? Ask again: bitvelocity snapshot start <entity> --where ...",
     "3D000": "Name an existing database in the DSN.",
     "53": "Raise max_replication_slots and max_wal_senders, or drop slots that nobody reads.",
     "22P05": "The database holds text that is not valid in its encoding: repair those rows.",

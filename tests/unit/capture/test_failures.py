@@ -22,6 +22,7 @@ def test_lost_connections_are_for_the_program_to_retry(sqlstate: str | None) -> 
     [
         ("28P01", "password authentication failed", "CaptureError:28P01", "password"),
         ("42501", "permission denied for table t", "CaptureError:42501", "grant select"),
+        ("42703", 'column "nocolumn" does not exist', "CaptureError:42703", "snapshot start <entity> --where"),
         ("3D000", 'database "x" does not exist', "CaptureError:3D000", "existing database"),
         ("53300", "too many connections", "CaptureError:53300", "max_wal_senders"),
         ("55006", "replication slot is active for PID 5", "SlotActive", "other reader"),
