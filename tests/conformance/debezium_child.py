@@ -1,4 +1,4 @@
-"""A pipeline over Debezium's topics that is killed at the n-th step it passes, as a program: folder, n (0: never), records in memory."""
+"""A pipeline over Debezium's topics that is killed at the n-th step it passes, as a program: folder, n (0: never)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bitvelocity.flow import Pipeline, foreign, open_project
 
-foreign._PIECE = foreign._ROWS = int(sys.argv[3])  # many sets of few records
+foreign._PIECE = foreign._ROWS = 7  # many sets of few records
 folder, left = Path(sys.argv[1]), int(sys.argv[2])
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +62,6 @@ class Part(Entity, table="parts", name="parts", audit=False):
     note: str | None
 '''
 COLUMNS = {"things": "id, name, price::varchar, made::varchar, epoch_us(\"at\"), good", "parts": "id, thing_id, note"}
-PARTED = "select id from silver.things except select thing_id from silver.parts union all (select thing_id from silver.parts except select id from silver.things)"
-"""A thing comes with its parts, in one transaction; not so in Debezium's snapshot, one table after the other."""
 PATIENCE_S = 60.0
 
 
@@ -101,12 +98,6 @@ class World:
             with connection.cursor().copy("copy parts (id, thing_id, note) from stdin") as copying:
                 for number in range(40):
                     copying.write_row((1_000_000 + first * 1000 + number, first, None))
-
-    def tell(self, name: str, document: str) -> None:
-        """Another configuration for a connector that is level: it stops in good order, and goes on with that."""
-        words = json.dumps(json.loads(document)["config"]).encode()
-        url = f"{self.worker.address}/connectors/{name}/config"
-        urllib.request.urlopen(urllib.request.Request(url, words, {"Content-Type": "application/json"}, method="PUT"), timeout=30).close()
 
     def source(self, table: str) -> list[tuple[Any, ...]]:
         told = COLUMNS[table].replace("epoch_us(\"at\")", "(extract(epoch from \"at\") * 1000000)::bigint")
@@ -159,9 +150,7 @@ FRAMED = {"headers.enabled": "false", "id-handler": "io.apicurio.registry.serde.
 def connector(project: Project, wire: str, registry: str, how: Mapping[str, str] = FRAMED, *, schemas: bool = False) -> str:
     """As `bitvelocity debezium-config --form connect` makes it, with what the page names for each converter."""
     own = {"topic.creation.default.partitions": "2", "topic.creation.default.replication.factor": "1",
-           "slot.name": f"debezium_{wire}", "heartbeat.interval.ms": "1000", "provide.transaction.metadata": "true",
-           "topic.creation.groups": "ends", "topic.creation.ends.include": ".*[.]transaction", "topic.creation.ends.partitions": "1",
-           "topic.creation.ends.replication.factor": "1"}  # fmt: skip
+           "slot.name": f"debezium_{wire}", "heartbeat.interval.ms": "1000"}  # fmt: skip
     if wire == "json":
         own |= {f"{part}.converter.schemas.enable": str(schemas).lower() for part in ("key", "value")}
     else:
@@ -197,14 +186,13 @@ class Up:
         self._process.kill()
         self._process.join()
 
-    def assert_level(self, world: World, *, whole: bool = True) -> None:
-        """Each table of the lake comes to hold what the source holds; until then each transaction is there over both, or not at all."""
+    def assert_level(self, world: World) -> None:
+        """Each table of the lake comes to hold what the source holds."""
         deadline = time.monotonic() + PATIENCE_S
         for table, columns in COLUMNS.items():
             wanted = world.source(table)
             while (found := rows(self.project, f"select {columns} from silver.{table} order by id")) != wanted:
                 assert self._process.is_alive(), (self._folder / "err").read_text()
-                assert not whole or not rows(self.project, PARTED)
                 assert time.monotonic() < deadline, f"{table}: {len(found)} rows, {len(wanted)} in the source"
                 time.sleep(0.2)
 
@@ -214,7 +202,7 @@ class Up:
             versions = f"select count(*) from (select distinct * exclude (_lsn, _ordinal) from bronze.{table})"
             counts = f"select count(*), count(distinct (_lsn, _ordinal)), ({versions}) from bronze.{table}"
             assert len(set(rows(self.project, counts)[0])) == 1
-        assert "shown in parts" not in (self._folder / "out").read_text()
+
 
     def assert_told(self) -> None:
         """Status counts no record that is not taken, and doctor finds all in order."""
@@ -239,23 +227,18 @@ def test_json_and_avro_fill_the_lake_whoever_is_killed(world: World, lakes: list
     world.write(1, 30)
     world.worker.start()
     for one in lakes:
-        one.assert_level(world, whole=False)
+        one.assert_level(world)
     world.write(100, 30, copy=False)
     for one in lakes:
-        assert rows(one.project, PARTED) == []
         one.kill()
     world.worker.kill()
     world.write(200, 30)
+    world.recipe.connectors["avro"] = connector(world.avro, "avro", world.registry, {})  # Apicurio's own way, in headers
+    world.recipe.connectors["json"] = connector(world.json, "json", world.registry, schemas=True)
     for one in lakes:
         one.start()
     world.worker.start()
     world.write(300, 10)
-    for one in lakes:
-        one.assert_level(world)
-        one.assert_once()
-    world.tell("avro", connector(world.avro, "avro", world.registry, {}))  # Apicurio's own way, in headers
-    world.tell("json", connector(world.json, "json", world.registry, schemas=True))
-    world.write(400, 10)
     for one in lakes:
         one.assert_level(world)
         one.assert_once()

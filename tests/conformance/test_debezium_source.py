@@ -117,11 +117,11 @@ def take(project: Project) -> int:
     return rows
 
 
-def take_and_be_killed(project: Project, first: int, more: int, rows: int = 7) -> None:
+def take_and_be_killed(project: Project, first: int, more: int) -> None:
     """All that is there, by processes that are killed at a step that is another one each time."""
     child = str(Path(__file__).with_name("debezium_child.py"))
     steps = 0
-    while (ended := python(child, str(project.root), str(first + more * steps % 40), str(rows))).returncode:
+    while (ended := python(child, str(project.root), str(first + more * steps % 40))).returncode:
         assert ended.returncode == -9, ended.stderr
         steps += 1
         assert steps < 60

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 import pyarrow as pa
 
-from ..capture.debezium import Lane, State, new_changes, placed, taken_before
+from ..capture.debezium import Lane, State, new_changes, placed
 from ..capture.snapshots import read_book
 from ..changes import ChangeSet, MemoryChangeSet, Passing, Twin, format_lsn, pass_by, within
 from ..errors import BusError, CaptureError, LakeError, OffsetGoneError, SettingsError
@@ -20,16 +20,15 @@ from ..oltp import TrailSink
 from ..streams import Bus, Partition
 from ..streams.relay import Undecodable
 from .buses import open_bus
-from .joining import Gathering, Joined
 from .parking import Parking, reading
 from .project import Project
 from .schemas import open_registry
-from .upstream import NOTES, Plan, check_same, placed_at, read_plan, remedy_for, tables_among, topics_decoder
+from .upstream import NOTES, Plan, check_same, placed_at, read_plan, remedy_for, table_topics, topics_decoder
 from .wires import registrar
 
 STEP = 1 << 10
 """From one position to the next: dead letters that are given back stand between them."""
-_PIECE, _ROWS, _BYTES = 20_000, 100_000, 1 << 28
+_PIECE, _ROWS = 20_000, 100_000
 _SHORT_S, _PATIENCE_S, _PAUSE_S = 0.5, 30.0, 0.1
 _KEPT = "Nothing was changed."
 
@@ -43,9 +42,7 @@ class DebeziumOrigin:
     is given the same records under the same number again, and each table drops what it has. No LSN of Debezium's
     could be that number: tables come on topics of their own, one far ahead of the other.
 
-    Where Debezium tells of its transactions, a set has whole ones (see `joining`): the others stay on the topics, before the
-    set's ends. Else a set is what was there when the topics were read: transactions over several tables may be parted,
-    and are whole later.
+    A set is what was there when the topics were read: transactions over several tables may be parted, and are whole later.
     """
 
     def __init__(self, project: Project, lake: Lake, *, position: int, at: Passing = pass_by) -> None:
@@ -63,10 +60,8 @@ class DebeziumOrigin:
                     remedy="Let Debezium write to another: [streams] bus",
                 )
             self._open = stack.pop_all()
-        decoder = topics_decoder(project, wires.look_up)
-        decode = reading(decoder)
+        decode = reading(topics_decoder(project, wires.look_up))
         self._parking = Parking(project.settings.streams, self._bus, decode, lake, placed=False)
-        self._gathering = Gathering(self._bus, decoder, self._prefix, project.settings.capture.transaction_seconds)
         self._next: dict[Partition, int] = {}
         self._state: State = {}
         self._position, self._plan = position, read_plan(project)
@@ -108,10 +103,6 @@ class DebeziumOrigin:
             self._done(self._pending)
             self._pending = None
 
-    def words(self) -> Sequence[str]:
-        """What a person may want to know of the last set."""
-        return self._gathering.words()
-
     def close(self) -> None:
         self._open.close()
 
@@ -133,12 +124,11 @@ class DebeziumOrigin:
     def _done(self, plan: Plan) -> None:
         self._position, self._state = plan.lsn, plan.seen
         self._next = placed_at(plan.ends)
-        self._gathering.begin(Joined(plan.commit, tuple(plan.parted), placed_at(plan.endings)))
 
     def _read(self) -> ChangeSet | None:
         """What is there now; only repeats are passed over without a set."""
         begins = dict(self._next)
-        records = self._whole(begins)
+        records = self._records(begins)
         if not records:
             return None
         ends = begins | {partition: _behind(table) for partition, table in records.items()}
@@ -146,69 +136,42 @@ class DebeziumOrigin:
         found, state = new_changes(lanes, self._state, self._keyed)
         lsn = max(self._position, 0) + STEP
         batches, mark = placed(found, lsn, resume=lsn + STEP - 1)
-        joined = self._gathering.took()
-        told = (joined.commit, joined.parted, _listed(joined.ends or {}))
         if not batches and not parked:
-            self._pass_over(ends, state, told)
+            self._pass_over(ends, state)
             return None
-        plan = Plan(lsn, self._position, _listed(begins), _listed(ends), _count(records), self._state, state, *told)
+        plan = Plan(lsn, self._position, _listed(begins), _listed(ends), _count(records), self._state, state)
         self._at("set read")
         self._note(plan)
         self._pending = plan
         self._at("plan noted")
         return MemoryChangeSet(batches, mark)
 
-    def _pass_over(self, ends: dict[Partition, int], state: State, told: tuple[int, Sequence[int], list[tuple[str, int, int]]]) -> None:
+    def _pass_over(self, ends: dict[Partition, int], state: State) -> None:
         """Repeats only: they belong to the last position, and are not read again."""
         self._next, self._state = ends, state
         if self._plan is not None:
-            commit, parted, endings = told
-            self._note(replace(self._plan, ends=_listed(ends), seen=state, commit=commit, parted=parted, endings=endings))
+            self._note(replace(self._plan, ends=_listed(ends), seen=state))
 
     def _note(self, plan: Plan) -> None:
         self._plan = plan
         replace_file(self._notes, json.dumps(asdict(plan)), sync=self._sync)
 
-    def _whole(self, begins: dict[Partition, int]) -> Mapping[Partition, pa.Table]:
-        """What may be taken now. Offsets of partitions that are new are put into `begins`."""
-        while True:
-            names = self._gathering.look()
-            fresh = self._records(begins, names)
-            if fresh and not self._gathering.joins:
-                names = self._gathering.look()  # the first transaction's topic is made before its records, but maybe after our look
-            full = self._room() <= _ROWS // 50
-            ready = self._gathering.ready(fresh, names, taken=taken_before(self._state), full=full)
-            if ready or not fresh:
-                return ready
-
-    def _room(self) -> int:
-        return _ROWS - self._gathering.rows if self._gathering.bytes < _BYTES else 0
-
-    def _records(self, begins: dict[Partition, int], names: Collection[str]) -> Mapping[Partition, pa.Table]:
-        """New records of all topics up to a bound. Where transactions are joined, a part of the room is for each partition."""
+    def _records(self, begins: dict[Partition, int]) -> Mapping[Partition, pa.Table]:
+        """New records of all topics up to a bound. Offsets of partitions that are new are put into `begins`."""
         found: dict[Partition, pa.Table] = {}
-        waiting = list(self._waiting(begins, names))
-        left = self._room()
-        share = max(1, left // (2 * len(waiting))) if waiting and self._gathering.joins else left
-        for partition, begin in waiting:
-            if left <= 0:
-                break
-            table = self._bus.read(partition, begin, limit=min(_PIECE, left, share), timeout=_SHORT_S)
-            left -= table.num_rows
-            if table.num_rows:
-                found[partition] = table
-        return found
-
-    def _waiting(self, begins: dict[Partition, int], names: Collection[str]) -> Iterator[tuple[Partition, int]]:
-        """Partitions that hold more, and from which offset on."""
-        for topic in tables_among(names, self._prefix):
+        left = _ROWS
+        for topic in table_topics(self._bus, self._prefix):
             for number, span in self._bus.spans(topic).items():
                 partition = Partition(topic, number)
                 begin = begins.setdefault(partition, span.first)
                 check_same(partition, span, begin)
-                at = self._gathering.behind(partition, begin)
-                if span.end > at:
-                    yield partition, at
+                if span.end <= begin or left <= 0:
+                    continue
+                table = self._bus.read(partition, begin, limit=min(_PIECE, left), timeout=_SHORT_S)
+                left -= table.num_rows
+                if table.num_rows:
+                    found[partition] = table
+        return found
 
     def _again(self) -> ChangeSet:
         """The set of the plan, from the same records."""
@@ -238,7 +201,7 @@ class DebeziumOrigin:
     def _lanes(self, records: Mapping[Partition, pa.Table]) -> tuple[list[Lane], bool]:
         """What can be read, by lane, and whether something was set apart."""
         lanes, parked = list[Lane](), False
-        for partition, table in sorted(records.items(), key=lambda one: one[0]):  # the same order when they are read again
+        for partition, table in records.items():
             batches, refused = self._parking.decode(partition.topic, table)
             if refused is not None:
                 self._set_apart(partition, refused)

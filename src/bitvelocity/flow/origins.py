@@ -51,11 +51,6 @@ def open_origin(
     return open_wal(project, dsn, has_position=has_position, start_lsn=max(position, 0), at=at)
 
 
-def words_of(origin: Origin) -> tuple[str, ...]:
-    """What a person may want to know of the set that was taken last."""
-    return tuple(origin.words()) if isinstance(origin, DebeziumOrigin) else ()
-
-
 class _Draining:
     """Gives what is on the bus yet, and then goes on with the source, whose slot stands behind it."""
 

@@ -20,7 +20,7 @@ from .first import FirstSnapshot
 from .followers import Follower, Followers, followers_of
 from .golden import GoldFollower
 from .healing import Healing
-from .origins import Origin, open_origin, words_of
+from .origins import Origin, open_origin
 from .project import Project
 from .redelivery import Redelivery
 from .sight import Sight, unseen_before
@@ -279,7 +279,7 @@ class Pipeline:
         self._at("sinks level")
         self._source.confirm(mark.resume)
         self._at("confirmed")
-        self._listener(Step(mark, receipt, gold, time.monotonic() - began, whole, sinks, (*self._healing.words(), *words_of(self._source))))
+        self._listener(Step(mark, receipt, gold, time.monotonic() - began, whole, sinks, self._healing.words()))
         return mark.rows
 
     def _stage(self, change_set: ChangeSet, *, snapshot: bool) -> Mark:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -38,10 +38,6 @@ class Plan:
     records: int
     before: State
     seen: State
-    commit: int = 0
-    parted: Sequence[int] = ()
-    endings: list[tuple[str, int, int]] = field(default_factory=list)
-    """How far transactions were joined (`joining.Joined`) when the lake has it."""
 
 
 def read_plan(project: Project) -> Plan | None:
@@ -83,13 +79,8 @@ def check_same(partition: Partition, span: Span, offset: int) -> None:
 
 
 def table_topics(bus: Bus, prefix: str) -> list[str]:
-    """Topics of tables."""
-    return tables_among(bus.topics(), prefix)
-
-
-def tables_among(names: Collection[str], prefix: str) -> list[str]:
-    """Those of tables. Those of messages and of transactions have no schema in their names; dead letters are ours."""
-    begin = prefix + "."
+    """Topics of tables. Those of messages and of transactions have no schema in their names; dead letters are ours."""
+    begin, names = prefix + ".", bus.topics()
     found = (name for name in names if name.startswith(begin) and "." in name.removeprefix(begin))
     return sorted(name for name in found if not (name.endswith(LETTERS) and name.removesuffix(LETTERS) in names))
 
@@ -145,6 +136,6 @@ def remedy_for(code: str) -> str:
 
 
 __all__ = [
-    "NOTES", "Plan", "check_same", "heartbeat_age", "last_records", "placed_at", "read_plan", "remedy_for", "table_topics", "tables_among",
-    "taken", "topics_decoder",
+    "NOTES", "Plan", "check_same", "heartbeat_age", "last_records", "placed_at", "read_plan", "remedy_for", "table_topics", "taken",
+    "topics_decoder",
 ]  # fmt: skip

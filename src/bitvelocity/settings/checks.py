@@ -69,7 +69,6 @@ def _of_capture(capture: CaptureSettings) -> _Checks:
         "[capture] snapshot": (capture.snapshot, SNAPSHOTS.__contains__, _one_of(SNAPSHOTS)),
         "[capture] feed": (capture.feed, FEEDS.__contains__, _one_of(FEEDS)),
         "[capture] heartbeat_seconds": (capture.heartbeat_seconds, range(86_401).__contains__, "Give seconds, or 0 for none."),
-        "[capture] transaction_seconds": (capture.transaction_seconds, range(86_401).__contains__, "Give seconds, from 0 on."),
         "[capture] silence_seconds": (capture.silence_seconds, range(1, 86_401).__contains__, "Give seconds, from 1 on."),
         **{
             f"[capture] {name}": (getattr(capture, name), range(1 << 40).__contains__, "Give megabytes, 0 or more.")

@@ -34,9 +34,6 @@ class CaptureSettings:
     """Of Debezium's JSON without schemas: the connector's options that say how values are written, by their own names, such
     as `decimal.handling.mode = "string"`: a table, `[capture.debezium]`. What is not written has Debezium's default, and a value
     that could be another one by another mode is not taken."""
-    transaction_seconds: int = 60
-    """Of a Debezium with `provide.transaction.metadata`: how long the rest of a transaction is waited for, when all on the topics was
-    read, so that it is seen whole. After that it is seen in parts. 0: transactions are not joined."""
     slot: str = "bitvelocity"
     publication: str = "bitvelocity"
     ddl_markers: bool = True

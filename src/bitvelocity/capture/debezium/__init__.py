@@ -5,7 +5,6 @@ from .forms import FORMS, Form, render
 from .options import Option, Plan, connector_options
 from .repeats import ROW, SEQUENCE, Lane, State, new_changes, placed
 from .secret import Secret, secret
-from .transactions import Reached, Transactions, taken_before
 
 __all__ = [
     "FORMS",
@@ -16,15 +15,12 @@ __all__ = [
     "Lane",
     "Option",
     "Plan",
-    "Reached",
     "Secret",
     "State",
-    "Transactions",
     "connector_options",
     "endpoint",
     "new_changes",
     "placed",
     "render",
     "secret",
-    "taken_before",
 ]

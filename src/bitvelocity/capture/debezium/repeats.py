@@ -14,8 +14,6 @@ import pyarrow as pa
 from bitvelocity.changes import Batch, Mark
 from bitvelocity.errors import CaptureError
 
-from .merging import Piece, merged
-
 SEQUENCE, ROW = "_sequence", "_row"
 """Columns of what was read of Debezium's records, which no table has."""
 _PAIR = r'^\[\s*(?:null|"(\d+)")\s*,\s*"(\d+)"\s*\]$'
@@ -33,7 +31,7 @@ class Lane:
 
 
 def new_changes(lanes: Sequence[Lane], state: State, keyed: Collection[str] = ()) -> tuple[list[Batch], State]:
-    """The changes that are no repeats, each table's in the order of commits, and what is to be remembered.
+    """The changes that are no repeats, and what is to be remembered.
 
     Debezium sends at least once: after a restart it goes back to what it has noted. Each change has a `source.sequence`:
     the last commit before its transaction, and its own LSN. In a lane these only grow, so what stands below the highest
@@ -41,15 +39,15 @@ def new_changes(lanes: Sequence[Lane], state: State, keyed: Collection[str] = ()
     may be alike in truth. Before the first commit that it knows Debezium says null: such changes are compared with
     their like only, for a new connector says it again. Never dropped: rows of snapshots, and what has no sequence.
     """
-    found: list[Piece] = []
+    found: list[Batch] = []
     after = dict(state)
     for lane in lanes:
         for batch in lane.batches:
             kept, told = _unseen(batch, lane.name, after, has_key=batch.relation in keyed)
             after.update(told)
-            if kept.batch.data.num_rows:
+            if kept.data.num_rows:
                 found.append(kept)
-    return merged(found), after
+    return found, after
 
 
 def placed(batches: Sequence[Batch], lsn: int, *, resume: int) -> tuple[tuple[Batch, ...], Mark]:
@@ -72,7 +70,7 @@ def _latest(data: pa.Table) -> int | None:
     return int(at) if isinstance(at, int) else None
 
 
-def _unseen(batch: Batch, lane: str, state: State, *, has_key: bool) -> tuple[Piece, State]:
+def _unseen(batch: Batch, lane: str, state: State, *, has_key: bool) -> tuple[Batch, State]:
     bare = batch.data.drop_columns([SEQUENCE, ROW])
     rows = _ranked(batch)
     after: dict[str, Mapping[str, Any]] = {}
@@ -83,8 +81,7 @@ def _unseen(batch: Batch, lane: str, state: State, *, has_key: bool) -> tuple[Pi
         good, told = _grown(lane_rows, state.get(name), name, has_key=has_key)
         keep[lane_rows["row"].to_numpy()] = good
         after[name] = told
-    kept = replace(batch, data=bare if keep.all() else bare.filter(pa.array(keep)))
-    return Piece(lane, kept, rows.select("commit", "lsn").filter(pl.Series(keep))), after
+    return replace(batch, data=bare if keep.all() else bare.filter(pa.array(keep))), after
 
 
 def _ranked(batch: Batch) -> pl.DataFrame:

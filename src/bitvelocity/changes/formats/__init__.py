@@ -2,16 +2,16 @@
 
 from .bare import UNDECLARED, Bare
 from .debezium import Moment
-from .decoder import NO_CHANGE, TEXT, Decoded, Decoder, Lookup, Refused, SchemaText
+from .decoder import NO_CHANGE, Decoded, Decoder, Lookup, Refused, SchemaText
 from .described import ColumnFacts, Described, TableFacts, TypeFacts
 from .doubts import CONTRADICTED, UNCLEAR
 from .encoder import FORMATS, Encoder, Format, encode
-from .naming import sanitized, topic_of
+from .naming import topic_of
 from .options import CHOICES, NAMES, Options
 from .records import RECORD_SCHEMA, in_order
 from .topics import heartbeat
 
 __all__ = [
-    "CHOICES", "CONTRADICTED", "FORMATS", "NAMES", "NO_CHANGE", "RECORD_SCHEMA", "TEXT", "UNCLEAR", "UNDECLARED", "Bare", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
-    "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "sanitized", "topic_of",
+    "CHOICES", "CONTRADICTED", "FORMATS", "NAMES", "NO_CHANGE", "RECORD_SCHEMA", "UNCLEAR", "UNDECLARED", "Bare", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
+    "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "topic_of",
 ]  # fmt: skip

@@ -30,8 +30,6 @@ _NAMES = (
 )  # fmt: skip
 _UNTOLD = {"debezium": ("op", "before", "after", "source.schema", "source.table")}
 """What our own records say in their values and not in their headers."""
-TEXT = "bv text"
-"""The column of values that are given as they are."""
 
 
 class Reader(Protocol):
@@ -121,20 +119,6 @@ class Decoder:
             tuple(batches_of(told, pieces, detail=self._detail, sequence=self._sequence)),
             tuple(sorted(refused, key=lambda one: one.row)),
         )
-
-    def fields(self, records: pa.Table, only: Collection[str]) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
-        """Some fields of the values, and the rows of these; what cannot be read is passed by.
-
-        Values that have no schema in a registry are given as they are: in the column `TEXT`.
-        """
-        values: Any = records["value"]
-        guids = with_apicurio(header_columns(records["headers"], _NAMES))["__value_schema_id"]
-        for name, group in tell_apart(values, guids):
-            if name:
-                yield from ((rows, frame) for rows, frame, _ in self._group(name, group, [], only))
-            else:
-                raw = pl.Series(TEXT, pl.from_arrow(group.values.cast(pa.large_binary())))
-                yield group.rows, raw.cast(pl.String, strict=False).to_frame()
 
     def _read(
         self, values: Values, guids: pl.Series, refused: list[Refused], only: Collection[str] = (), *, topic: str | None = None
@@ -275,4 +259,4 @@ def _broken(row: Any, what: object) -> Refused:
     return Refused(int(row), f"the value is not what its schema says: {what}", "UnreadableValue")
 
 
-__all__ = ["NO_CHANGE", "TEXT", "Decoded", "Decoder", "Lookup", "Reader", "Refused", "SchemaText"]
+__all__ = ["NO_CHANGE", "Decoded", "Decoder", "Lookup", "Reader", "Refused", "SchemaText"]
