@@ -193,6 +193,23 @@ def test_from_one_way_to_the_other_and_back_while_it_is_written_to(database: str
     assert number(database, TOLD) == number(database, ONCE) == number(database, COUNTED)
 
 
+def test_a_running_pipeline_hears_that_a_trail_is_its_own_again(database: str, open_folder: Path) -> None:
+    """A trigger had it for a while, and its position was gone."""
+    with started(project_in(open_folder, database, TRAILED), database) as pipeline:
+        fill(database)
+        count_up(database, 3)
+        told_all(pipeline, database)
+        project_in(open_folder, database, TRAILED.replace("cdc", "sync"))
+        count_up(database, 3)
+        run_until(pipeline, database, lambda: number(database, "select count(*) from bv.trail_position") == 0)
+        assert pipeline.trouble is None, "it was told, and is over"
+        project_in(open_folder, database, TRAILED)
+        count_up(database, 3)
+        told_all(pipeline, database)
+        run_until(pipeline, database, lambda: pipeline.trouble is None)
+    assert_told_once(database)
+
+
 def test_status_tells_how_far_a_trail_is(database: str, open_folder: Path) -> None:
     project = project_in(open_folder, database, TRAILED)
     with Pipeline(project, sinks=()) as pipeline:  # the lake goes on without the trail

@@ -7,7 +7,7 @@ and PostgreSQL makes the JSON of all rows in one statement, exactly as it does f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ class TrailSink:
     A position is kept for each table, and moves in the transaction that writes the rows. The transaction sees that
     nobody else has moved it, so that two of us, or a predecessor whose last words are still on their way, cannot write
     a change twice. Where a trigger took a trail over, this one brings in what was committed before that (`until`), and no
-    more.
+    more; when the trail is given back, it goes on from there.
     """
 
     name = "audit trail"
@@ -86,6 +86,8 @@ class TrailSink:
         self._positions: dict[str, int] = {}
         self._until: dict[str, int] = {}
         self._staged: dict[str, int] = {}
+        self._passed: set[str] = set()
+        """Tables with changes that are not ours to write, as far as we know."""
         self._made: set[str] = set()
         self._months: set[tuple[str, str]] = set()
         self._plain: set[str] = set()
@@ -113,6 +115,7 @@ class TrailSink:
         """COPY what the trail lacks into its stage: memory does not grow with the transaction."""
         trail = self._trails.get(batch.relation)
         if trail is None:
+            self._passed.add(batch.relation)
             return
         rows = trail.rows(batch, self._positions[batch.relation], self._until.get(batch.relation, END))
         if rows.num_rows:
@@ -129,6 +132,8 @@ class TrailSink:
         5. commit.
         """
         began = time.perf_counter()
+        if passed := self._passed & self._declared.keys():
+            self._guarded(lambda: self._see_none_returned(passed))
         if self._staged:
             self._guarded(lambda: self._write(mark))
         elif any(mark.lsn >= last for last in self._until.values()):
@@ -147,11 +152,11 @@ class TrailSink:
 
     def rollback(self) -> None:
         """Forget what is staged, and read again how far the trails are."""
-        self._staged, self._made = {}, set()
+        self._staged, self._made, self._passed = {}, set(), set()
         self._guarded(self._read_positions)
 
     def close(self) -> None:
-        self._staged, self._made, self._months = {}, set(), set()
+        self._staged, self._made, self._months, self._passed = {}, set(), set(), set()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -198,13 +203,24 @@ class TrailSink:
                 code="TrailAhead",
             )
 
+    def _see_none_returned(self, passed: set[str]) -> None:
+        """A trail that was a trigger's may have been given back to us, with those very changes."""
+        if found := self._ask_positions(passed, lock=False)[0]:
+            raise DatabaseError(
+                f"The audit trail of {', '.join(sorted(found))} was given back by its trigger.",
+                safe="The lake has every change.", remedy="None is needed: it is filled from the lake.", code="TrailReturned",
+            )  # fmt: skip
+        if not self._staged:
+            self._open_connection.rollback()
+        self._passed.clear()
+
     def _read_positions(self, *, lock: bool = False) -> None:
         connection = self._open_connection
         if not lock:
             connection.rollback()
         if not lock:
             self._trails = {name: _Trail.of(spec, n) for n, (name, spec) in enumerate(self._declared.items())}
-        found, until = self._ask_positions(lock=lock)
+        found, until = self._ask_positions(self._trails, lock=lock)
         done = {name for name in self._trails.keys() - found.keys() if self._declared[name].audit_trail == "sync"}
         self._trails = {name: trail for name, trail in self._trails.items() if name not in done or lock}
         if missing := self._trails.keys() - found.keys():
@@ -219,14 +235,14 @@ class TrailSink:
             )  # fmt: skip
         self._positions, self._until = found, until
 
-    def _ask_positions(self, *, lock: bool) -> tuple[dict[str, int], dict[str, int]]:
+    def _ask_positions(self, relations: Iterable[str], *, lock: bool) -> tuple[dict[str, int], dict[str, int]]:
         """How far each trail is, and up to where it is ours. Of earlier versions the table has no `until`."""
         query = (
             f"select relation, lsn::text, to_jsonb(p) ->> 'until' from bv.{POSITIONS} as p where relation = any(%s) order by 1"
             + " for update" * lock
         )
         try:
-            rows = self._open_connection.execute(query, [list(self._trails)]).fetchall()  # type: ignore[call-overload,unused-ignore]
+            rows = self._open_connection.execute(query, [list(relations)]).fetchall()  # type: ignore[call-overload,unused-ignore]
         except errors.UndefinedTable:
             if any(spec.audit_trail == "cdc" for spec in self._declared.values()):
                 raise
