@@ -85,6 +85,8 @@ class Segment:
 
     xid: int
     data: bytes
+    starts: array[int]
+    """Where in `data` its frames begin."""
     messages: tuple[int, ...] = ()
     """Where in `data` frames with logical messages begin."""
 
@@ -204,14 +206,14 @@ class Splitter:
         self._at, self._whole, self._commits = self._at - end, 0, 0
         return cut
 
-    def part(self, *, last: bool = False) -> bytes:
-        """Take what has come of a transaction that is too large to be waited for; cut the whole ones first.
+    def part(self, xid: int, *, last: bool = False) -> Segment:
+        """Take what has come of a transaction `xid` that is too large to be waited for; cut the whole ones first.
 
         Its end is told as a `PartedCommit`, upon which the `last` part is due.
         """
-        taken = bytes(memoryview(self._data)[: self._at])
+        taken = Segment(xid, bytes(memoryview(self._data)[: self._at]), self._starts)
         self._drop(0, self._at)
-        del self._starts[:]
+        self._starts = array("q")
         self._parted = not last
         return taken
 
@@ -287,13 +289,14 @@ class Splitter:
         data, start, end = self._data, self._at, len(self._data)
         at, xid = start, self._xid or 0
         messages: list[int] = []
+        starts: array[int] = array("q")
         mark, payload = self.layout.mark, self.layout.payload
         while self._xid is not None and end - at >= 5:
             after = at + 1 + _U32(data, at + 1)[0]
             if after > end:
                 break
             if data[at] == _DATA and data[at + 5] == mark:
-                self.frames += 1
+                starts.append(at - start)
                 if (kind := data[at + payload]) in _SEGMENT_TURNS:
                     if kind == _STOP:
                         self._xid = None
@@ -305,7 +308,8 @@ class Splitter:
         if at > start:
             taken = bytes(memoryview(data)[start:at])
             self._drop(start, at)
-            yield Segment(xid, taken, tuple(messages))
+            self.frames += len(starts)
+            yield Segment(xid, taken, starts, tuple(messages))
 
     def _drop(self, start: int, stop: int) -> None:
         del self._data[start:stop]

@@ -204,7 +204,7 @@ class Receiver:
     def _part(self, limit: int) -> None:
         """Move what has come of a transaction that memory should not hold to its file."""
         if len(self._splitter) > limit:
-            self._spill.keep(Segment(WHOLE, self._splitter.part()))
+            self._spill.keep(self._splitter.part(WHOLE))
             self._parting = True
 
     def _act(self, event: Event) -> None:
@@ -223,7 +223,7 @@ class Receiver:
                 self._ready.append(self._spill.commit(event))
                 self._traffic.streamed += 1
             case PartedCommit():
-                self._spill.keep(Segment(WHOLE, self._splitter.part(last=True)))
+                self._spill.keep(self._splitter.part(WHOLE, last=True))
                 whole = StreamCommit(WHOLE, event.commit)
                 self._ready.append(self._spill.commit(whole, self._splitter.layout))
                 self._parting = False

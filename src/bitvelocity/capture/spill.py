@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+import numpy as np
+
 from bitvelocity.changes import Passing, pass_by
 from bitvelocity.errors import CaptureError
 
 from .failures import KEPT
 from .frames import STREAMED, Commit, Layout, Segment, StreamAbort, StreamCommit
 from .pgoutput import Piece
-from .told import Told, read_frames
+from .told import Told
 
-_SUFFIX = ".frames"
+_FRAMES, _STARTS = ".frames", ".starts"
+"""What came, and where in it the frames begin: found when they come, so that nobody looks for them after COMMIT."""
+_INDEX = 1 << 19
+"""Bytes of the latter that are read at once."""
 WHOLE = 0
 """In place of the id of a transaction that came whole: it is only one at a time, and its BEGIN tells the id."""
 
@@ -37,12 +42,11 @@ class Spilled:
     def pieces(self, size: int) -> Iterator[Piece]:
         """The frames in pieces of about `size` bytes."""
         with _disk_trouble(self.path):
-            for _, data, starts in read_frames(self.path, size, layout=self.layout):
-                yield Piece(data, starts, self.layout)
+            yield from _pieces(self.path, size, self.layout)
 
     def remove(self) -> None:
         """Forget it: it is durable elsewhere, or will be streamed again."""
-        self.path.unlink(missing_ok=True)
+        _unlink(self.path)
 
 
 class SpillFolder:
@@ -51,27 +55,24 @@ class SpillFolder:
     def __init__(self, path: Path, at: Passing = pass_by, *, every_message: bool = False) -> None:
         self.path, self._at, self._every_message = path, at, every_message
         self.bytes = 0
-        self._open: dict[int, FileIO] = {}
+        self._open: dict[int, tuple[FileIO, FileIO]] = {}
         self._aborted: dict[int, set[int]] = {}
         self._told: dict[int, Told] = {}
         self._committed = 0
         with _disk_trouble(path):
             path.mkdir(parents=True, exist_ok=True)
-            for leftover in path.glob(f"*{_SUFFIX}"):
-                leftover.unlink()
+            self._empty()
 
     def keep(self, segment: Segment) -> None:
         """Append to the transaction's file."""
         with _disk_trouble(self.path):
-            file = self._open.get(segment.xid)
-            if file is None:
-                file = self._open[segment.xid] = FileIO(self._file(segment.xid), "ab")
+            frames, starts = self._files(segment.xid)
             if segment.xid != WHOLE:
                 told = self._told.setdefault(segment.xid, Told(every_message=self._every_message))
                 told.add(segment)
-            left = memoryview(segment.data)
-            while left:
-                left = left[file.write(left) :]
+            places = np.asarray(segment.starts, np.int64) + frames.tell()
+            _append(frames, segment.data)
+            _append(starts, places.tobytes())
         self.bytes += len(segment.data)
         self._at("spilled")
 
@@ -85,9 +86,8 @@ class SpillFolder:
             return
         self._aborted.pop(event.xid, None)
         self._told.pop(event.xid, None)
-        if (file := self._open.pop(event.xid, None)) is not None:
-            file.close()
-            self._file(event.xid).unlink(missing_ok=True)
+        if self._closed(event.xid):
+            _unlink(self._file(event.xid))
             self._at("stream aborted")
 
     def forget_open(self) -> None:
@@ -107,13 +107,14 @@ class SpillFolder:
     def commit(self, event: StreamCommit, layout: Layout = STREAMED) -> Spilled:
         """Hand the transaction over. Its file gets a name of its own, as ids may come round again."""
         self._committed += 1
-        path = self.path / f"{event.xid}-{self._committed}{_SUFFIX}"
+        path = self.path / f"{event.xid}-{self._committed}{_FRAMES}"
         with _disk_trouble(self.path):
-            if (file := self._open.pop(event.xid, None)) is not None:
-                file.close()
-                self._file(event.xid).rename(path)
+            if self._closed(event.xid):
+                for suffix in (_STARTS, _FRAMES):
+                    self._file(event.xid).with_suffix(suffix).rename(path.with_suffix(suffix))
             else:
                 path.touch()
+                path.with_suffix(_STARTS).touch()
         self._at("stream committed")
         self._told.pop(event.xid, None)
         aborted = frozenset(self._aborted.pop(event.xid, ()))
@@ -121,16 +122,61 @@ class SpillFolder:
 
     def close(self) -> None:
         """Remove all files: the source streams unconfirmed transactions again."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+        for xid in list(self._open):
+            self._closed(xid)
         with contextlib.suppress(OSError):
-            for leftover in self.path.glob(f"*{_SUFFIX}"):
-                leftover.unlink()
+            self._empty()
             self.path.rmdir()
 
+    def _empty(self) -> None:
+        for suffix in (_FRAMES, _STARTS):
+            for leftover in self.path.glob(f"*{suffix}"):
+                leftover.unlink()
+
+    def _files(self, xid: int) -> tuple[FileIO, FileIO]:
+        """The files of a transaction, open to be appended to."""
+        if (files := self._open.get(xid)) is None:
+            frames = FileIO(self._file(xid), "ab")
+            files = self._open[xid] = frames, FileIO(self._file(xid).with_suffix(_STARTS), "ab")
+        return files
+
+    def _closed(self, xid: int) -> bool:
+        """Close the files of a transaction; whether it had any."""
+        files = self._open.pop(xid, ())
+        for file in files:
+            file.close()
+        return bool(files)
+
     def _file(self, xid: int) -> Path:
-        return self.path / f"{xid}{_SUFFIX}"
+        return self.path / f"{xid}{_FRAMES}"
+
+
+def _append(file: FileIO, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _unlink(frames: Path) -> None:
+    for suffix in (_FRAMES, _STARTS):
+        frames.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _pieces(path: Path, size: int, layout: Layout) -> Iterator[Piece]:
+    """A spilled transaction in pieces of about `size` bytes, cut where frames begin."""
+    starts, begin = np.zeros(0, np.int64), 0
+    with path.open("rb") as frames, path.with_suffix(_STARTS).open("rb") as places:
+        while True:
+            while (not len(starts) or starts[-1] < begin + size) and (more := places.read(_INDEX)):
+                starts = np.append(starts, np.frombuffer(more, np.int64))
+            if not len(starts):
+                return
+            count = max(1, int(np.searchsorted(starts, begin + size)))
+            end = int(starts[count]) if count < len(starts) else path.stat().st_size
+            data = bytearray(end - begin)
+            frames.readinto(data)
+            yield Piece(data, starts[:count] - begin, layout)
+            starts, begin = starts[count:], end
 
 
 @contextlib.contextmanager

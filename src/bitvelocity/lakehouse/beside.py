@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-AHEAD = 2
-"""Pieces of work that may wait: each keeps its rows in memory."""
+AHEAD = 1
+"""Pieces of work that may be unfinished when `do` returns: each keeps its rows in memory."""
 
 
 class Beside:

@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Lake:
             }
             self._shapes = Shapes(self._root, specs, sync=sync, at=within(at, "shapes"))
             self.letters = DeadLetters(self._root, sync=sync, at=within(at, "letters"))
-            self.parts = Parts(self._bronze, self._silver, tuple(self._tables()))
+            self.parts = Parts(self._bronze, self._silver, tuple(self._tables()), wait=self._wait)
             if self.watermark is None and not begun:
                 self.parts.begin_anew()
                 self.letters.load()
@@ -84,7 +84,7 @@ class Lake:
         different commits, so nothing below it may be published."""
         self._fitting = Fitting(specs, {spec.name: partial(self._try_out, spec.name) for spec in specs})
         self._background = ThreadPoolExecutor(1, thread_name_prefix="lake")
-        self._beside = Beside("bronze")
+        self._beside, self._aside = Beside("bronze"), Beside("silver")
         self._measured: set[str] = set()
         self._forget()
         self.last_changes: Mapping[str, Changed] = {}
@@ -119,16 +119,26 @@ class Lake:
             return
         self._shapes.note(entity, batch)
         self._measure(entity, batch)
-        self._beside.do(lambda: self._stage_bronze(entity, batch), small=batch.data.num_rows <= SMALL)
-        if silver := self._silver.get(entity):
-            began = time.perf_counter()
-            silver.stage(batch)
-            self._seconds["silver"] += time.perf_counter() - began
+        small = batch.data.num_rows <= SMALL
+        self._beside.do(lambda: self._stage_bronze(entity, batch), small=small)
+        if entity in self._silver:
+            self._aside.do(lambda: self._stage_silver(entity, batch), small=small)
 
     def _stage_bronze(self, entity: str, batch: Batch) -> None:
         began = time.perf_counter()
         self._taken[entity] += self._bronze[entity].stage(batch)
         self._seconds["bronze"] += time.perf_counter() - began
+
+    def _stage_silver(self, entity: str, batch: Batch) -> None:
+        began = time.perf_counter()
+        self._silver[entity].stage(batch)
+        self._seconds["silver"] += time.perf_counter() - began
+
+    def _wait(self) -> None:
+        """Until nothing is written any more. Then the first error is raised."""
+        with self._doubting(None), ExitStack() as errors:
+            errors.callback(self._aside.wait)
+            self._beside.wait()
 
     def commit(self, mark: Mark) -> Receipt:
         """Make all staged rows durable, bronze first; then land and start maintenance.
@@ -136,8 +146,7 @@ class Lake:
         Maintenance changes versions only in here, so the watermark published next names them, and files that it
         replaced are needed by older watermarks only, for which they are kept.
         """
-        with self._doubting(None):
-            self._beside.wait()
+        self._wait()
         began = time.perf_counter()
         self.letters.commit(mark.lsn)
         for bronze in self._bronze.values():
@@ -167,6 +176,7 @@ class Lake:
     def rollback(self) -> None:
         """Forget what is staged."""
         self._beside.forget()
+        self._aside.forget()
         for bronze in self._bronze.values():
             bronze.rollback()
         for silver in self._silver.values():
@@ -224,6 +234,7 @@ class Lake:
         """Forget what is staged, let running maintenance finish, give back the lease."""
         self.rollback()
         self._beside.close()
+        self._aside.close()
         self._background.shutdown(wait=True, cancel_futures=True)
         self._lease.release()
 
@@ -272,7 +283,7 @@ class Lake:
         """Once per run and entity, on the first batch that is large enough: which columns repeat."""
         if entity not in self._measured and (columns := repeating(batch)) is not None:
             self._measured.add(entity)
-            self._beside.wait()
+            self._wait()
             self._bronze[entity].encode(columns)
             if silver := self._silver.get(entity):
                 silver.encode(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .bronze import Bronze
 from .delta import LocalTable
@@ -16,11 +16,19 @@ class Parts:
     from 0; no source has positions so small, and `end` puts the true one in their place.
     """
 
-    def __init__(self, bronze: Mapping[str, Bronze], silver: Mapping[str, Silver], tables: Sequence[LocalTable]) -> None:
-        self._bronze, self._silver, self._tables = bronze, silver, tables
+    def __init__(
+        self,
+        bronze: Mapping[str, Bronze],
+        silver: Mapping[str, Silver],
+        tables: Sequence[LocalTable],
+        *,
+        wait: Callable[[], None],
+    ) -> None:
+        self._bronze, self._silver, self._tables, self._wait = bronze, silver, tables, wait
 
     def keep(self) -> None:
-        """Make what is staged durable; more rows with the same position may come."""
+        """Make what is staged durable, all of it; more rows with the same position may come."""
+        self._wait()
         for bronze in self._bronze.values():
             bronze.commit(bronze.table.position() + 1)
         for silver in self._silver.values():

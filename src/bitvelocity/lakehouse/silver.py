@@ -7,6 +7,7 @@ base up when the overlay grows beyond a tenth of it, so that reading costs the t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ class Silver:
         self.layers = Layers(base, log, key=spec.lake_key, scratch=root / SCRATCH, at=within(at, "base"))
         self._staged: list[Staged] = []
         self._kept: list[pa.Table] = []
+        self._looking_up = threading.Lock()  # a batch may be tried out while another one is staged beside
 
     def stage(self, batch: Batch) -> int:
         """Type and write what the log does not have yet; how many changes that was."""
@@ -128,7 +130,8 @@ class Silver:
     def _rows(self, batch: Batch) -> pa.Table:
         typed = typed_rows(batch, self._spec, self._target)
         if typed.rows["_absent"].null_count < typed.rows.num_rows:
-            known = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
+            with self._looking_up:
+                known = filled(typed, self._spec.lake_key, self._spec.lake_names, self._earlier)
             typed = TypedRows(rows_of(known), typed.moved, typed.previous)
         return with_tombstones(typed)
 

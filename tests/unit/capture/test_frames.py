@@ -22,6 +22,7 @@ from bitvelocity.capture.frames import (
     Splitter,
     StreamAbort,
     StreamCommit,
+    frame_starts,
 )
 from bitvelocity.capture.spill import SpillFolder
 from bitvelocity.errors import CaptureError
@@ -172,12 +173,16 @@ def test_nothing_is_kept_of_a_quiet_stream() -> None:
     assert len(splitter) == 0
 
 
+def _segment(xid: int, data: bytes) -> Segment:
+    return Segment(xid, data, frame_starts(data)[0])
+
+
 def test_spilled_transactions_come_back_in_pieces_and_leave_nothing(tmp_path: Path) -> None:
     folder = SpillFolder(tmp_path / "spill")
     frames = [row(b"%04d" % n) for n in range(1000)]
     for n in range(0, 1000, 100):
-        folder.keep(Segment(5, b"".join(frames[n : n + 100])))
-        folder.keep(Segment(6, b"".join(frames[:3]) + keepalive(1)))
+        folder.keep(_segment(5, b"".join(frames[n : n + 100])))
+        folder.keep(_segment(6, b"".join(frames[:3]) + keepalive(1)))
     folder.abort(StreamAbort(5, 55))
     folder.abort(StreamAbort(6, 6))
     spilled = folder.commit(StreamCommit(5, Commit(9, 10, 0)))
@@ -193,11 +198,12 @@ def test_spilled_transactions_come_back_in_pieces_and_leave_nothing(tmp_path: Pa
 
 
 def test_what_a_crash_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "77.frames").write_bytes(b"old")
+    for name in ("77.frames", "77.starts"):
+        (tmp_path / name).write_bytes(b"old")
     (tmp_path / "notes.txt").write_text("mine")
     folder = SpillFolder(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    folder.keep(Segment(77, row(b"new")))
+    folder.keep(_segment(77, row(b"new")))
     spilled = folder.commit(StreamCommit(77, Commit(9, 10, 0)))
     assert [len(piece.starts) for piece in spilled.pieces(100)] == [1]
     folder.close()
@@ -206,9 +212,9 @@ def test_what_a_crash_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
 
 def test_an_id_may_come_round_while_its_last_transaction_is_still_read(tmp_path: Path) -> None:
     folder = SpillFolder(tmp_path)
-    folder.keep(Segment(5, row(b"1")))
+    folder.keep(_segment(5, row(b"1")))
     first = folder.commit(StreamCommit(5, Commit(1, 2, 0)))
-    folder.keep(Segment(5, row(b"2") + row(b"3")))
+    folder.keep(_segment(5, row(b"2") + row(b"3")))
     second = folder.commit(StreamCommit(5, Commit(3, 4, 0)))
     assert [len(p.starts) for item in (first, second) for p in item.pieces(1 << 20)] == [1, 2]
     folder.close()
@@ -218,7 +224,7 @@ def test_a_full_disk_is_told_with_its_remedy(tmp_path: Path) -> None:
     folder = SpillFolder(tmp_path)
     (tmp_path / "8.frames").symlink_to("/dev/full")
     with pytest.raises(CaptureError, match="cannot be kept") as caught:
-        folder.keep(Segment(8, row(b"x")))
+        folder.keep(_segment(8, row(b"x")))
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.ENOSPC
     assert caught.value.remedy is not None

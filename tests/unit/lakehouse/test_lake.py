@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -172,6 +173,26 @@ def test_rollback_and_close_leave_no_staged_file(
     lake.stage(batch_of(change("c", (1, 0), after=image(1))))
     lake.close()
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_part_of_a_snapshot_is_kept_with_all_that_was_staged(
+    tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change
+) -> None:
+    """Large batches are written in threads of their own, and the book that tells of the part is written next."""
+    asked = threading.Event()
+
+    def slow(step: str) -> None:
+        if step in ("bronze staged", "silver staged"):
+            asked.wait(0.3)
+
+    lake = Lake(tmp_path, [spec], sync=False, at=slow, begun=True)
+    batch = batch_of(*(change("r", (5, number), after=image(number)) for number in range(2000)))
+    lake.stage(batch)
+    lake.parts.keep()
+    kept = [DeltaTable(tmp_path / name).to_pyarrow_table().num_rows for name in ("bronze/items", "silver/items_changes")]
+    asked.set()
+    lake.close()
+    assert kept == [2000, 2000]
 
 
 def test_a_snapshot_that_was_never_published_begins_anew(

@@ -29,7 +29,7 @@ Index = npt.NDArray[np.int64]
 class Piece:
     """Frames ready to be decoded. Owns `data` from here on."""
 
-    def __init__(self, data: bytearray, starts: array[int], layout: Layout = STREAMED) -> None:
+    def __init__(self, data: bytearray, starts: array[int] | Index, layout: Layout = STREAMED) -> None:
         self.layout = layout
         self.nulls_at = len(data)
         data += _PAD
