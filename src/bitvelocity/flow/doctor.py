@@ -10,7 +10,7 @@ from ..capture import SlotHealth
 from ..changes import format_lsn
 from ..errors import BitVelocityError
 from ..lakehouse import mismatches, read_watermark
-from ..oltp import find_binaries
+from ..oltp import find_binaries, server_account
 from ..oltp.checks import Check, Wanted, bad, fine, look
 from .beat import read_beat
 from .database import Database, running_database
@@ -56,10 +56,10 @@ def _disk(project: Project) -> Check:
 
 def _programs() -> Check:
     try:
-        found = find_binaries()
+        found, account = find_binaries(), server_account()
     except BitVelocityError as error:
         return _failed("programs", error)
-    return fine("programs", f"PostgreSQL {found.version} in {found.bindir}")
+    return fine("programs", f"PostgreSQL {found.version} in {found.bindir}, run by {account.name}")
 
 
 def _source(project: Project, database: Database) -> list[Check]:

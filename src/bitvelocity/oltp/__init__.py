@@ -1,5 +1,6 @@
 """The source database: the embedded server, its tables and their evolution, audit context, adoption, checks."""
 
+from .account import server_account
 from .adopt import Adoption, Problem, adopt, prepare_capture
 from .apply import AppliedReport, apply
 from .audit import Audit, audit
@@ -21,5 +22,6 @@ from .trail_sink import TrailSink
 __all__ = [
     "Adoption", "AppliedReport", "AsyncAuditConnection", "Audit", "AuditConnection", "Binaries", "Check", "EmbeddedPostgres", "Plan", "Problem", "Refused",
     "Server", "Step", "Told", "TrailQuery", "TrailSink", "adopt", "apply", "attach", "audit", "audit_asgi", "beat_once", "check", "connect", "describe", "ensure_partitions", "expire_partitions",
-    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail", "trail_positions",
+    "find_binaries", "has_password", "install_audit", "installed", "plan", "prepare_capture", "read_trail", "server_account",
+    "trail_positions",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from bitvelocity.flow import (
     status,
     wait_until,
 )
-from bitvelocity.oltp import connect
+from bitvelocity.oltp import connect, server_account
 
 MakeProject = Callable[..., Project]
 
@@ -50,6 +51,17 @@ def test_before_anything(make_project: MakeProject) -> None:
     assert running_database(project) is None
     assert verdicts(project.root) == {"project": True, "lake": True, "programs": True, "source": True}
     assert sorted(path.name for path in project.root.iterdir()) == ["bitvelocity.toml", "entities.py", "models"]
+
+
+def test_root_without_an_account_that_could_run_postgresql(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project()
+    monkeypatch.setattr("bitvelocity.flow.doctor.server_account", partial(server_account, ("bv-no-such-user",)))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (programs,) = [check for check in diagnose(project.root) if check.name == "programs"]
+    assert not programs.ok
+    assert "refuses to run as root" in programs.what
+    assert programs.remedy is not None
+    assert "[database] dsn" in programs.remedy
 
 
 def test_a_source_that_does_not_answer(make_project: MakeProject) -> None:
