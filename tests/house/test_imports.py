@@ -28,3 +28,20 @@ def test_help_loads_no_engine() -> None:
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert not loaded & SLOW, f"--help loads {sorted(loaded & SLOW)}: import them in the command that needs them"
     assert "reconcile" in done.stdout
+
+
+LOAD_ALL = """
+import importlib, json, pkgutil, sys
+import bitvelocity.cli.commands as commands
+for module in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"{commands.__name__}.{module.name}")
+print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
+
+
+def test_no_command_loads_pandas() -> None:
+    """Nothing of ours needs it, and it doubles the time to begin. PyArrow loads it for `pa.array` of a list: not while modules are loaded."""
+    done = subprocess.run([sys.executable, "-c", LOAD_ALL], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert {"pyarrow", "duckdb"} <= loaded
+    assert "pandas" not in loaded

@@ -29,7 +29,7 @@ from .trail_sql import FAITHFUL, Image, key_json, keys, moved, target_sql, uncha
 
 HEAD = ("_lsn", "_ordinal", "_op", "_committed_at", "_operation_user", "_correlation_id", "_source", "_absent")
 HEAD_SQL = "lsn bigint, ordinal int, op text, at timestamptz, who text, correlation text, origin text, absent jsonb"
-TOLD = pa.array(["c", "u", "d", "t"])
+TOLD = ("c", "u", "d", "t")
 """Operations that are somebody's doing; a row of a snapshot is nobody's."""
 END = 2**63 - 1
 CSV = csv.WriteOptions(include_header=False, quoting_style="all_valid")
@@ -64,7 +64,7 @@ class _Trail:
         columns = [_plain(data[name]) if name in have else none for name in names]
         rows = pa.table(columns, names=[str(n) for n in range(len(names))])
         placed = pc.and_(pc.greater(rows["0"], pa.scalar(position)), pc.less_equal(rows["0"], pa.scalar(until)))
-        return rows.filter(pc.and_(pc.is_in(rows["2"], TOLD), placed))
+        return rows.filter(pc.and_(pc.is_in(rows["2"], pa.array(TOLD)), placed))
 
 
 class TrailSink:
