@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,8 +111,12 @@ class Apicurio:
 
 
 def _asked(url: str) -> dict[str, dict[str, dict[str, list[dict[str, str]]]]]:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # an HTTPError is an OSError: not ready yet
-        found: dict[str, dict[str, dict[str, list[dict[str, str]]]]] = json.loads(answer.read())
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found: dict[str, dict[str, dict[str, list[dict[str, str]]]]] = json.loads(answer.read())
+    except urllib.error.HTTPError as error:  # which is an OSError: not ready yet
+        error.close()
+        raise
     return found
 
 

@@ -29,16 +29,20 @@ class Thing(Entity, table="things", name="things", audit=False):
     name: Annotated[str | None, Pattern("[A-Za-z]+")]
     price: Annotated[Decimal | None, Numeric(6, 2)]
 '''
-TOPIC = "letters.public.things"
+
+
+def name_at(folder: Path) -> str:
+    """Slot and prefix of its topics: a server that others use too has no others of that name."""
+    return f"letters_{folder.name.lower().replace('-', '_')}"
 
 
 def project_at(folder: Path, dsn: str, dead_letters: str, more: str = "", *, entities: str = ENTITIES) -> Project:
     (folder / "models").mkdir(parents=True, exist_ok=True)
     (folder / "entities.py").write_text(entities)
-    slot = f"letters_{folder.name.lower().replace('-', '_')}"
+    name = name_at(folder)
     (folder / "bitvelocity.toml").write_text(
-        f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{slot}"\n[lake]\nsync = false\n'
-        f'[streams]\nroute = "bus"\nprefix = "letters"\ndead_letters = "{dead_letters}"\n{more}\n'
+        f'[database]\ndsn = "{dsn}"\n[capture]\nslot = "{name}"\n[lake]\nsync = false\n'
+        f'[streams]\nroute = "bus"\nprefix = "{name}"\ndead_letters = "{dead_letters}"\n{more}\n'
     )
     return open_project(folder)
 
@@ -60,6 +64,7 @@ class Shop:
 
     def __init__(self, folder: Path, dsn: str, more: str = "", *, entities: str = ENTITIES) -> None:
         self._folder, self._dsn, self._more = folder, dsn, more
+        self.topic = f"{name_at(folder)}.public.things"
         self.project = project_at(folder, dsn, "table", more, entities=entities)
         prepare(self.project, dsn)
         self._patience = 1.0 if more else 0.0
@@ -80,10 +85,10 @@ class Shop:
             self._carrier.step(0.05)
 
     def _end(self) -> int:
-        return self.bus.spans(TOPIC)[0].end if TOPIC in self.bus.topics() else 0
+        return self.bus.spans(self.topic)[0].end if self.topic in self.bus.topics() else 0
 
     def records(self) -> list[dict[str, Any]]:
-        return whole(self.bus, TOPIC, 0).to_pylist()
+        return whole(self.bus, self.topic, 0).to_pylist()
 
     def spoil(self, value: bytes, key: bytes | None) -> None:
         """Put a record with a place behind the last one. It is in no count of a boundary."""
@@ -103,7 +108,7 @@ class Shop:
         place = {"lsn": lsn, "ordinal": ordinal + further, "step": step + 1 - further}
         row = {"key": key, "value": value, "headers": list(headers.items()), "timestamp": 0, **place}
         publisher = self.bus.publisher("other")
-        publisher.publish({TOPIC: pa.Table.from_pylist([row], schema=PLACED_SCHEMA)})
+        publisher.publish({self.topic: pa.Table.from_pylist([row], schema=PLACED_SCHEMA)})
         publisher.close()
 
     def flow(self, at: Any = lambda _: None) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from click.testing import CliRunner
 from tests.conformance.buses import whole
-from tests.conformance.letters import ENTITIES, TOPIC, Shop
+from tests.conformance.letters import ENTITIES, Shop
 
 from bitvelocity.cli.app import cli
 from bitvelocity.errors import BusError, LakeError, PoisonError
@@ -102,16 +102,16 @@ def test_broken_and_foreign_records_go_to_the_table_and_the_topic(shop: Shop) ->
     record = shop.records()[0]
     shop.spoil(record["value"][:9], record["key"])
     strange = {"key": record["key"], "value": b"\xff", "headers": [("who", b"\xfe")], "timestamp": 5}
-    shop.bus.append(TOPIC, pa.Table.from_pylist([strange], schema=RECORD_SCHEMA))
+    shop.bus.append(shop.topic, pa.Table.from_pylist([strange], schema=RECORD_SCHEMA))
     shop.write("insert into things values (2, 'b')")
     shop.flow()
     assert shop.names() == {1: "a", 2: "b"}
     assert shop.letters("code, value") == [("UnreadableValue", record["value"][:9]), ("Foreign", b"\xff")]
-    published = whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()
+    published = whole(shop.bus, shop.topic + ".dlq", 0).to_pylist()
     assert {row["value"] for row in published} == {record["value"][:9], b"\xff"}
     told = next(dict(row["headers"]) for row in published if row["value"] == b"\xff")
     assert told["who"] == b"\xfe"
-    assert told["__connect.errors.topic"] == TOPIC.encode()
+    assert told["__connect.errors.topic"] == shop.topic.encode()
     assert told["__connect.errors.exception.class.name"] == b"Foreign"
 
 
@@ -121,14 +121,14 @@ def test_over_each_transport(request: pytest.FixtureRequest, open_folder: Path, 
     address = request.getfixturevalue(f"{bus}_server").address if BUSES[bus] else ""
     shop = Shop(open_folder / open_folder.name, database, BUSES[bus].format(address))
     spoilt(shop)
-    shop.bus.append(TOPIC, pa.Table.from_pylist([{"key": b"x", "value": b"\xff", "headers": [], "timestamp": 5}], schema=RECORD_SCHEMA))
+    shop.bus.append(shop.topic, pa.Table.from_pylist([{"key": b"x", "value": b"\xff", "headers": [], "timestamp": 5}], schema=RECORD_SCHEMA))
     shop.write("update things set name = 'BB' where id = 2")
     shop.set("topic")
     assert shop.flow_killed("set staged")
     shop.flow()
     assert shop.letters() == ["40403", "Follows", "Foreign"]
     assert shop.names() == {1: "a", 2: "BB"}
-    published = [dict(row["headers"]) for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()]
+    published = [dict(row["headers"]) for row in whole(shop.bus, shop.topic + ".dlq", 0).to_pylist()]
     told = [(one["__connect.errors.exception.class.name"].decode(), PLACE_HEADER in one) for one in published]
     assert sorted(set(told)) == [("40403", True), ("Follows", True), ("Foreign", False)]
     assert [told.count(one) for one in (("40403", True), ("Follows", True))] == [1, 1]
@@ -149,13 +149,13 @@ def test_a_letter_without_a_place_is_once_too(request: pytest.FixtureRequest, op
     shop.write("insert into things values (1, 'a')")
     shop.flow()
     strange: list[dict[str, object]] = [{"key": b"x", "value": value, "headers": [], "timestamp": 5} for value in (b"\xff", b"\xfe")]
-    shop.bus.append(TOPIC, pa.Table.from_pylist(strange, schema=RECORD_SCHEMA))
+    shop.bus.append(shop.topic, pa.Table.from_pylist(strange, schema=RECORD_SCHEMA))
     shop.write("insert into things values (2, 'b')")
     assert shop.flow_killed("set staged")
-    killed = [row["value"] for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()]
+    killed = [row["value"] for row in whole(shop.bus, shop.topic + ".dlq", 0).to_pylist()]
     assert (sorted(killed), shop.letters()) == ([b"\xfe", b"\xff"], [])
     shop.flow()
-    assert [row["value"] for row in whole(shop.bus, TOPIC + ".dlq", 0).to_pylist()] == killed
+    assert [row["value"] for row in whole(shop.bus, shop.topic + ".dlq", 0).to_pylist()] == killed
     assert shop.letters() == ["Foreign", "Foreign"]
     assert shop.names() == {1: "a", 2: "b"}
     shop.close()
@@ -350,7 +350,7 @@ def test_what_waits_behind_a_dropped_record_can_be_replayed(shop: Shop) -> None:
     spoilt(shop)
     shop.flow()
     key = key_text(find_letters(shop.project)[0]["key"])
-    ordered = json.loads(said(shop, "drop", "--topic", TOPIC, "--key", key, "--json"))
+    ordered = json.loads(said(shop, "drop", "--topic", shop.topic, "--key", key, "--json"))
     assert ordered == {"ordered": "drop", "letters": 1, "running": False}
     shop.flow()
     told = json.loads(said(shop, "show", "--state", "all", "--json"))

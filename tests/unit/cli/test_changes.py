@@ -59,7 +59,7 @@ def test_what_commits_from_now_on(shop: Path, database: str) -> None:
         try:
             with connect(database, autocommit=True) as connection:
                 while not connection.execute(
-                    "select 1 from pg_replication_slots where database = current_database() and active"
+                    "select 1 from pg_replication_slots where database = current_database() and active and confirmed_flush_lsn is not null"
                 ).fetchone():
                     assert reader.poll() is None, reader.communicate()
                 connection.execute("update things set id = 7 where id = 1")
