@@ -28,7 +28,7 @@ from bitvelocity.flow import (
 )
 from bitvelocity.lakehouse import LETTERS_SCHEMA, LocalTable, rebuild, stored_letters
 from bitvelocity.oltp import connect
-from bitvelocity.streams import PLACE_HEADER, RECORD_SCHEMA
+from bitvelocity.streams import PLACE_HEADER, RECORD_SCHEMA, Topic
 
 BUSES = {
     "embedded": "",
@@ -150,10 +150,14 @@ def test_a_letter_without_a_place_is_once_too(request: pytest.FixtureRequest, op
     shop.flow()
     strange: list[dict[str, object]] = [{"key": b"x", "value": value, "headers": [], "timestamp": 5} for value in (b"\xff", b"\xfe")]
     shop.bus.append(shop.topic, pa.Table.from_pylist(strange, schema=RECORD_SCHEMA))
+    told = {"connector.name": shop.project.settings.streams.prefix, "topic": shop.topic, "partition": "0", "offset": "x"}
+    forged = [{**strange[0], "value": b"", "headers": [(f"__connect.errors.{name}", word.encode()) for name, word in told.items()]}]
+    shop.bus.ensure(Topic(name=shop.topic + ".dlq", partitions=1))
+    shop.bus.append(shop.topic + ".dlq", pa.Table.from_pylist(forged, schema=RECORD_SCHEMA))
     shop.write("insert into things values (2, 'b')")
     assert shop.flow_killed("set staged")
     killed = [row["value"] for row in whole(shop.bus, shop.topic + ".dlq", 0).to_pylist()]
-    assert (sorted(killed), shop.letters()) == ([b"\xfe", b"\xff"], [])
+    assert (sorted(killed), shop.letters()) == ([b"", b"\xfe", b"\xff"], [])
     shop.flow()
     assert [row["value"] for row in whole(shop.bus, shop.topic + ".dlq", 0).to_pylist()] == killed
     assert shop.letters() == ["Foreign", "Foreign"]

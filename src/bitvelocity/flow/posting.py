@@ -31,6 +31,7 @@ from .lettering import headers_from
 LETTERS = ".dlq"
 _ERRORS = "__connect.errors."
 _ORIGIN = tuple(_ERRORS + name for name in ("connector.name", "topic", "partition", "offset"))
+_NUMBER = "^[0-9]{1,14}$"
 _AT_ONCE = 5_000
 """Letters that are published together: as records they need much memory."""
 _PARTITION_BIT = 48
@@ -92,6 +93,8 @@ class Posting:
                 who, whence, partition, offset = (column.to_arrow().cast(pa.binary()) for column in columns)
                 mine, its = (pa.scalar(text.encode()) for text in (self._streams.prefix, topic))
                 ours = pc.and_(pc.equal(who, mine), pc.equal(whence, its))
+                for numbers in (partition, offset):  # anybody may write there, whatever he likes
+                    ours = pc.and_(ours, pc.match_substring_regex(numbers, _NUMBER))
                 yield _origins(*(texts.filter(ours).cast(pa.string()).cast(pa.int64()) for texts in (partition, offset)))
 
 
