@@ -1,7 +1,8 @@
-"""What belongs to whom on this machine: locks that end with their process, processes by their folder, ports."""
+"""What belongs to whom on this machine: locks that end with their process, processes by their folder, ports, memory."""
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import random
@@ -61,3 +62,13 @@ def free_ports(count: int) -> list[int]:
                 continue
             found.append(port)
     return found
+
+
+def trim_memory() -> None:
+    """Give back what was freed and is kept, after a moment of great need: each thread's heap keeps its own. Takes about 10 ms.
+
+    Does nothing where libc is not glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

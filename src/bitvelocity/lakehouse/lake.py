@@ -16,6 +16,7 @@ import pyarrow as pa
 from bitvelocity.changes import Batch, Mark, Passing, Receipt, Unsent, format_lsn, is_table, pass_by, within
 from bitvelocity.contracts import EntitySpec
 from bitvelocity.errors import LakeError, PoisonError
+from bitvelocity.processes import trim_memory
 
 from .beside import Beside
 from .bronze import Bronze, repeating
@@ -158,8 +159,10 @@ class Lake:
         self.last_changes = {name: changed for name, changed in changes.items() if changed is not None}
         self._position = max(self._position, mark.lsn)
         between = time.perf_counter()
-        if not any(changed.files for changed in self.last_changes.values()):
-            self._maintain()  # after a very large commit it waits for the next one: memory is needed for gold now
+        if any(changed.files for changed in self.last_changes.values()):
+            trim_memory()  # after a very large commit gold needs memory now: maintenance waits for the next one
+        else:
+            self._maintain()
         self._seconds["commit"] = between - began
         self._seconds["maintain"] = time.perf_counter() - between
         receipt = Receipt(
