@@ -41,17 +41,13 @@ def _alike(spec: EntitySpec, found: FoundTable) -> bool:
 
 
 def _renamed(spec: EntitySpec, schema: str, name: str, publication: str) -> Refused:
-    other = qualified(schema, name)
-    back = other
-    remedy = f"Was the table renamed in the database, declare it: table={name!r}, schema={schema!r}, name={spec.name!r}."
+    other, moved = qualified(schema, name), ""
     if schema != spec.schema:
-        moved = f" alter table {other} set schema {quote(spec.schema)};"
-        back = qualified(spec.schema, name)
-    else:
-        moved = ""
+        moved += f" alter table {other} set schema {quote(spec.schema)};"
     if name != spec.table:
-        moved += f" alter table {back} rename to {quote(spec.table)};"
-    remedy += (
+        moved += f" alter table {qualified(spec.schema, name)} rename to {quote(spec.table)};"
+    remedy = (
+        f"Was the table renamed in the database, declare it: table={name!r}, schema={schema!r}, name={spec.name!r}."
         f" Is the entity to have a new name:{moved}"
         f" Are they two tables, and the old one is to be captured no more: alter publication {quote(publication)} drop table {other};"
     )
