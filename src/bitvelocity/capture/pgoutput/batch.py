@@ -9,7 +9,7 @@ from bitvelocity.changes import Batch
 from bitvelocity.errors import CaptureError
 
 from .buffer import Flags, Offsets, Strings, letters
-from .context import Contexts
+from .contexts import Contexts
 from .extras import old_kinds
 from .images import Image, absent_names, fill_unchanged, read_images
 from .piece import INSERT, OPS, TRUNCATE, UPDATE, Piece

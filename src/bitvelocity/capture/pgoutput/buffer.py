@@ -64,11 +64,15 @@ class Buffer:
         """Signed 8-byte numbers, big-endian."""
         return self._i64[at].astype(np.int64)
 
+    def rows(self, at: Offsets, width: int) -> npt.NDArray[np.uint8]:
+        """A copy of the `width` bytes at each offset, a row for each."""
+        items = np.ndarray((len(self.raw) - width + 1,), f"V{width}", buffer=self.raw, strides=(1,))
+        return items[at].view(np.uint8).reshape(len(at), width)
+
     def matches(self, at: Offsets, text: bytes) -> Flags:
-        """Whether `text` (up to 16 bytes) stands at each offset."""
-        width = len(text)
-        found = self._v16[at].view(np.uint8).reshape(len(at), 16)[:, :width]
-        return np.asarray((found == np.frombuffer(text, np.uint8)).all(axis=1))
+        """Whether `text` stands at each offset."""
+        found = self.rows(at, len(text)) == np.frombuffer(text, np.uint8)
+        return np.asarray(found.all(axis=1))
 
     def counted(self, at: Offsets, here: Flags | None = None) -> tuple[Views, Offsets]:
         """Views of values that have their 4-byte length before them, and those lengths.
@@ -118,12 +122,14 @@ def _finish(views: Views, at: Offsets, lengths: Offsets) -> None:
     views[short] = kept
 
 
+def validity(valid: Flags) -> pa.Buffer | None:
+    """The bitmap of an Arrow array; None where nothing is NULL."""
+    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").data)
+
+
 def strings(views: Views, valid: Flags | None, data: pa.Buffer | None) -> Strings:
     """An Arrow `string_view` array over ready views."""
-    bitmap = None
-    if valid is not None and not valid.all():
-        bitmap = pa.py_buffer(np.packbits(valid, bitorder="little").data)
-    buffers = [bitmap, pa.py_buffer(np.ascontiguousarray(views).data)]
+    buffers = [None if valid is None else validity(valid), pa.py_buffer(np.ascontiguousarray(views).data)]
     return pa.Array.from_buffers(
         pa.string_view(), len(views), [*buffers, data] if data is not None else buffers
     )

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .buffer import Flags, Offsets
-from .context import NOBODY, Context, Contexts
+from .context import NOBODY, Context
+from .contexts import Contexts
 from .piece import IS_ROW, TRUNCATE, Index, Piece
 from .transactions import Carry, Transactions
 

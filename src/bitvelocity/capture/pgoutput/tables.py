@@ -13,7 +13,7 @@ from bitvelocity.changes import Batch, format_lsn
 from bitvelocity.errors import CaptureError
 
 from .batch import row_batch
-from .context import Contexts
+from .contexts import Contexts
 from .piece import RELATION, Index, Piece
 from .relation import Relation, parse_relation
 from .rows import Rows
