@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ..changes.formats import Options
+from ..changes.formats import Options, options_for
 from ..changes.formats.naming import topic_of
 from ..contracts import EntitySpec
 from ..errors import SettingsError
@@ -96,7 +96,7 @@ def _route(settings: Settings, asked: RouteSettings, specs: Sequence[EntitySpec]
         if name in DECIDED:
             raise _refused(asked, f"{name} is no option of a route: {DECIDED[name]}.", f"Take {name} out of [routes.options].")
     options = replace(
-        Options.of(asked.options),
+        options_for(asked.format, asked.options),
         topic_prefix=asked.prefix or settings.project.name,
         skipped_operations=(),
         tombstones_on_delete=asked.order == "key",

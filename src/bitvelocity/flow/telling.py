@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..capture import WalSource, passing_source
 from ..capture.catalog import describe_source
 from ..changes import ChangeSet
-from ..changes.formats import Described, Encoder, Format, Moment, Options, heartbeat
+from ..changes.formats import Described, Encoder, Format, Moment, Options, heartbeat, options_for
 from ..errors import SettingsError
 from ..oltp import connect
 from .database import Database
@@ -91,7 +91,7 @@ def _end(dsn: str) -> int:
 
 
 def _options(project: Project, wish: Telling) -> Options:
-    options = Options.of(wish.options)
+    options = options_for(wish.form, wish.options)
     if not wish.entities:
         return options
     specs = [(name, project.spec(name)) for name in wish.entities]

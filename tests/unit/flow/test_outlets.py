@@ -139,6 +139,7 @@ def test_a_bus_that_is_away_stops_its_route_only(make_project: Make, database: s
         ('operations = ["insert"]', "operations"),
         ('options = { "skipped.operations" = "d" }', "its `operations` says it"),
         ('options = { "heartbeat.interval.ms" = "100" }', "it has no heartbeats"),
+        ('options = { "add.headers" = "op,nonsense" }', "cannot add 'nonsense'"),
         ('options = { "drop.fields.header.name" = "gone" }', "would drop nothing"),
     ],
 )
@@ -146,6 +147,14 @@ def test_what_a_route_cannot_have_is_refused_in_words(make_project: Make, route:
     other = ROUTE.replace("shop", "other").replace("feed", "other").replace('wire = "json"\n', "")
     with pytest.raises(SettingsError, match=why):
         Pipeline(routed(make_project(""), ROUTE, other, route + "\n"))
+
+
+def test_an_option_of_another_format_is_refused(make_project: Make) -> None:
+    """It would do nothing, without a word."""
+    route = ROUTE.replace("-unwrapped", "") + 'options = { "add.fields" = "op" }\n'
+    with pytest.raises(SettingsError, match=r"add\.fields does nothing in the format debezium") as caught:
+        Pipeline(routed(make_project(""), route))
+    assert "debezium-unwrapped" in str(caught.value.remedy)
 
 
 def test_a_route_knows_the_topics_of_another_lake(make_project: Make, database: str) -> None:

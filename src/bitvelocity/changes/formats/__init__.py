@@ -5,6 +5,7 @@ from .debezium import Moment
 from .decoder import NO_CHANGE, Decoded, Decoder, Lookup, Refused, SchemaText
 from .described import ColumnFacts, Described, TableFacts, TypeFacts
 from .doubts import CONTRADICTED, UNCLEAR
+from .effect import options_for
 from .encoder import FORMATS, Encoder, Format, encode
 from .naming import topic_of
 from .options import CHOICES, NAMES, Options
@@ -13,5 +14,5 @@ from .topics import heartbeat
 
 __all__ = [
     "CHOICES", "CONTRADICTED", "FORMATS", "NAMES", "NO_CHANGE", "RECORD_SCHEMA", "UNCLEAR", "UNDECLARED", "Bare", "ColumnFacts", "Decoded", "Decoder", "Described", "Encoder", "Format", "Lookup", "Moment",
-    "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "topic_of",
+    "Options", "Refused", "SchemaText", "TableFacts", "TypeFacts", "encode", "heartbeat", "in_order", "options_for", "topic_of",
 ]  # fmt: skip

@@ -84,12 +84,12 @@ class Options:
             elif name in _READ:
                 known[name.replace(".", "_")] = _READ[name](name, text)
             elif name.startswith(DROPPING):
-                raise _wrong(
+                raise wrong(
                     name, f"{name} would drop nothing: what is to go stands in a header that another transform sets, and here is none.",
                     "Leave it out, and name what shall not be told in column.exclude.list.",
                 )  # fmt: skip
             else:
-                raise _wrong(name, f"There is no option {name!r}.", f"Known are: {', '.join(NAMES)}.")
+                raise wrong(name, f"There is no option {name!r}.", f"Known are: {', '.join(NAMES)}.")
         return cls(**known, masks=tuple(masks))
 
     def takes(self, relation: str) -> bool:
@@ -113,7 +113,8 @@ class Options:
         return next((names for table, names in self.message_key_columns if _any((table,), relation)), None)
 
 
-def _wrong(name: str, what: str, remedy: str) -> SettingsError:
+def wrong(name: str, what: str, remedy: str) -> SettingsError:
+    """What is said of an option that cannot be."""
     return SettingsError(what, entity=name, safe="Nothing was read.", remedy=remedy, code="FormatOption")
 
 
@@ -128,19 +129,19 @@ def _text(_: str, text: str) -> str:
 def _choice(name: str, text: str) -> str:
     allowed = CHOICES[name]
     if text.strip().lower() not in allowed:
-        raise _wrong(name, f"{name} cannot be {text!r}.", f"It is one of: {', '.join(allowed)}.")
+        raise wrong(name, f"{name} cannot be {text!r}.", f"It is one of: {', '.join(allowed)}.")
     return text.strip().lower()
 
 
 def _bool(name: str, text: str) -> bool:
     if text.strip().lower() not in ("true", "false"):
-        raise _wrong(name, f"{name} cannot be {text!r}.", "It is one of: true, false.")
+        raise wrong(name, f"{name} cannot be {text!r}.", "It is one of: true, false.")
     return text.strip().lower() == "true"
 
 
 def _number(name: str, text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text.strip()):
-        raise _wrong(name, f"{name} cannot be {text!r}.", "It is a number, 0 or more.")
+        raise wrong(name, f"{name} cannot be {text!r}.", "It is a number, 0 or more.")
     return int(text)
 
 
@@ -151,14 +152,14 @@ def _words(name: str, text: str) -> tuple[str, ...]:
         try:
             re.compile(word)
         except re.error as error:
-            raise _wrong(name, f"{word!r} is no regular expression: {error}.", "Write schema.table, dots as \\.") from error
+            raise wrong(name, f"{word!r} is no regular expression: {error}.", "Write schema.table, dots as \\.") from error
     return words
 
 
 def _operations(name: str, text: str) -> tuple[str, ...]:
     words = _words(name, text)
     if not set(words) <= {"c", "u", "d", "t", "none"}:
-        raise _wrong(name, f"{name} cannot be {text!r}.", "It is a list of: c, u, d, t; or none.")
+        raise wrong(name, f"{name} cannot be {text!r}.", "It is a list of: c, u, d, t; or none.")
     return tuple(word for word in words if word != "none")
 
 
@@ -167,7 +168,7 @@ def _keys(name: str, text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     for part in (part for part in text.split(";") if part.strip()):
         table, colon, columns = part.strip().partition(":")
         if not (table and colon and columns):
-            raise _wrong(name, f"{part!r} names no key.", "Write schema.table:column,column; parts are set apart by ';'.")
+            raise wrong(name, f"{part!r} names no key.", "Write schema.table:column,column; parts are set apart by ';'.")
         found.append((table, tuple(column.strip() for column in columns.split(","))))
     return tuple(found)
 
@@ -185,7 +186,7 @@ def _mask(name: str) -> Mask | None:
         return None
     if found["hash"]:
         if found["hash"].upper() not in HASHES[1:]:
-            raise _wrong(name, f"There is no hash {found['hash']!r}.", f"It is one of: {', '.join(HASHES[1:])}.")
+            raise wrong(name, f"There is no hash {found['hash']!r}.", f"It is one of: {', '.join(HASHES[1:])}.")
         return ("hash", found["hash"].upper(), 2 if ".hash.v2." in name else 1, found["salt"])
     if found["chars"] is not None:
         return ("chars", "", int(found["chars"]), "")

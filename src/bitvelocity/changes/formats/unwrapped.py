@@ -17,6 +17,9 @@ from .values import glue, json_string
 _TRANSACTION = {"id": "string", "total_order": "int64", "data_collection_order": "int64"}
 _OWN = {"op": "string", "ts_ms": "int64", "ts_us": "int64", "ts_ns": "int64"}
 DELETED = "__deleted"
+_PARTS = {"source": SOURCE_TYPES, "transaction": _TRANSACTION, "": _OWN}
+ADDABLE = tuple(dict.fromkeys((*_OWN, *SOURCE_TYPES, *_TRANSACTION)))
+"""What `added` knows; `source.` or `transaction.` may stand before those that are theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Added:
     name: str
 
     def schema(self, *, named: bool = True) -> str:
-        kind = {"source": SOURCE_TYPES, "transaction": _TRANSACTION, "": _OWN}[self.part].get(self.field)
+        kind = _PARTS[self.part].get(self.field)
         return field_schema({"type": kind or "string"}, optional=True, name=self.name if named else None)
 
     def value(self, found: pl.DataFrame, moment: Moment) -> pl.Series:
@@ -51,7 +54,7 @@ def added(names: tuple[str, ...], prefix: str) -> list[Added]:
         part, dot, field = path.rpartition(".")
         if not dot:
             part = "transaction" if field in _TRANSACTION else "" if field in _OWN else "source"
-        if part in ("source", "transaction", "") and field in {**SOURCE_TYPES, **_TRANSACTION, **_OWN}:
+        if field in _PARTS.get(part, {}):
             found.append(Added(part, field, prefix + (new or (f"{part}_{field}" if dot else field))))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bitvelocity.changes.formats import CHOICES, NAMES, Options
+from bitvelocity.changes.formats import CHOICES, NAMES, Options, options_for
 from bitvelocity.errors import SettingsError
 
 
@@ -53,3 +53,24 @@ def test_lists_keys_and_masks_are_read() -> None:
     assert options.takes_column("public.orders.id")
     assert not options.takes_column("public.orders.secret")
     assert "topic.prefix" in NAMES
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "value", "remedy"),
+    [
+        ("debezium", "add.fields", "op", "debezium-unwrapped"), ("bitvelocity", "add.headers", "op", "debezium-unwrapped"),
+        ("debezium", "delete.tombstone.handling.mode", "rewrite", "debezium-unwrapped"),
+        ("bitvelocity", "decimal.handling.mode", "precise", "Leave"),
+        ("debezium-unwrapped", "add.fields", "op,nonsense", "txId"), ("debezium-unwrapped", "add.headers", "source.op", "ts_ms"),
+    ],
+)  # fmt: skip
+def test_what_would_do_nothing_in_a_format_is_refused(form: str, name: str, value: str, remedy: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} (does nothing|cannot add)") as caught:
+        options_for(form, {name: value})
+    assert remedy in str(caught.value.remedy)
+
+
+def test_what_does_something_in_a_format_is_taken() -> None:
+    given = {"add.fields": "op,source.ts_ms,lsn:position,transaction.id", "delete.tombstone.handling.mode": "rewrite"}
+    assert options_for("debezium-unwrapped", given) == Options.of(given)
+    assert options_for("debezium", {"decimal.handling.mode": "double"}).decimal_handling_mode == "double"
