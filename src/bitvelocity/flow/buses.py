@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..streams import Place
     from ..streams.embedded import Older
+    from ..streams.lag import Depth
 
 _LOOK_S = 5
 
@@ -132,6 +133,15 @@ def _rabbitmq_queues(settings: Settings) -> Bus:
     from ..streams.rabbitmq import RabbitQueues
 
     return RabbitQueues(_rabbit(settings), **_as_user(settings))
+
+
+def depths_of(settings: Settings, name: str, topics: Sequence[str]) -> Sequence[Depth]:
+    """What waits in the queues of these topics; nothing where a transport has no queues."""
+    if name != "rabbitmq-queues":
+        return ()
+    from ..streams.rabbitmq import depths
+
+    return depths(_rabbit(settings), topics, **_as_user(settings))
 
 
 def _rabbit(settings: Settings) -> str:

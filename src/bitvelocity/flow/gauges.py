@@ -43,8 +43,10 @@ def _samples(found: Status) -> Iterator[Sample]:
     about = "Records of topics that are no changes, or wait behind such ones."
     yield "dead_letters_parked", "gauge", about, {}, float(found.parked)
     yield from _slot(found)
-    yield from samples([*(found.way.lags if found.way else ()), *(lag for route in found.routes for lag in route.lags)])
+    behind = [*(found.way.lags if found.way else ()), *(lag for route in found.routes for lag in route.lags)]
+    yield from samples(behind, [depth for queued in found.queues for depth in queued.waiting])
     yield from _routes(found)
+    yield from _queues(found)
     if found.way and found.way.heartbeat_age is not None:
         about = "Seconds since Debezium's last heartbeat."
         yield "debezium_heartbeat_age_seconds", "gauge", about, {}, found.way.heartbeat_age
@@ -60,6 +62,16 @@ def _routes(found: Status) -> Iterator[Sample]:
     for route in found.routes:
         about = "Commit LSN up to which the topics of a route are complete; -1 where it has not begun."
         yield "route_position_bytes", "gauge", about, {"route": route.name, "bus": route.bus}, float(route.position)
+
+
+def _queues(found: Status) -> Iterator[Sample]:
+    for queued in found.queues:
+        about = "1 when the queues of a route could be asked; else what waits in them is not told."
+        yield "route_queues_answer", "gauge", about, {"route": queued.route, "bus": queued.bus}, float(not queued.trouble)
+    for queued in found.queues:
+        for one in queued.dead:
+            about = "Records of a queue that were rejected, or handed out too often, and wait for somebody."
+            yield "queue_dead_records", "gauge", about, {"topic": one.topic}, float(one.records)
 
 
 def _slot(found: Status) -> Iterator[Sample]:

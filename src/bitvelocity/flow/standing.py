@@ -19,6 +19,7 @@ from .database import running_database
 from .outbound import RouteStand, route_stands
 from .project import Project
 from .pulse import read_pulse
+from .queued import Queued, queued_of
 from .reading import open_reader
 from .slots import health_of_slot
 from .trails import TrailStand, trail_stands
@@ -59,6 +60,8 @@ class Status:
     """Records of topics that are no changes, or wait behind such ones."""
     routes: tuple[RouteStand, ...] = ()
     """Changes that go to topics beside the lake."""
+    queues: tuple[Queued, ...] = ()
+    """What waits in the queues of those routes that go to queues."""
 
     @property
     def freshness_seconds(self) -> float | None:
@@ -83,6 +86,7 @@ class Status:
             "models": [asdict(kept) for kept in self.kept],
             "streams": self.way.as_dict() if self.way else None,
             "routes": [route.as_dict() for route in self.routes],
+            "queues": [queued.as_dict() for queued in self.queues],
             "notes": self.notes,
         }
 
@@ -107,7 +111,8 @@ def status(project: Project) -> Status:
         notes.append(f"{parked} records of topics are parked: bitvelocity dead-letters show")
     level = level and mark is not None and (way is None or way.level)
     routes = _routes(project, notes)
-    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way, parked, routes)
+    queues = queued_of(project, routes)
+    return Status(beat, slot, mark, tables, _kept(project), tuple(notes), read_pulse(project), trails, level, way, parked, routes, queues)
 
 
 def _way(project: Project, notes: list[str], *, patience: float) -> Way | None:

@@ -16,9 +16,12 @@ NEVER = -1
 WHOLE = -1
 """In place of a partition's number: the whole topic. Its label is empty then."""
 
+UNCLAIMED, DEAD = "unclaimed", "dead"
+"""In place of a group: a queue for what came before any group, and one for what was set apart."""
+
 RECORDS, SECONDS = "consumer_lag_records", "consumer_lag_seconds"
 _ABOUT = {
-    RECORDS: "Records that the group has not committed; -1 where it never has.",
+    RECORDS: "Records that the group has not committed; of a queue, that it was not given; -1 where it never has.",
     SECONDS: "Age of the next record that the group has not committed; 0 when there is none, -1 where it never has committed.",
 }
 
@@ -34,6 +37,15 @@ class Lag:
     partition: Partition
     records: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What waits in one queue of a topic. How long it has waited no transport tells without handing it out."""
+
+    topic: str
+    group: str
+    records: int
 
 
 def lags(
@@ -71,11 +83,17 @@ def _lag(bus: Bus, group: str, partition: Partition, *, committed: int | None, n
         return Lag(group, partition, span.end - at, max(0.0, (now - stamp).total_seconds()) if stamp else 0.0)
 
 
-def samples(found: Iterable[Lag]) -> Iterator[Sample]:
-    """The lags as metrics, name by name."""
-    known = list(found)
-    for name in (RECORDS, SECONDS):
-        for lag in known:
-            number = "" if lag.partition.number == WHOLE else str(lag.partition.number)
-            labels = {"group": lag.group, "topic": lag.partition.topic, "partition": number}
-            yield name, "gauge", _ABOUT[name], labels, float(lag.records if name == RECORDS else lag.seconds)
+def samples(found: Iterable[Lag], waiting: Iterable[Depth] = ()) -> Iterator[Sample]:
+    """The lags, and what waits in queues, as metrics: name by name."""
+    known = [(lag, {"group": lag.group, "topic": lag.partition.topic, "partition": _number(lag.partition)}) for lag in found]
+    for lag, labels in known:
+        yield RECORDS, "gauge", _ABOUT[RECORDS], labels, float(lag.records)
+    for depth in waiting:
+        labels = {"group": depth.group, "topic": depth.topic, "partition": "0"}
+        yield RECORDS, "gauge", _ABOUT[RECORDS], labels, float(depth.records)
+    for lag, labels in known:
+        yield SECONDS, "gauge", _ABOUT[SECONDS], labels, float(lag.seconds)
+
+
+def _number(partition: Partition) -> str:
+    return "" if partition.number == WHOLE else str(partition.number)

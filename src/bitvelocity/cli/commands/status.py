@@ -14,6 +14,8 @@ from ...flow import Status, open_project, prometheus, status
 from ...flow.behind import Way
 from ...flow.hindrance import Trouble
 from ...flow.outbound import RouteStand
+from ...flow.queued import Queued
+from ...streams.lag import DEAD
 from ..output import json_option, print_json, project_option, say
 
 
@@ -48,6 +50,9 @@ def _show(found: Status) -> None:
         say(f"  {table.layer:<7} {table.name:<24} {table.rows:>14,} rows")
     for route in found.routes:
         _show_route(route, running=bool(beat))
+        for queued in found.queues:
+            if queued.route == route.name:
+                _show_queued(queued)
     for trail in found.trails:
         since = f", the first since {trail.since:%Y-%m-%d %H:%M:%S}" if trail.since else ""
         stands = f"{_changes(trail.behind)} behind{since}" if trail.behind else "level"
@@ -95,6 +100,14 @@ def _show_route(route: RouteStand, *, running: bool) -> None:
         say(f"          {trouble.what} ({often}; {again})", fg="yellow")
         if trouble.remedy:
             say(f"          Remedy: {trouble.remedy}")
+
+
+def _show_queued(queued: Queued) -> None:
+    for one in queued.depths:
+        stands = f"{one.records:,} {'set apart' if one.group == DEAD else 'waiting'}" if one.records else "empty"
+        say(f"  queue   {f'{one.topic}.{one.group}':<32} {stands}")
+    if queued.trouble:
+        say(f"          What waits in its queues is not known: {queued.trouble}", fg="yellow")
 
 
 def _again(trouble: Trouble) -> str:

@@ -17,6 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,18 @@ from .address import parse_address
 from .amqp import DIFFERS, NOT_FOUND, Amqp, Channel, Message, patiently
 from .queue_member import QueueMember, refused
 from .queue_records import published
-from .topics import SETTLE_S, add_entry, entries, entry_of, held, is_there, listed, no_topic, same_topic
+from .topics import (
+    SETTLE_S,
+    add_entry,
+    entries,
+    entry_of,
+    held,
+    is_there,
+    listed,
+    no_topic,
+    note_group,
+    same_topic,
+)
 
 ABILITIES = Abilities(
     replay=False, order="none", dedup=False, acknowledges=True, seek_time=False, retention=False, partitions=False
@@ -59,6 +71,7 @@ class RabbitQueues:
         self._amqp: Amqp | None = None
         self._closed = False
         self._channel: Channel | None = None
+        self._noted: set[str] = set()
 
     @property
     def abilities(self) -> Abilities:
@@ -127,7 +140,7 @@ class RabbitQueues:
         return {}
 
     def waiting(self, group: str, topic: str) -> int:
-        """How many records the group has not been given yet."""
+        """How many records wait in the group's queue; those that a member has, and has not acknowledged, are not among them."""
         channel = self._control().channel()
         try:
             answer = channel.ask("queue_declare", queue=f"{topic}.{group}", passive=True)
@@ -164,8 +177,16 @@ class RabbitQueues:
             raise (no_topic(topic) if error.code == NOT_FOUND else error) from error
         finally:
             channel.close()
+        self._note(amqp, topic, queue)
         if fresh:
             time.sleep(self._settle)
+
+    def _note(self, amqp: Amqp, topic: str, queue: str) -> None:
+        """For whoever looks how much waits. A catalogue that is away or may not be written keeps nobody from work: the next member notes it."""
+        if queue not in self._noted:
+            with suppress(BusError):
+                note_group(amqp, topic, queue.removeprefix(f"{topic}."))
+                self._noted.add(queue)
 
     def _control(self) -> Amqp:
         with self._lock:

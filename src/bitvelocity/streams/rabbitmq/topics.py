@@ -6,7 +6,7 @@ import json
 import queue
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -62,13 +62,17 @@ def listed(amqp: Amqp, kind: str) -> Mapping[str, Entry]:
     It is read up to the beginning of its last chunk. Whoever adds an entry writes a mark behind it before it tells of it
     (`entries`), so no entry that somebody was told of stands further back. Of several brokers the one that is asked tells what it has.
     """
+    return _of_kind(_words(amqp), kind)
+
+
+def _words(amqp: Amqp) -> list[dict[str, Any]]:
     if not is_there(amqp, CATALOGUE):
-        return {}
+        return []
     channel = amqp.channel()
     try:
-        return _of_kind(_read_to_last(channel), kind)
+        return _read_to_last(channel)
     except queue.Empty:  # nothing was ever written in it: its maker was killed
-        return entries(amqp, kind)
+        return _marked(amqp)
     finally:
         channel.close()
 
@@ -77,11 +81,15 @@ def entries(amqp: Amqp, kind: str) -> Mapping[str, Entry]:
     """The catalogue, for those who add to it. A mark is written behind it and it is read up to that: a stream does not
     tell where it ends."""
     _make_catalogue(amqp)
+    return _of_kind(_marked(amqp), kind)
+
+
+def _marked(amqp: Amqp) -> list[dict[str, Any]]:
     channel = amqp.channel(confirms=True)
     try:
         mark = uuid.uuid4().hex
         _write(channel, {"mark": mark})
-        return _of_kind(_read_to_mark(channel, mark), kind)
+        return _read_to_mark(channel, mark)
     finally:
         channel.close()
 
@@ -108,6 +116,32 @@ def add_entry(amqp: Amqp, entry: Entry) -> None:
         _write(channel, {name: getattr(entry, name) for name in Entry.__slots__})
     finally:
         channel.close()
+
+
+def groups(amqp: Amqp) -> Mapping[str, Sequence[str]]:
+    """The groups of each topic of queues, for a look that leaves nothing behind; one whose queue was deleted since is among them."""
+    return _groups(_words(amqp))
+
+
+def note_group(amqp: Amqp, topic: str, group: str) -> None:
+    """Once. A topic that is not in the catalogue, since another program made it, gets no group there."""
+    words = _words(amqp)
+    if topic not in _of_kind(words, "queue") or group in _groups(words).get(topic, ()):
+        return
+    channel = amqp.channel(confirms=True)
+    try:
+        _write(channel, {"kind": "group", "topic": topic, "name": group})
+        _write(channel, {"mark": uuid.uuid4().hex})
+    finally:
+        channel.close()
+
+
+def _groups(words: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {}
+    for word in words:
+        if word.get("kind") == "group":
+            found.setdefault(word["topic"], {})[word["name"]] = None
+    return {topic: list(names) for topic, names in found.items()}
 
 
 def same_topic(held: Entry, wanted: Entry) -> None:
