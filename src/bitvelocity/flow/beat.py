@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +22,32 @@ WINDOW_SECONDS = 30.0
 
 
 class Heartbeat:
-    """Counts the steps of a pipeline and writes them to `.bitvelocity/up.json`."""
+    """Counts the steps of a pipeline, and writes them to `.bitvelocity/up.json` each second in which they say anything new."""
 
     def __init__(self, project: Project, database: Database) -> None:
         self._project, self._database = project, database
         self._started = time.time()
         self._rows = self._transactions = 0
         self._recent: deque[tuple[float, int]] = deque()
-        self._written = 0.0
+        self._last: dict[str, Any] = {"step_seconds": None, "gold": {}}
+        self._lock = threading.Lock()
+        self._cleared = threading.Event()
+        self._writer = threading.Thread(target=self._keep_writing, name="heartbeat", daemon=True)
 
     def note(self, step: Step) -> None:
-        """Count a step; write when a second has passed."""
-        now = time.time()
-        self._rows += step.mark.rows
-        self._transactions += step.mark.transactions
-        self._recent.append((now, step.mark.rows))
-        while self._recent and now - self._recent[0][0] > WINDOW_SECONDS:
-            self._recent.popleft()
-        if now - self._written >= EVERY_SECONDS:
-            self._write(now, step)
+        """Count a step."""
+        with self._lock:
+            self._rows += step.mark.rows
+            self._transactions += step.mark.transactions
+            self._recent.append((time.time(), step.mark.rows))
+            gold = dict(step.gold.strategies) if step.gold else {}
+            self._last = {"step_seconds": round(step.seconds, 4), "gold": gold}
 
     def begin(self) -> None:
         """The pipeline has started: others now wait for it instead of starting one of their own."""
-        self._write(time.time())
+        self._write()
+        if not self._writer.is_alive():
+            self._writer.start()
 
     def served(self) -> dict[str, str]:
         """What a newcomer may connect to."""
@@ -63,25 +68,38 @@ class Heartbeat:
 
     def clear(self) -> None:
         """The pipeline has stopped in good order."""
+        self._cleared.set()
+        if self._writer.is_alive():
+            self._writer.join()
         _file(self._project).unlink(missing_ok=True)
 
-    def _write(self, now: float, step: Step | None = None) -> None:
-        window = min(WINDOW_SECONDS, max(1.0, now - self._started))
-        beat = {
-            "pid": os.getpid(),
-            "born": _born(os.getpid()),
-            "started_at": self._started,
-            "at": now,
-            "rows": self._rows,
-            "transactions": self._transactions,
-            "rows_per_second": round(sum(rows for _, rows in self._recent) / window, 1),
-            "step_seconds": round(step.seconds, 4) if step else None,
-            "gold": dict(step.gold.strategies) if step and step.gold else {},
-        }
+    def _keep_writing(self) -> None:
+        """A thread of its own: behind the last step of a burst there is no other one that would tell of it."""
+        while not self._cleared.wait(EVERY_SECONDS):
+            with suppress(OSError):  # a disk that is full stops the pipeline, with better words
+                if self._recent:
+                    self._write()
+
+    def _write(self) -> None:
         file = _file(self._project)
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, json.dumps(beat), sync=False)
-        self._written = now
+        replace_file(file, json.dumps(self._told(time.time())), sync=False)
+
+    def _told(self, now: float) -> dict[str, Any]:
+        with self._lock:
+            while self._recent and now - self._recent[0][0] > WINDOW_SECONDS:
+                self._recent.popleft()
+            window = min(WINDOW_SECONDS, max(1.0, now - self._started))
+            return {
+                "pid": os.getpid(),
+                "born": _born(os.getpid()),
+                "started_at": self._started,
+                "at": now,
+                "rows": self._rows,
+                "transactions": self._transactions,
+                "rows_per_second": round(sum(rows for _, rows in self._recent) / window, 1),
+                **self._last,
+            }
 
 
 def read_beat(project: Project) -> dict[str, Any] | None:

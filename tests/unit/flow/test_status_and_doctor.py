@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from psycopg import conninfo
 
+from bitvelocity.changes import Mark, Receipt
 from bitvelocity.flow import (
     Database,
     Heartbeat,
     Project,
+    Step,
     diagnose,
     flowing,
     open_project,
@@ -244,6 +246,22 @@ def test_a_beat_of_the_living(make_project: MakeProject) -> None:
     assert found["pid"] == os.getpid()
     beat.clear()
     assert read_beat(project) is None
+
+
+def test_a_beat_tells_of_the_last_step_of_a_burst(make_project: MakeProject) -> None:
+    """Nothing comes behind it that could."""
+    project = make_project()
+    beat = Heartbeat(project, Database(""))
+    beat.begin()
+    for lsn in range(1, 4):
+        beat.note(Step(Mark(lsn, lsn, transactions=1, rows=2), Receipt(sink="lake", lsn=lsn), None, 0.01))
+    deadline = time.monotonic() + 30
+    while (found := read_beat(project)) and found["rows"] < 6 and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+    beat.clear()
+    assert found
+    assert (found["rows"], found["transactions"], found["step_seconds"]) == (6, 3, 0.01)
+    assert found["rows_per_second"] > 0
 
 
 def test_a_beat_of_the_dead(make_project: MakeProject) -> None:
