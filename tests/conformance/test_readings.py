@@ -142,6 +142,8 @@ def test_a_condition_that_the_server_refuses_fails_alone(shop: Project, where: s
         run = last_run(shop)
         assert run is not None
         assert run.error
+        order_reading(shop, "stop", "things")
+        until(lambda: in_state(shop, "stopped"), check)
         proved(shop, check)
 
 

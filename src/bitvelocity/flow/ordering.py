@@ -13,7 +13,7 @@ from .beat import read_beat
 from .foreign import check_database
 from .project import Project
 
-_MEANS = {"pause": "There is nothing to pause", "resume": "Nothing is paused", "stop": "Nothing that may be stopped is under way"}
+_MEANS = {"pause": "There is nothing to pause", "resume": "Nothing is paused", "stop": "Nothing that may be stopped is under way, and none failed"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,10 @@ def changed(runs: Sequence[Run], run: Run) -> tuple[Run, ...]:
 
 
 def means(order: Order, run: Run) -> bool:
-    """Whether an order means this run of its entity. Readings that readers wait for can be paused, but not stopped."""
+    """Whether an order means this run of its entity. Readings that readers wait for can be paused, but not stopped.
+
+    One that failed is stopped as one that is under way: it is not told any more.
+    """
     match order.verb:
         case "start":
             return run.open and run.where == order.where and not run.columns
@@ -131,4 +134,4 @@ def means(order: Order, run: Run) -> bool:
         case "resume":
             return run.state in ("paused", "failed")
         case _:
-            return run.open and run.kind in ("again", "altered")
+            return (run.open or run.state == "failed") and run.kind in ("again", "altered")

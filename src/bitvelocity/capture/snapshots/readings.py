@@ -189,7 +189,10 @@ class Readings:
 
     def _carry_out(self, order: Order) -> None:
         """A second start of what is under way, or a word about nothing, changes nothing: orders may come twice."""
-        run = next((run for run in reversed(self.runs) if run.entity == order.entity and means(order, run)), None)
+        meant = [run for run in reversed(self.runs) if run.entity == order.entity and means(order, run)]
+        if order.verb == "stop":  # what is under way, before what failed
+            meant.sort(key=lambda run: not run.open)
+        run = meant[0] if meant else None
         if order.verb == "start":
             if run is None and order.entity in self._tables:
                 self.ask(order.entity, where=order.where)

@@ -62,7 +62,7 @@ def resume(entity: str, folder: Path, as_json: bool) -> None:
 @project_option
 @json_option
 def stop(entity: str, folder: Path, as_json: bool) -> None:
-    """Give the reading of ENTITY up. What was read stays; it is true in any case."""
+    """Give the reading of ENTITY up, or clear one that failed. What was read stays; it is true in any case."""
     _order("stop", entity, folder, as_json=as_json)
 
 
