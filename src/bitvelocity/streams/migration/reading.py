@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 
-from ...errors import BusError, BusLostError
+from ...errors import BusError
 from ..bus import Bus, Partition
+from ..spans import some_of
 from .marks import offsets_before
 
 PIECE = 10_000
 _LOOK_BACK = 500
-_PATIENCE_S, _QUIET_S = 30.0, 1.0
 
 
 def filled(bus: Bus, partition: Partition, offset: int, end: int) -> Iterator[pa.Table]:
     """Records from an offset up to an end, piece by piece. An error if the transport does not give what it has."""
-    deadline = time.monotonic() + _PATIENCE_S
     while offset < end:
-        found = bus.read(partition, offset, limit=min(PIECE, end - offset), timeout=_QUIET_S)
-        offsets = found["offset"].to_numpy()
-        below = int(np.searchsorted(offsets, end))
-        if below:
-            offset, deadline = int(offsets[below - 1]) + 1, time.monotonic() + _PATIENCE_S
-            yield found.slice(0, below)
-        elif found.num_rows or bus.spans(partition.topic)[partition.number].end >= end:
-            return
-        elif time.monotonic() > deadline:
-            raise BusLostError(f"The transport does not give what it had up to offset {end}.", entity=partition.topic, position=str(offset))
+        found, offset = some_of(bus, partition, offset, end, limit=PIECE)
+        if found.num_rows:
+            yield found
 
 
 def come_to(bus: Bus, partition: Partition) -> int:

@@ -10,22 +10,21 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from bitvelocity.changes import Batch, ChangeSet, Mark, Passing, Twin, format_lsn, is_table, pass_by
-from bitvelocity.errors import BusError, BusLostError, OffsetGoneError
+from bitvelocity.errors import BusError, OffsetGoneError
 from bitvelocity.files import replace_file
 
 from ..bus import Bus, Partition
 from ..placing import located
+from ..spans import some_of
 from .boundaries import Boundary, all_boundaries, message_batch, read_boundaries
 from .merge import Piece, in_pieces
 
 _ROWS = 200_000
 """Boundaries are taken together up to so many rows: tiny commits are dear."""
 _PIECE = 20_000
-_PATIENCE_S = 30.0
 _QUIET_S = 1.0
 
 
@@ -209,23 +208,11 @@ class BusSource:
 
     def _fetch(self, partition: Partition, offset: int, end: int) -> tuple[Piece, int]:
         """Some records below `end`. None only if the transport says that it has nothing there any more."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                found = self._bus.read(partition, offset, limit=min(_PIECE, end - offset), timeout=_QUIET_S)
-            except OffsetGoneError as error:
-                raise self._gone(partition, offset) from error
-            offsets = found["offset"].to_numpy()
-            below = int(np.searchsorted(offsets, end))
-            if below:
-                return self._ours(partition, found.slice(0, below)), int(offsets[below - 1]) + 1
-            if found.num_rows or self._bus.spans(partition.topic)[partition.number].end >= end:
-                return self._ours(partition, found.slice(0, 0)), end
-            if time.monotonic() > deadline:
-                raise BusLostError(
-                    f"The transport does not give what it had up to offset {end}.", entity=partition.topic, position=str(offset),
-                    safe="Nothing behind it was taken.",
-                )  # fmt: skip
+        try:
+            found, behind = some_of(self._bus, partition, offset, end, limit=_PIECE)
+        except OffsetGoneError as error:
+            raise self._gone(partition, offset) from error
+        return self._ours(partition, found), behind
 
     def _ours(self, partition: Partition, records: pa.Table) -> Piece:
         """The records that a relay wrote; others are refused."""
