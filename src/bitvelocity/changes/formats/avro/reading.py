@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -82,30 +83,18 @@ class AvroReader:
     def faults(self, values: Values, skip: int = 0) -> list[str] | None:
         """What is wrong with each value, one by one; "": nothing. None: it cannot be told without fastavro."""
         try:
-            take = self._by_one(skip)
+            return [_fault(read) for read in self._one_by_one(values, skip)]
         except MissingExtraError:
             return None
-        found = list[str]()
-        raws: list[Any] = values.to_pylist()
-        for raw in raws:
-            try:
-                take(raw)
-            except (ValueError, TypeError, LookupError, EOFError, StopIteration, struct.error) as error:
-                found.append(str(error) or "it ends too early")
-            else:
-                found.append("")
-        return found
 
     def _slowly(self, values: Values, skip: int) -> pl.DataFrame:
-        take = self._by_one(skip)
-        raws: list[Any] = values.to_pylist()
-        found = [take(raw) for raw in raws]
+        found = [read() for read in self._one_by_one(values, skip)]
         if self.connect["type"] != "struct":
             found = [{"value": one} for one in found]
         return pl.DataFrame(found, infer_schema_length=None, strict=False)
 
-    def _by_one(self, skip: int) -> Callable[[bytes], Any]:
-        """What reads one value by fastavro, to its very end."""
+    def _one_by_one(self, values: Values, skip: int) -> Iterator[Callable[[], Any]]:
+        """For each of the values what reads it by fastavro, to its very end."""
         try:
             import fastavro
         except ImportError as error:
@@ -122,7 +111,17 @@ class AvroReader:
                 raise ValueError("it is longer than its schema says")
             return found
 
-        return take
+        raws: list[Any] = values.to_pylist()
+        return (partial(take, raw) for raw in raws)
+
+
+def _fault(read: Callable[[], Any]) -> str:
+    """What is wrong with a value; "": nothing."""
+    try:
+        read()
+    except (ValueError, TypeError, LookupError, EOFError, StopIteration, struct.error) as error:
+        return str(error) or "it ends too early"
+    return ""
 
 
 def _inlined(schema: Any, references: Sequence[Any]) -> Any:
