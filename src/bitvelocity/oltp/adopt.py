@@ -17,7 +17,7 @@ from .connect import connect
 from .ddl import qualified, quote
 from .failures import explained
 from .house import State, read_state
-from .publish import GENERATED_SINCE, PUBLICATION, publication_steps
+from .publish import GENERATED_SINCE, PUBLICATION, publication_steps, read_publication
 from .steps import Refused, Step
 
 
@@ -89,7 +89,8 @@ def prepare_capture(
         _require_capture(state)
         catalog = read_catalog(connection, sorted({spec.schema for spec in specs}))
         _require_columns(catalog, specs)
-        steps = list(publication_steps(connection, catalog, specs, name=publication, major=state.major))
+        found = read_publication(connection, catalog, specs, publication)
+        steps = list(publication_steps(found, catalog, specs, major=state.major))
         for step in steps:
             if isinstance(step, Refused):
                 raise DatabaseError(step.reason, safe="Nothing was changed.", remedy=step.remedy)

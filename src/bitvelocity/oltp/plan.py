@@ -21,7 +21,7 @@ from .connect import connect
 from .failures import explained
 from .house import State, house_steps, read_state, role_steps
 from .markers import marker_steps
-from .publish import PUBLICATION, publication_steps
+from .publish import PUBLICATION, publication_steps, read_publication
 from .renamed import renamed_tables
 from .shadow import SEARCH_PATH, Wanted, wanted_tables
 from .steps import Refused, Step
@@ -94,13 +94,14 @@ def _compare(
     catalog = read_catalog(connection, sorted({spec.schema for spec in specs}))
     _refuse_missing(catalog, specs)
     wanted = wanted_tables(connection, managed, state)
+    found = read_publication(connection, catalog, specs, publication)
     return [
-        *renamed_tables(connection, catalog, specs, publication),
+        *renamed_tables(connection, catalog, specs, found),
         *house_steps(state, managed),
         *_tables(connection, wanted, catalog, allow_destructive=allow_destructive),
         *position_steps(connection, managed, tables=state.tables, functions=state.functions.keys()),
         *role_steps(connection, catalog, managed, state),
-        *publication_steps(connection, catalog, specs, name=publication, major=state.major),
+        *publication_steps(found, catalog, specs, major=state.major),
         *(step for want in wanted for step in after_steps(want, catalog)),
     ]
 

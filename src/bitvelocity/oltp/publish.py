@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -18,8 +19,27 @@ PUBLICATION = "bitvelocity"
 GENERATED_SINCE = 18
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A publication as it stands; without a row there is none of the name."""
+
+    name: str
+    row: dict[str, Any] | None
+    others: list[tuple[str, str]]
+    """Its tables (schema, name) that are no entity's, nor partitions of one."""
+
+
+def read_publication(
+    connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], name: str
+) -> Publication:
+    """The publication, and which of its tables no entity declares."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(load("state")["publication"].sql, {"publication": name}).fetchone()
+    return Publication(name, row, _strays(row, catalog, specs) if row else [])
+
+
 def publication_steps(
-    connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], *, name: str, major: int
+    found: Publication, catalog: Catalog, specs: Sequence[EntitySpec], *, major: int
 ) -> Iterator[Step | Refused]:
     """A publication of these tables, whole, through the root of partitioned ones.
 
@@ -29,7 +49,7 @@ def publication_steps(
     published = [spec for spec in specs if spec.managed or publishable(catalog, spec)]
     options = _options(published, major)
     tables = ", ".join(qualified(spec.schema, spec.table) for spec in published)
-    row = _found(connection, name)
+    name, row = found.name, found.row
     if row is None:
         if tables:
             yield Step(
@@ -43,7 +63,7 @@ def publication_steps(
         )
     else:
         wanted = {spec.qualified: qualified(spec.schema, spec.table) for spec in published}
-        yield from _members(row, wanted, {f"{at}.{table}" for at, table in strays(row, catalog, specs)}, name)
+        yield from _members(row, wanted, {f"{at}.{table}" for at, table in found.others}, name)
         if tables and not _has_options(row, options):
             yield Step(
                 sql=f"alter publication {quote(name)} set ({options})",
@@ -67,16 +87,7 @@ def _members(row: dict[str, Any], wanted: dict[str, str], others: set[str], name
         yield Step(sql=";\n".join(changes), reason="The publication holds the tables of the entities, whole.")
 
 
-def shared_tables(
-    connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], name: str
-) -> list[tuple[str, str]]:
-    """Tables (schema, name) in the publication that no entity declares."""
-    row = _found(connection, name)
-    return strays(row, catalog, specs) if row else []
-
-
-def strays(row: dict[str, Any], catalog: Catalog, specs: Sequence[EntitySpec]) -> list[tuple[str, str]]:
-    """Published tables that are no entity's, nor partitions of one."""
+def _strays(row: dict[str, Any], catalog: Catalog, specs: Sequence[EntitySpec]) -> list[tuple[str, str]]:
     ours = {spec.qualified for spec in specs}
     roots = {table.oid for spec in specs if (table := catalog.tables.get(spec.qualified))}
     found = []
@@ -85,11 +96,6 @@ def strays(row: dict[str, Any], catalog: Catalog, specs: Sequence[EntitySpec]) -
         if f"{schema}.{table}" not in ours and not (known and known.root in roots):
             found.append((schema, table))
     return found
-
-
-def _found(connection: psycopg.Connection[Any], name: str) -> dict[str, Any] | None:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(load("state")["publication"].sql, {"publication": name}).fetchone()
 
 
 def publishable(catalog: Catalog, spec: EntitySpec) -> bool:

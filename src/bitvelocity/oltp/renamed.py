@@ -13,24 +13,23 @@ import psycopg
 from ..contracts.spec import EntitySpec
 from .catalog import Catalog, FoundTable, read_catalog
 from .ddl import qualified, quote
-from .publish import shared_tables
+from .publish import Publication
 from .steps import Refused
 
 
 def renamed_tables(
-    connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], publication: str
+    connection: psycopg.Connection[Any], catalog: Catalog, specs: Sequence[EntitySpec], publication: Publication
 ) -> Iterator[Refused]:
     """Refuse what looks like a rename, on either side; say of other tables in the publication that they stay."""
-    others = shared_tables(connection, catalog, specs, publication)
     missing = [spec for spec in specs if spec.managed and spec.qualified not in catalog.tables]
-    if missing and others:
-        catalog = read_catalog(connection, sorted({schema for schema, _ in others}))
-    for schema, name in others:
+    if missing and publication.others:
+        catalog = read_catalog(connection, sorted({schema for schema, _ in publication.others}))
+    for schema, name in publication.others:
         found = catalog.tables.get(f"{schema}.{name}")
         alike = [spec for spec in missing if found and _alike(spec, found)]
-        yield from (_renamed(spec, schema, name, publication) for spec in alike)
+        yield from (_renamed(spec, schema, name, publication.name) for spec in alike)
         if not alike:
-            yield _stays(schema, name, publication)
+            yield _stays(schema, name, publication.name)
 
 
 def _alike(spec: EntitySpec, found: FoundTable) -> bool:
