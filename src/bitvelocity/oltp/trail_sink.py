@@ -7,7 +7,7 @@ and PostgreSQL makes the JSON of all rows in one statement, exactly as it does f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,20 @@ import pyarrow.compute as pc
 from psycopg import errors
 from pyarrow import csv
 
-from ..changes import AFTER, BEFORE, Batch, Mark, Receipt, format_lsn, parse_lsn
+from ..changes import AFTER, BEFORE, Batch, Mark, Receipt
 from ..contracts.spec import EntitySpec
 from ..contracts.trail import recorded, trail_of
-from ..errors import BitVelocityError, ConnectionLostError, DatabaseError
+from ..errors import BitVelocityError, ConnectionLostError
 from .connect import connect
 from .ddl import literal, qualified
 from .failures import explained
-from .trail import POSITIONS
+from .trail_progress import TrailPositions
 from .trail_sql import FAITHFUL, Image, key_json, keys, moved, target_sql, unchanged
 
 HEAD = ("_lsn", "_ordinal", "_op", "_committed_at", "_operation_user", "_correlation_id", "_source", "_absent")
 HEAD_SQL = "lsn bigint, ordinal int, op text, at timestamptz, who text, correlation text, origin text, absent jsonb"
 TOLD = ("c", "u", "d", "t")
 """Operations that are somebody's doing; a row of a snapshot is nobody's."""
-END = 2**63 - 1
 CSV = csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
 
@@ -82,9 +81,8 @@ class TrailSink:
     def __init__(self, specs: Sequence[EntitySpec]) -> None:
         self._declared = {spec.qualified: spec for spec in specs if spec.audit_trail is not None}
         self._trails = {name: _Trail.of(spec, n) for n, (name, spec) in enumerate(self._declared.items())}
+        self._positions = TrailPositions(self._declared)
         self._connection: psycopg.Connection[Any] | None = None
-        self._positions: dict[str, int] = {}
-        self._until: dict[str, int] = {}
         self._staged: dict[str, int] = {}
         self._passed: set[str] = set()
         """Tables with changes that are not ours to write, as far as we know."""
@@ -95,7 +93,7 @@ class TrailSink:
     @property
     def specs(self) -> tuple[EntitySpec, ...]:
         """Whose trails it keeps, and whose it has not been seen to be done with."""
-        return tuple(trail.spec for trail in self._trails.values())
+        return tuple(self._declared[name] for name in self._positions.kept)
 
     def connect(self, dsn: str) -> None:
         """Write to this database from now on; what was staged is forgotten."""
@@ -109,15 +107,15 @@ class TrailSink:
 
     def position(self) -> int:
         """Commit LSN up to which every trail is complete; -1 when one has nothing yet."""
-        return min(self._positions.values(), default=-1)
+        return self._positions.lowest()
 
     def stage(self, batch: Batch) -> None:
         """COPY what the trail lacks into its stage: memory does not grow with the transaction."""
-        trail = self._trails.get(batch.relation)
-        if trail is None:
+        if batch.relation not in self._positions.kept:
             self._passed.add(batch.relation)
             return
-        rows = trail.rows(batch, self._positions[batch.relation], self._until.get(batch.relation, END))
+        trail = self._trails[batch.relation]
+        rows = trail.rows(batch, *self._positions.span(batch.relation))
         if rows.num_rows:
             self._guarded(lambda: self._copy(trail, rows), trail)
             self._staged[batch.relation] = self._staged.get(batch.relation, 0) + rows.num_rows
@@ -136,8 +134,8 @@ class TrailSink:
             self._guarded(lambda: self._see_none_returned(passed))
         if self._staged:
             self._guarded(lambda: self._write(mark))
-        elif any(mark.lsn >= last for last in self._until.values()):
-            self._guarded(lambda: self._move(mark.lsn))
+        elif self._positions.end_by(mark.lsn):
+            self._guarded(lambda: self._positions.move(self._open_connection, mark.lsn))
         taken, self._staged = {self._declared[name].name: n for name, n in self._staged.items()}, {}
         return Receipt(sink=self.name, lsn=mark.lsn, rows_in=taken, seconds={"commit": time.perf_counter() - began})
 
@@ -147,13 +145,13 @@ class TrailSink:
 
     def level(self, lsn: int) -> None:
         """There is nothing below `lsn` that the trails lack: say so in the database."""
-        if self._trails and self.position() < lsn:
-            self._guarded(lambda: self._move(lsn))
+        if self._positions.kept and self.position() < lsn:
+            self._guarded(lambda: self._positions.move(self._open_connection, lsn))
 
     def rollback(self) -> None:
         """Forget what is staged, and read again how far the trails are."""
         self._staged, self._made, self._passed = {}, set(), set()
-        self._guarded(self._read_positions)
+        self._guarded(lambda: self._positions.read(self._open_connection))
 
     def close(self) -> None:
         self._staged, self._made, self._months, self._passed = {}, set(), set(), set()
@@ -192,64 +190,14 @@ class TrailSink:
         for name, value in FAITHFUL.items():
             run(f"set {name} = '{value}'")  # type: ignore[call-overload,unused-ignore]
         self._open_connection.commit()
-        self._read_positions()
-        (end,) = run("select pg_current_wal_insert_lsn()::text").fetchone() or ("0/0",)
-        self._open_connection.rollback()
-        if max(self._positions.values(), default=-1) > parse_lsn(end):
-            raise DatabaseError(
-                "The audit trail claims to have followed changes that this server has not made: it is a copy.",
-                safe="Nothing was written.",
-                remedy=f"If it is to go on from here: update bv.{POSITIONS} set lsn = pg_current_wal_insert_lsn();",
-                code="TrailAhead",
-            )
+        self._positions.read(self._open_connection)
+        self._positions.see_no_copy(self._open_connection)
 
     def _see_none_returned(self, passed: set[str]) -> None:
-        """A trail that was a trigger's may have been given back to us, with those very changes."""
-        if found := self._ask_positions(passed, lock=False)[0]:
-            raise DatabaseError(
-                f"The audit trail of {', '.join(sorted(found))} was given back by its trigger.",
-                safe="The lake has every change.", remedy="None is needed: it is filled from the lake.", code="TrailReturned",
-            )  # fmt: skip
+        self._positions.see_none_returned(self._open_connection, passed)
         if not self._staged:
             self._open_connection.rollback()
         self._passed.clear()
-
-    def _read_positions(self, *, lock: bool = False) -> None:
-        connection = self._open_connection
-        if not lock:
-            connection.rollback()
-        if not lock:
-            self._trails = {name: _Trail.of(spec, n) for n, (name, spec) in enumerate(self._declared.items())}
-        found, until = self._ask_positions(self._trails, lock=lock)
-        done = {name for name in self._trails.keys() - found.keys() if self._declared[name].audit_trail == "sync"}
-        self._trails = {name: trail for name, trail in self._trails.items() if name not in done or lock}
-        if missing := self._trails.keys() - found.keys():
-            raise DatabaseError(
-                f"There is no audit trail of {', '.join(sorted(missing))} in the database.",
-                safe="The lake has every change.", remedy="bitvelocity apply", code="TrailMissing",
-            )  # fmt: skip
-        if lock and (found, until) != (self._positions, self._until):
-            raise DatabaseError(
-                "Somebody else writes the audit trail.", safe="Nothing was written twice.",
-                remedy="Let one pipeline follow these tables; this one tries again.", code="TrailMoved",
-            )  # fmt: skip
-        self._positions, self._until = found, until
-
-    def _ask_positions(self, relations: Iterable[str], *, lock: bool) -> tuple[dict[str, int], dict[str, int]]:
-        """How far each trail is, and up to where it is ours. Of earlier versions the table has no `until`."""
-        query = (
-            f"select relation, lsn::text, to_jsonb(p) ->> 'until' from bv.{POSITIONS} as p where relation = any(%s) order by 1"
-            + " for update" * lock
-        )
-        try:
-            rows = self._open_connection.execute(query, [list(relations)]).fetchall()  # type: ignore[call-overload,unused-ignore]
-        except errors.UndefinedTable:
-            if any(spec.audit_trail == "cdc" for spec in self._declared.values()):
-                raise
-            self._open_connection.rollback()
-            rows = []
-        until = {name: parse_lsn(last) for name, _, last in rows if last is not None}
-        return {name: parse_lsn(lsn) or -1 for name, lsn, _ in rows}, until
 
     def _copy(self, trail: _Trail, rows: pa.Table) -> None:
         cursor = self._open_connection.cursor()
@@ -273,26 +221,15 @@ class TrailSink:
 
     def _write(self, mark: Mark) -> None:
         connection = self._open_connection
-        self._read_positions(lock=True)
+        self._positions.read(connection, lock=True)
         for name in self._staged:
             trail = self._trails[name]
             self._ensure_months(trail)
             connection.execute(trail.project)  # type: ignore[call-overload,unused-ignore]
-        self._move(mark.lsn)
+        self._positions.move(connection, mark.lsn)
         if self._plain & self._staged.keys():
             self._plain -= self._staged.keys()
             self._made.clear()
-
-    def _move(self, lsn: int) -> None:
-        query = f"update bv.{POSITIONS} set lsn = greatest(lsn, %s::pg_lsn) where relation = any(%s)"
-        self._open_connection.execute(query, [format_lsn(lsn), list(self._trails)])  # type: ignore[call-overload,unused-ignore]
-        done = [name for name, last in self._until.items() if lsn >= last]
-        if done:
-            self._open_connection.execute(f"delete from bv.{POSITIONS} where relation = any(%s)", [done])  # type: ignore[call-overload,unused-ignore]
-        self._open_connection.commit()
-        for name in done:
-            del self._trails[name], self._positions[name], self._until[name]
-        self._positions = {name: max(position, lsn) for name, position in self._positions.items()}
 
     def _ensure_months(self, trail: _Trail) -> None:
         """Old changes (a trail that is new) fall into months that nobody has made partitions for."""
