@@ -18,6 +18,7 @@ from tests.conformance.buses import PATIENCE_S, new_topic, numbered, polled, tot
 from tests.conformance.test_routes_away import insert, routed, step_until
 
 from bitvelocity.cli.commands.status import command
+from bitvelocity.errors import BusError
 from bitvelocity.flow import Pipeline, Project, open_bus, open_project, prometheus, queued, status
 from bitvelocity.flow.outbound import route_stands
 from bitvelocity.streams import Topic
@@ -63,6 +64,16 @@ def test_what_waits_is_what_no_member_was_given(queues: RabbitQueues, rabbitmq_s
             other.member("mail.eu", [topic]).close()
         waiting()
         assert span(links, CATALOGUE) == before, "a group is noted once, and a look leaves nothing"
+
+
+@pytest.mark.parametrize("group", ["dead", "unclaimed"])
+def test_a_group_may_not_have_the_name_of_a_queue_of_the_topic(queues: RabbitQueues, group: str) -> None:
+    topic = new_topic(queues)
+    queues.append(topic, numbered(0, 1))
+    with pytest.raises(BusError, match=f"named {group} would read the topic's own queue"):
+        queues.member(group, [topic])
+    with closing(queues.member("mail", [topic])) as member:
+        assert total(polled([member], lambda got: total(got) >= 1)) == 1
 
 
 def moved(project: Project, address: str) -> Project:

@@ -49,6 +49,8 @@ ABILITIES = Abilities(
 DELIVERY_LIMIT = 20
 """How often a record is handed out again at the most; the default of RabbitMQ 4, which 3.x does not have."""
 FULL_S = 0.2
+OWN = ("dead", "unclaimed")
+"""Queues of the topic itself, whose names a group may not take."""
 
 
 class RabbitQueues:
@@ -156,6 +158,11 @@ class RabbitQueues:
     def member(self, group: str, topics: Sequence[str], *, start: Start | None = None) -> Member:
         """`start` is not asked: a queue goes on with what has not been acknowledged."""
         del start
+        if group in OWN:
+            raise BusError(
+                f"A group named {group} would read the topic's own queue of that name.",
+                safe="Nothing was read.", remedy="Give the group another name.", code="GroupName",
+            )  # fmt: skip
         return patiently(lambda: QueueMember(self._address, group, topics, self._made))
 
     def close(self) -> None:
