@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import (
     Consumer,
@@ -29,6 +28,7 @@ from confluent_kafka.admin import (
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from ...errors import BusError, BusLostError
+from ..asking import asked_again
 from ..bus import Topic
 from .client import LARGEST, LOG, NO_TOPIC, explained, failure
 from .door import Door
@@ -41,10 +41,8 @@ OVERHEAD = 1 << 20
 """Room for the head of a batch, in bytes."""
 HEARD_S = 5.0
 """So long a broker of a cluster may not know yet what another one has told us of: a topic that is there."""
-PAUSE_S = 0.05
 TOMBSTONES_STAY = timedelta(days=7)
 
-Given = TypeVar("Given")
 
 
 def since(millis: int) -> OffsetSpec:
@@ -150,7 +148,7 @@ class Topics:
                     )
             return found
 
-        return _heard(ask, lambda error: HEARD_S if error.code == NO_TOPIC and error.entity in self._known else 0)
+        return asked_again(ask, lambda error: HEARD_S if error.code == NO_TOPIC and error.entity in self._known else 0)
 
     def offsets(self, name: str, where: OffsetSpec, *, committed: bool = True) -> Mapping[int, int]:
         """An offset of each partition; of `LATEST` the end of what is committed, or of all that is written."""
@@ -171,7 +169,7 @@ class Topics:
                     self._renew(admin)  # the client keeps the epoch of a leader that fell, for ever
                 raise
 
-        return _heard(ask, lasts)
+        return asked_again(ask, lasts)
 
     def committed(self, group: str, name: str) -> Mapping[int, int]:
         """The offsets that the group has committed, of partitions that have one.
@@ -248,7 +246,7 @@ class Topics:
                 raise late
             return found
 
-        return _heard(ask, lambda error: self._patience if error is late else 0, pause=0.02)
+        return asked_again(ask, lambda error: self._patience if error is late else 0, pause=0.02)
 
     def _configure(self, topic: Topic) -> None:
         now = self._settings(topic.name)
@@ -271,25 +269,13 @@ class Topics:
                 (answer,) = admin.describe_configs([resource], request_timeout=self._patience).values()
                 return {key: entry.value for key, entry in self._result(answer).items()}
 
-        return _heard(ask, _unheard)
+        return asked_again(ask, _unheard)
 
     def _result(self, answer: Future[Any]) -> Any:
         try:
             return answer.result(self._patience + 5)
         except TimeoutError as error:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
-
-
-def _heard(ask: Callable[[], Given], lasts: Callable[[BusError], float], *, pause: float = PAUSE_S) -> Given:
-    """The answer to a question, asked again for as many seconds as its error may last."""
-    began = time.monotonic()
-    while True:
-        try:
-            return ask()
-        except BusError as error:
-            if time.monotonic() - began >= lasts(error):
-                raise
-            time.sleep(pause)
 
 
 def _unheard(error: BusError) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...errors import BusError, BusLostError, MissingExtraError
+from ..asking import asked_again
 from ..tls import behind, tls_refusal
 from .address import Address
 from .rights import RIGHTS, login_refused, vhost_refused
@@ -39,7 +40,6 @@ NOT_FOUND, LOCKED, DIFFERS = "Amqp404", "Amqp405", "Amqp406"
 HEARTBEAT = 10
 """Seconds; a client that is silent for two of them is gone, and with it what was exclusively its own."""
 SLICE = 200
-PAUSE_S = 0.1
 WINDOW = 2000
 """Records that may be unconfirmed at once."""
 
@@ -266,14 +266,7 @@ class Channel:
 
 def patiently(work: Callable[[], T]) -> T:
     """Do something that may be repeated, once the server has found its queues: seconds after it was started."""
-    deadline = time.monotonic() + 2 * PATIENCE
-    while True:
-        try:
-            return work()
-        except BusLostError as error:
-            if error.code != NOT_YET or time.monotonic() > deadline:
-                raise
-        time.sleep(PAUSE_S)
+    return asked_again(work, lambda error: 2 * PATIENCE if error.code == NOT_YET else 0)
 
 
 def _parameters(address: Address, name: str, heartbeat: int) -> Any:
