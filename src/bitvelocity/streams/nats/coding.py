@@ -8,7 +8,7 @@
 | `bv-headers` | all headers as JSON, `[[name, base64 or null], ...]`, where plain NATS headers could not say the same |
 | `bv-packed` | the number of records; the content is one Arrow IPC stream of them |
 
-Other headers are the record's own. Those of CloudEvents are called `ce_...` on our side, as in Kafka, and `ce-...` here.
+Other headers are the record's own, those that begin with `bv-` too. Those of CloudEvents are called `ce_...` on our side, as in Kafka, and `ce-...` here.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Content = tuple[dict[str, str], bytes]
 Pairs = Sequence[tuple[str, bytes | None]]
 
 _PLAIN = re.compile(rb"[!-~](?:[ -~]*[!-~])?")
-_NAME = re.compile(r"(?!nats-|ce-|(?:bv-(?!place$)))[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.IGNORECASE)
-_OWN = ("nats-", "bv-")
+OURS = frozenset({KEY, KEY_BASE64, TIMESTAMP, TOMBSTONE, HEADERS, PACKED})
+_NAME = re.compile(rf"(?!nats-|ce-|(?:{'|'.join(sorted(OURS))})$)[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.IGNORECASE)
 
 
 def singles(records: pa.Table, greatest: int, topic: str) -> list[Content]:
@@ -168,10 +168,15 @@ def _pairs(head: Any) -> list[tuple[str, bytes | None]]:
             (name, None if value is None else base64.b64decode(value)) for name, value in json.loads(listed)
         ]
     return [
-        ("ce_" + name[3:] if name.startswith("ce-") else name, bytes(value, "utf-8"))
-        for name, value in head.items()
-        if name[:5].lower() != "nats-" and (name[:3] != "bv-" or name == "bv-place")
+        (own, bytes(value, "utf-8")) for name, value in head.items() if (own := header_name(name)) is not None
     ]
+
+
+def header_name(name: str) -> str | None:
+    """As the record has it; None: it is the server's, or tells what is no header of the record."""
+    if name in OURS or name[:5].lower() == "nats-":
+        return None
+    return "ce_" + name[3:] if name.startswith("ce-") else name
 
 
 def _time(head: Any) -> int:
