@@ -71,6 +71,23 @@ def texts(raw: Column) -> Column:
     return names
 
 
+def same_names(names: Sequence[str], rows: int, values: Column) -> Column:
+    """Headers of records that all have these names, as a column; `values` are those of all records."""
+    each = len(names)
+    ends: Any = pa.array(np.arange(0, rows * each + 1, each) if each else np.zeros(rows + 1), pa.int32())
+    return pa.MapArray.from_arrays(ends, _repeated([name.encode() for name in names], rows), values)
+
+
+def _repeated(words: Sequence[bytes], times: int) -> Column:
+    """The words, so many times, as text."""
+    stops = np.cumsum([len(word) for word in words], dtype=np.int32)
+    total = int(stops[-1]) if len(stops) else 0
+    ends = np.zeros(len(words) * times + 1, np.int32)
+    ends[1:] = (np.arange(times, dtype=np.int32)[:, None] * total + stops).ravel()
+    buffers: list[Any] = [None, pa.py_buffer(ends.data), pa.py_buffer(b"".join(words) * times)]
+    return pa.Array.from_buffers(pa.string(), len(ends) - 1, buffers)
+
+
 def binary(raw: Bytes, parts: Slices) -> Column:
     """The bytes of each part. As values and the gaps between them they are one array; the gaps are then left out."""
     small = len(raw) < 1 << 31

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ try:
     from nats import errors
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+    from nats.protocol.parser import AWAITING_CONTROL_LINE as BETWEEN
+    from nats.protocol.parser import Parser
 except ModuleNotFoundError as missing:
     raise MissingExtraError(
         "Topics on NATS need the library nats-py.", remedy="pip install 'bitvelocity[nats]'"
@@ -33,6 +36,7 @@ CONNECTING: dict[str, Any] = {
     "max_reconnect_attempts": 1,  # 0 would mean for ever, also without reconnecting
     "reconnect_time_wait": 0,
 }
+READ_BYTES = 1 << 20
 LOGIN = "Check user and password, token or credentials in [streams.nats], or those in its url."
 CREDENTIALS = "Name the .creds file that nsc made, as it made it."
 
@@ -85,10 +89,20 @@ class QuickClient(Client):
                 found[name] = value.strip()
         return found
 
+    async def _read_loop(self) -> None:
+        """Have more from the socket at once than the client asks for."""
+        if (transport := self._transport) is not None:
+            transport.read = partial(_much, transport.read)  # type: ignore[method-assign]
+        await super()._read_loop()
+
     def _connect_command(self) -> bytes:
         if self.secured and not self._server_info.get("tls_required"):
             raise PlainServerError
         return super()._connect_command()
+
+
+async def _much(read: Callable[[int], Awaitable[bytes]], buffer_size: int) -> bytes:
+    return await read(max(buffer_size, READ_BYTES))
 
 
 class PlainServerError(errors.Error):
@@ -150,5 +164,6 @@ def secure(servers: Sequence[str], tls: ssl.SSLContext | None) -> bool:
 
 
 __all__ = [
-    "CONNECTING", "Client", "Login", "Msg", "QuickClient", "denied", "errors", "read_servers", "refusal", "secure",
+    "BETWEEN", "CONNECTING", "Client", "Login", "Msg", "Parser", "QuickClient", "denied", "errors", "read_servers", "refusal",
+    "secure",
 ]  # fmt: skip

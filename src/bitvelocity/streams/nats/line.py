@@ -12,7 +12,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any, TypeVar
@@ -20,9 +20,11 @@ from urllib.parse import urlsplit
 
 from ...errors import BusError, BusLostError
 from ..refusals import closed
+from .bells import Bell, Bells
 from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
+from .frames import HEAP, Frames, Heap
 from .refusals import NO_STREAM, RefusedError
-from .waiting import Answer, Asked, Bell, Message
+from .waiting import Answer, Asked, Message
 
 ANSWERS_S = (1.0, 2.0, 2.0, 2.0, 3.0)
 """How long each asking of a question waits: while a leader is chosen in a cluster, nobody answers, then or later."""
@@ -51,8 +53,9 @@ class Line:
         self._client: Client | None = None
         self._server = ""
         self._inbox = ""
-        self._asked: dict[str, Asked] = {}
-        self._bells: dict[Bell, list[Any]] = {}
+        self._frames: Frames | None = None
+        self._asked: dict[str, Asked | Heap] = {}
+        self._bells = Bells()
         self._count = 0
         self._closed = False
         self._entry = threading.Lock()
@@ -83,7 +86,7 @@ class Line:
 
     async def ask(self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
         """One question, one answer."""
-        return (await self._insist(Message(subject, headers or {}, payload), many=False))[0]
+        return (await self._insist(partial(self._put, [Message(subject, headers or {}, payload)], many=False)))[0]
 
     async def api(self, verb: str, **given: Any) -> dict[str, Any]:
         """Ask JetStream to do something. Raises `RefusedError`."""
@@ -92,7 +95,11 @@ class Line:
 
     async def gather(self, subject: str, payload: bytes) -> list[Answer]:
         """One question, many answers; the last one has a status."""
-        return await self._insist(Message(subject, {}, payload), many=True)
+        return await self._insist(partial(self._put, [Message(subject, {}, payload)], many=True))
+
+    async def heap(self, subject: str, payload: bytes) -> Heap:
+        """One question, many answers, which stay as they come."""
+        return await self._insist(partial(self._pile, Message(subject, {}, payload)))
 
     async def send(self, messages: Sequence[Message]) -> dict[str, Any]:
         """Send them in order and wait for the answer to the last. Raises `RefusedError`."""
@@ -150,7 +157,7 @@ class Line:
     def _take_down(self, bell: Bell) -> None:
         if not self._closed and bell in self._bells:
             with contextlib.suppress(BusError):
-                self.run(self._unhang(bell))
+                self.run(self._bells.take_down(bell))
 
     async def _do(self, work: Coroutine[Any, Any, Given]) -> Given:
         task = asyncio.current_task()
@@ -160,24 +167,40 @@ class Line:
         finally:
             self._under_way.discard(task)
 
-    async def _insist(self, question: Message, *, many: bool) -> list[Answer]:
+    async def _insist(self, put: Callable[..., Awaitable[Given]]) -> Given:
         """Ask, and ask again: what we ask for does nothing, or nothing more the second time."""
         *early, last = ANSWERS_S
         for patience in early:
             try:
-                return await self._put([question], many=many, patience=patience)
+                return await put(patience=patience)
             except BusLostError as lost:
                 if lost.code != SILENT:
                     raise
-        return await self._put([question], many=many, patience=last)
+        return await put(patience=last)
 
     async def _put(self, messages: Sequence[Message], *, many: bool, patience: float) -> list[Answer]:
-        client = await self._connected()
+        asked = Asked(await self._connected(), messages[-1].subject, many=many)
         self._count += 1
-        token = str(self._count)
-        asked = self._asked[token] = Asked(client, messages[-1].subject, many=many)
+        await self._exchange(messages, asked, str(self._count), patience)
+        return asked.answers
+
+    async def _pile(self, question: Message, *, patience: float) -> Heap:
+        heap = Heap(await self._connected(), question.subject)
+        self._count += 1
+        name = f"{HEAP}{self._count}"
+        heaps = self._frames.heaps if self._frames is not None else {}
+        heaps[name.encode()] = heap
         try:
-            last = len(messages) - 1
+            await self._exchange([question], heap, name, patience)
+        finally:
+            del heaps[name.encode()]
+        return heap
+
+    async def _exchange(self, messages: Sequence[Message], asked: Asked | Heap, token: str, patience: float) -> None:
+        """Send them in order, and wait until the last one is answered."""
+        client, last = asked.client, len(messages) - 1
+        self._asked[token] = asked
+        try:
             for number, (subject, headers, payload) in enumerate(messages):
                 reply = f"{self._inbox}.{token}" if number == last else ""
                 await client.publish(subject, payload, reply=reply, headers=headers or None)
@@ -188,17 +211,16 @@ class Line:
             del self._asked[token]
             if asked.done.done() and not asked.done.cancelled():
                 asked.done.exception()
-        return asked.answers
 
-    async def _await(self, client: Client, asked: Asked, patience: float) -> None:
+    async def _await(self, client: Client, asked: Asked | Heap, patience: float) -> None:
         """Until it is done, as long as answers come. We look after the connection ourselves: the client's callback does
         not always come."""
         deadline, had = time.monotonic() + patience, 0
         while not (await asyncio.wait([asked.done], timeout=LOOK_S))[0]:
             if not client.is_connected:
                 raise self._lost("the server has gone")
-            if len(asked.answers) > had:
-                deadline, had = time.monotonic() + patience, len(asked.answers)
+            if asked.had > had:
+                deadline, had = time.monotonic() + patience, asked.had
             if time.monotonic() > deadline:
                 await self._suspect(client)
                 raise self._lost("no answer in time", SILENT)
@@ -229,7 +251,7 @@ class Line:
         failed: list[Exception] = []
         for server in list(self._order):
             client = QuickClient()
-            client.secured = self._secured
+            client.secured, frames = self._secured, Frames(client)
 
             async def blame(error: Exception, client: Client = client) -> None:
                 if client.is_connected:
@@ -247,7 +269,7 @@ class Line:
             except asyncio.CancelledError:
                 await _close(client)
                 raise
-            await self._greet(client)
+            await self._greet(client, frames)
             self._server = server
             return client
         for one in failed:
@@ -264,7 +286,7 @@ class Line:
         for asked in meant or waiting:
             asked.done.set_exception(denied(text, self.where))
 
-    async def _greet(self, client: Client) -> None:
+    async def _greet(self, client: Client, frames: Frames) -> None:
         version = client.connected_server_version
         if (version.major, version.minor) < OLDEST:
             await client.close()
@@ -273,10 +295,10 @@ class Line:
                 remedy=f"Topics need {OLDEST[0]}.{OLDEST[1]} or newer: what a publisher writes goes in batches that are "
                 "written whole or not at all.",
             )  # fmt: skip
-        self._inbox = client.new_inbox()
+        self._frames, self._inbox = frames, client.new_inbox()
+        frames.listen(self._inbox)
         await client.subscribe(f"{self._inbox}.*", cb=self._hear, pending_bytes_limit=0)
-        for bell in list(self._bells):
-            await self._subscribe(client, bell)
+        await self._bells.hang_again(client)
 
     async def _hear(self, message: Msg) -> None:
         if asked := self._asked.get(message.subject.rpartition(".")[2]):
@@ -286,8 +308,7 @@ class Line:
         for asked in self._asked.values():
             if asked.client is client and not asked.done.done():
                 asked.done.set_exception(self._lost("the server has gone"))
-        for bell in self._bells:
-            bell.ring()
+        self._bells.ring()
 
     def _lost(self, why: str, code: str | None = None) -> BusLostError:
         return BusLostError(
@@ -296,27 +317,7 @@ class Line:
         )  # fmt: skip
 
     async def _hang(self, bell: Bell) -> None:
-        client = await self._connected()
-        self._bells[bell] = []
-        try:
-            await self._subscribe(client, bell)
-        except BaseException:
-            self._bells.pop(bell, None)
-            raise
-
-    async def _subscribe(self, client: Client, bell: Bell) -> None:
-        async def ring(_: Msg) -> None:
-            bell.ring()
-
-        subscriptions = [await client.subscribe(subject, cb=ring) for subject in bell.subjects]
-        if bell in self._bells:
-            self._bells[bell] = subscriptions
-            bell.ring()
-        else:  # it was taken down meanwhile
-            await _end(subscriptions)
-
-    async def _unhang(self, bell: Bell) -> None:
-        await _end(self._bells.pop(bell, []))
+        await self._bells.hang(await self._connected(), bell)
 
     async def _leave(self) -> None:
         self._bells.clear()
@@ -339,9 +340,3 @@ def _let_go(client: Client) -> None:
     """Close the socket: where something was still to be sent to a server that fell, the client fails before it does."""
     if client._transport is not None:
         client._transport.close()  # type: ignore[no-untyped-call]
-
-
-async def _end(subscriptions: Iterable[Any]) -> None:
-    for subscription in subscriptions:
-        with contextlib.suppress(errors.Error):
-            await subscription.unsubscribe()

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ...errors import OffsetGoneError
 from ..bus import Partition
+from .alike import columns
 from .coding import fetched, total, unpacked
 from .line import Line
 from .names import stream_of, subject_of
@@ -28,6 +29,8 @@ async def read(
 
     `fresh`: nothing has been read just before `offset`, so records below the first may be missing without a gap.
     """
+    if not layout.packed:
+        return await _read_singles(line, layout, partition, offset, limit=limit, fresh=fresh)
     parts: list[pa.Table] = []
     rows, wanted = 0, layout.sequence(offset)
     while rows < limit:
@@ -43,9 +46,33 @@ async def read(
         if part.num_rows:
             parts.append(part)
             rows += part.num_rows
-        if not layout.packed:
-            break
     return total(parts)
+
+
+async def _read_singles(
+    line: Line, layout: Layout, partition: Partition, offset: int, *, limit: int, fresh: bool
+) -> pa.Table:
+    wanted = layout.sequence(offset)
+    table = await _records(line, layout, partition, wanted, limit=limit)
+    if table["offset"][0].as_py() >= wanted if table.num_rows else fresh:
+        await _refuse_gone(line, layout, partition, offset)
+    return table
+
+
+async def _records(line: Line, layout: Layout, partition: Partition, sequence: int, *, limit: int) -> pa.Table:
+    """Of messages that are not packed, from a number on: by column, and one by one where they differ too much."""
+    heap = await line.heap(*_question(layout, partition, sequence, limit))
+    if heap.odd:
+        return fetched(partition, await _messages(line, layout, partition, sequence, limit=limit))
+    await _check_end(line, partition, heap.end)
+    messages = heap.messages()
+    table, known = columns(partition, messages)
+    if known.all():
+        return table
+    others = np.flatnonzero(~known)
+    rest = fetched(partition, [await heap.answer(*messages.one(int(row))) for row in others])
+    places = np.concatenate([np.flatnonzero(known), others])
+    return pa.concat_tables([table, rest]).take(np.argsort(places))
 
 
 def _table(layout: Layout, partition: Partition, answers: Sequence[Answer]) -> pa.Table:
@@ -58,13 +85,22 @@ async def _messages(
     line: Line, layout: Layout, partition: Partition, sequence: int, *, limit: int
 ) -> list[Answer]:
     """Stored messages from a number on, in order; asked for without a consumer that the server would have to remember."""
+    *answers, end = await line.gather(*_question(layout, partition, sequence, limit))
+    await _check_end(line, partition, end)
+    return answers
+
+
+def _question(layout: Layout, partition: Partition, sequence: int, limit: int) -> tuple[str, bytes]:
+    """Subject and content."""
     wanted = {
         "seq": sequence, "next_by_subj": subject_of(partition), "max_bytes": READ_BYTES,
         "batch": 8 if layout.packed else max(1, limit),
     }  # fmt: skip
-    *answers, end = await line.gather(
-        f"$JS.API.DIRECT.GET.{stream_of(partition)}", json.dumps(wanted).encode()
-    )
+    return f"$JS.API.DIRECT.GET.{stream_of(partition)}", json.dumps(wanted).encode()
+
+
+async def _check_end(line: Line, partition: Partition, end: Answer) -> None:
+    """Whether the answers ended as they should."""
     if end.status == "503":
         try:
             await line.miss(subject_of(partition))
@@ -72,7 +108,6 @@ async def _messages(
             raise no_topic(partition.topic) from refused
     if end.status not in ("204", "404"):
         raise failed(RefusedError(0, f"{end.status} {end.headers.get('Description')}"), partition.topic)
-    return answers
 
 
 async def _refuse_gone(line: Line, layout: Layout, partition: Partition, offset: int) -> None:

@@ -1,10 +1,9 @@
-"""What waits on a line to NATS: a question for its answers, a bell for its ring, a caller for several things at once."""
+"""What waits on a line to NATS: a question for its answers, a caller for several things at once."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from .client import Client, Msg
@@ -40,31 +39,16 @@ class Asked:
         self.answers: list[Answer] = []
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def had(self) -> int:
+        """It grows as long as answers come."""
+        return len(self.answers)
+
     def take(self, message: Msg) -> None:
         answer = Answer(message.headers or {}, message.data)
         self.answers.append(answer)
         if (not self.many or answer.status is not None) and not self.done.done():
             self.done.set_result(None)
-
-
-class Bell:
-    """Rings when a message comes on its subjects, or the connection is lost."""
-
-    def __init__(self, subjects: Iterable[str], take_down: Callable[[Bell], None]) -> None:
-        self.subjects, self._take_down = tuple(subjects), take_down
-        self._event = threading.Event()
-
-    def ring(self) -> None:
-        self._event.set()
-
-    def wait(self, seconds: float) -> bool:
-        """True if it rang since the last time."""
-        rang = self._event.wait(seconds)
-        self._event.clear()
-        return rang
-
-    def close(self) -> None:
-        self._take_down(self)
 
 
 async def every(work: Iterable[Awaitable[Given]]) -> list[Given]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from ..slices import Bytes, Ints, Slices, has, wide
+from ..slices import Bytes, Ints, Slices, has, same_names, wide
 from .encoding import AGAIN, KEY, Binary
 
 _TEXTS, _VALUES = (0xA1, 0xB1), (0xA0, 0xA1, 0xB0, 0xB1)
@@ -41,9 +39,7 @@ class Alike:
 
     def maps(self, rows: int, values: Binary) -> Binary:
         """The headers as a column; `values` are those of all records."""
-        each = len(self.names)
-        ends: Any = pa.array(np.arange(0, rows * each + 1, each) if each else np.zeros(rows + 1), pa.int32())
-        return pa.MapArray.from_arrays(ends, _repeated([_word(name) for name in self.names], rows), values)
+        return same_names([_word(name) for name in self.names], rows, values)
 
 
 def alike(raw: Bytes, named: Ints, body: Ints) -> Alike | None:
@@ -96,19 +92,9 @@ def _width(kind: int) -> int:
     return 1 if kind < 0xB0 else 4
 
 
-def _word(name: bytes) -> bytes:
+def _word(name: bytes) -> str:
     """As the record had it, and as text."""
-    return _AGAIN.sub("", name.decode("utf-8", "replace")).encode()
-
-
-def _repeated(words: Sequence[bytes], times: int) -> Binary:
-    """The words, so many times, as text."""
-    stops = np.cumsum([len(word) for word in words], dtype=np.int32)
-    total = int(stops[-1]) if len(stops) else 0
-    ends = np.zeros(len(words) * times + 1, np.int32)
-    ends[1:] = (np.arange(times, dtype=np.int32)[:, None] * total + stops).ravel()
-    buffers: list[Any] = [None, pa.py_buffer(ends.data), pa.py_buffer(b"".join(words) * times)]
-    return pa.Array.from_buffers(pa.string(), len(ends) - 1, buffers)
+    return _AGAIN.sub("", name.decode("utf-8", "replace"))
 
 
 __all__ = ["Alike", "alike"]
