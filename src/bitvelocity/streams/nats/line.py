@@ -24,6 +24,7 @@ from .bells import Bell, Bells
 from .client import CONNECTING, Client, Login, Msg, QuickClient, denied, errors, read_servers, refusal, secure
 from .frames import HEAP, Frames, Heap
 from .refusals import NO_STREAM, RefusedError
+from .sending import send
 from .waiting import Answer, Asked, Message
 
 ANSWERS_S = (1.0, 2.0, 2.0, 2.0, 3.0)
@@ -198,15 +199,10 @@ class Line:
 
     async def _exchange(self, messages: Sequence[Message], asked: Asked | Heap, token: str, patience: float) -> None:
         """Send them in order, and wait until the last one is answered."""
-        client, last = asked.client, len(messages) - 1
         self._asked[token] = asked
         try:
-            for number, (subject, headers, payload) in enumerate(messages):
-                reply = f"{self._inbox}.{token}" if number == last else ""
-                await client.publish(subject, payload, reply=reply, headers=headers or None)
-                if asked.done.done():  # the connection went
-                    break
-            await self._await(client, asked, patience)
+            await send(asked.client, messages, f"{self._inbox}.{token}")
+            await self._await(asked.client, asked, patience)
         finally:
             del self._asked[token]
             if asked.done.done() and not asked.done.cancelled():
