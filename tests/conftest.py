@@ -5,6 +5,8 @@
   that the search finds. A test marked `every_postgres` runs over all of them in any case. Not repeated is what sees the
   server through oltp and capture only, which are: the folders in `CARRIED`, and tests marked `any_postgres`.
 - `open_folder`: a temp folder that the server's account may enter (pytest's own are closed to it when we are root).
+- What tests write is written to memory where there is room (`MEMORY`): a database costs a twentieth of the CPU there. TMPDIR
+  says otherwise.
 - `bitvelocity`: the command line in a process of its own. `up`: `bitvelocity up`, ready, ended with the test.
 """
 
@@ -23,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import conninfo, sql
@@ -32,6 +35,8 @@ from bitvelocity.oltp import Binaries, EmbeddedPostgres, Server, connect, find_b
 
 TEST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "60"}
 CARRIED = tuple(f"tests/unit/{folder}/" for folder in ("cli", "contracts", "flow", "serving", "streams", "templates"))
+MEMORY, ROOM = Path("/dev/shm"), 6 << 30
+"""What a whole run over every server holds at most, in its folders and outside of them, is less."""
 _numbers = itertools.count(1)
 
 settings.register_profile("house", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +53,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_postgres: runs over every PostgreSQL on this machine")
     config.addinivalue_line("markers", "any_postgres: the server only carries it, the newest that is tested will do")
+    if "TMPDIR" not in os.environ and _has_room(MEMORY):  # workers, and all that they start, inherit it
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def _has_room(folder: Path) -> bool:
+    """A machine without it, or a container with little of it or that starts no program in it, keeps its files on the disk."""
+    try:
+        found = os.statvfs(folder)
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return False
+    return min(found.f_bavail * found.f_frsize, free) > ROOM and not found.f_flag & os.ST_NOEXEC
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,10 +134,16 @@ def fresh_database(postgres: Server) -> Iterator[str]:
     """An empty database, dropped afterwards with its replication slots."""
     name = f"test_{next(_numbers)}"
     with connect(postgres.dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        create_database(admin, name)
         yield conninfo.make_conninfo(postgres.dsn, dbname=name)
         drop_slots(postgres.dsn, name)
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def create_database(admin: psycopg.Connection[Any], name: str) -> None:
+    """An empty one, copied as files: as WAL, which is the server's own choice, it costs six times the CPU."""
+    query = sql.SQL("create database {} template template0 strategy file_copy")
+    admin.execute(query.format(sql.Identifier(name)))
 
 
 def drop_slots(dsn: str, database: str) -> None:

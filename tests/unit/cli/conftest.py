@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from psycopg import conninfo, sql
-from tests.conftest import drop_slots
+from tests.conftest import create_database, drop_slots
 
 from bitvelocity.cli import main
 from bitvelocity.flow import Database, open_project, prepare, reconcile
@@ -59,7 +59,7 @@ def asked(postgres: Server) -> Iterator[Path]:
     """A project with three things in its lake. Its database is gone: a question needs the lake only."""
     name = f"asked_{os.getpid()}"
     with tempfile.TemporaryDirectory() as folder, connect(postgres.dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        create_database(admin, name)
         dsn = conninfo.make_conninfo(postgres.dsn, dbname=name)
         project = open_project(write_project(Path(folder) / "project", dsn))
         prepare(project, dsn)

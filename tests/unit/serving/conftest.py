@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from psycopg import conninfo, sql
-from tests.conftest import drop_slots
+from tests.conftest import create_database, drop_slots
 
 from bitvelocity.flow import Database, Project, flowing, open_project, open_reader, prepare, wait_until
 from bitvelocity.lakehouse import LakeReader
@@ -78,7 +78,7 @@ _numbers = itertools.count(1)
 def project(postgres: Server) -> Iterator[Project]:
     name = f"visits_{os.getpid()}_{next(_numbers)}"
     with tempfile.TemporaryDirectory() as folder, connect(postgres.dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        create_database(admin, name)
         made = write_project(Path(folder), conninfo.make_conninfo(postgres.dsn, dbname=name), slot=name)
         fill(made)
         drop_slots(postgres.dsn, name)
