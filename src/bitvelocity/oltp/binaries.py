@@ -75,8 +75,15 @@ def probe(bindir: Path, origin: str, parts: tuple[Path, ...] = ()) -> Binaries:
     try:
         library = Path(_ask(bindir / "pg_config", "--pkglibdir"))
     except OSError:
-        library = bindir.parent / "lib"
+        library = _modules_beside(bindir)
     return Binaries(bindir, number.group(1), origin, library, parts)
+
+
+def _modules_beside(bindir: Path) -> Path:
+    """Where modules lie when no pg_config tells: a build whose own path does not say postgres has them a folder deeper."""
+    library = bindir.parent / "lib"
+    deeper = library / "postgresql"
+    return deeper if deeper.is_dir() else library
 
 
 def _ask(program: Path, option: str) -> str:

@@ -229,6 +229,17 @@ def test_data_in_a_folder_of_the_wrong_name_is_refused(open_folder: Path) -> Non
         embedded(open_folder).start()
 
 
+@pytest.mark.parametrize("library", ["lib", "lib/postgresql"])
+def test_modules_are_found_without_pg_config(open_folder: Path, library: str) -> None:
+    """Builds for embedding, as those of Maven Central, bring `initdb`, `pg_ctl` and `postgres`, and nothing to ask."""
+    real = find_binaries()
+    for folder in ("bin", library):
+        (open_folder / folder).mkdir(parents=True)
+    (open_folder / "bin" / "postgres").symlink_to(real.program("postgres"))
+    (open_folder / library / "pg_stat_statements.so").touch()
+    assert probe(open_folder / "bin", "a bare build").modules("pg_stat_statements", "auto_explain") == ("pg_stat_statements",)
+
+
 def test_data_chooses_its_programs(open_folder: Path) -> None:
     if len(installed()) < 2:
         pytest.skip("needs two PostgreSQL versions")
