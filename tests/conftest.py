@@ -4,6 +4,8 @@
 - `--pg=all` repeats the tests over every PostgreSQL on this machine, `--pg=15` takes that one; by default the newest
   that the search finds. A test marked `every_postgres` runs over all of them in any case. Not repeated is what sees the
   server through oltp and capture only, which are: the folders in `CARRIED`, and tests marked `any_postgres`.
+- `BV_PG_BINDIR=<folder>/bin` tests with those programs, of any version, and no others. What such a build lacks (contrib's
+  extensions, pg_basebackup) skips its tests by name; with it in BITVELOCITY_NEEDS, as in CI, they fail instead.
 - `open_folder`: a temp folder that the server's account may enter (pytest's own are closed to it when we are root).
 - What tests write is written to memory where there is room (`MEMORY`): a database costs a twentieth of the CPU there. TMPDIR
   says otherwise.
@@ -29,6 +31,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import conninfo, sql
+from tests.conformance.servers import needed
 from tests.forked import python
 
 from bitvelocity.oltp import Binaries, EmbeddedPostgres, Server, connect, find_binaries, installed
@@ -144,6 +147,18 @@ def create_database(admin: psycopg.Connection[Any], name: str) -> None:
     """An empty one, copied as files: as WAL, which is the server's own choice, it costs six times the CPU."""
     query = sql.SQL("create database {} template template0 strategy file_copy")
     admin.execute(query.format(sql.Identifier(name)))
+
+
+def require_extensions(dsn: str, *names: str) -> None:
+    """Skip, by name, what asks for extensions that this server's programs do not bring."""
+    with connect(dsn, autocommit=True) as admin:
+        lacking = admin.execute(
+            "select string_agg(name, ', ') from unnest(%s::text[]) as wanted (name) "
+            "where name not in (select name from pg_available_extensions)",
+            [list(names)],
+        ).fetchone()
+    if lacking and lacking[0] and not needed("contrib"):
+        pytest.skip(f"this PostgreSQL does not bring {lacking[0]}")
 
 
 def drop_slots(dsn: str, database: str) -> None:

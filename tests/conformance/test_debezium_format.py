@@ -16,6 +16,8 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from tests.conformance.type_values import EXTENSIONS
+from tests.conftest import require_extensions
 
 from bitvelocity.capture import Tuning, WalSource
 from bitvelocity.capture.catalog import describe_source
@@ -64,6 +66,7 @@ class Captured:
 
     def __init__(self, dsn: str, spill: Path) -> None:
         self.sets: list[list[Batch]] = []
+        require_extensions(dsn, *EXTENSIONS)
         with psycopg.connect(dsn, autocommit=True) as connection:
             self.has_xml = knows_xml(connection)
             run(connection, "pre.sql", has_xml=self.has_xml)

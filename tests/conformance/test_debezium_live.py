@@ -17,6 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import conninfo, sql
+from tests.conformance.type_values import EXTENSIONS
+from tests.conftest import require_extensions
 
 from bitvelocity.capture import Tuning, WalSource
 from bitvelocity.capture.catalog import describe_source
@@ -77,6 +79,7 @@ CASES = {
 @pytest.fixture
 def written(over_tcp: str) -> tuple[str, str]:
     """The golden statements and a random workload between two slots and an end: DSN, LSN of the end."""
+    require_extensions(over_tcp, *EXTENSIONS)
     with psycopg.connect(over_tcp, autocommit=True) as connection:
         for statement in statements(connection, "pre.sql"):
             connection.execute(statement)

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
+from tests.conftest import require_extensions
 
 from bitvelocity.capture import WalSource, export_tables
 from bitvelocity.changes import ChangeSet
@@ -28,7 +29,7 @@ from bitvelocity.contracts.arrow import silver_schema, silver_type
 from bitvelocity.lakehouse import Lake, LakeReader, Watermark, compare_silver, publish
 from bitvelocity.oltp import adopt
 
-from .type_values import COLUMNS, SETUP, rows
+from .type_values import COLUMNS, EXTENSIONS, SETUP, rows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 NAMES = tuple(COLUMNS)
@@ -103,6 +104,7 @@ class Way:
 @pytest.fixture
 def way(database: str, open_folder: Path) -> Iterator[Way]:
     """The table with a few rows, captured: the stream begins here."""
+    require_extensions(database, *EXTENSIONS)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(SETUP.encode())
         columns = ", ".join(f"{name} {kind}" for name, (kind, _) in COLUMNS.items())

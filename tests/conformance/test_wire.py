@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
+from tests.conftest import require_extensions
 
 from bitvelocity.capture import Tuning, WalSource
 from bitvelocity.capture.catalog import describe_source
@@ -26,7 +27,7 @@ from bitvelocity.changes.formats.notation import Kind, Notation, Register, Regis
 from bitvelocity.changes.formats.protobuf import ProtobufNotation
 from bitvelocity.streams.registry.protobuf import read_proto, serialized
 
-from .type_values import COLUMNS, SETUP, rows
+from .type_values import COLUMNS, EXTENSIONS, SETUP, rows
 
 NAMES = tuple(COLUMNS)
 WAYS: dict[str, tuple[Kind, type[Notation] | None]] = {
@@ -66,6 +67,7 @@ def there_and_back(
 
 def test_every_type_in_every_way(database: str, tmp_path: Path) -> None:
     """Inserts, an update of everything, changed keys, deletes: with the whole old row, and with its key only."""
+    require_extensions(database, *EXTENSIONS)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(SETUP.encode())
         columns = ", ".join(f"{name} {kind}" for name, (kind, _) in COLUMNS.items())

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 Literals = st.SearchStrategy[str]
 
+EXTENSIONS = ("hstore", "citext", "ltree")
 SETUP = """
 create extension if not exists hstore;
 create extension if not exists citext;
