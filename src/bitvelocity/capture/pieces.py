@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitvelocity.changes import Batch, Mark, format_lsn
+from bitvelocity.changes import Batch, Mark, format_lsn, is_table
 from bitvelocity.errors import CaptureError
 
 from .frames import Frames
 from .pgoutput import EPOCH, NOTHING, Carry, Piece, Relations, Wants, decode, end_streamed
 from .spill import WHOLE, Spilled
+from .together import TOGETHER, go_together, put_together
 
 PIECE = 8 << 20
 """Bytes of frames that are decoded at once: what fits the caches (48 MB at once take half as long again)."""
@@ -46,8 +47,9 @@ class StreamSet:
         totals: Totals,
         has_rows: bool = True,
         wants: Wants = NOTHING,
+        together: int = TOGETHER,
     ) -> None:
-        self._mark, self._totals, self._wants = mark, totals, wants
+        self._mark, self._totals, self._wants, self._together = mark, totals, wants, together
         self.has_rows = has_rows
         """False: there is nothing in it that anybody asked for."""
         self._rows = 0
@@ -75,17 +77,31 @@ class StreamSet:
             )
 
     def _decode(self, pieces: Iterable[Piece], carry: Carry, relations: Relations) -> Iterator[Batch]:
+        held: list[Batch] = []
+        count = 0
         for piece in pieces:
             decoded = decode(piece, carry, relations, self._wants)
             carry = decoded.carry
-            self._rows += decoded.rows
             self._totals.rows += decoded.rows
             self._totals.ignored_messages += decoded.ignored_messages
-            yield from decoded.batches
+            if not go_together([*held, *decoded.batches]):
+                yield from self._given(held)
+                held, count = [], 0
+            held += decoded.batches
+            count += 1
+            del decoded, piece  # neither is kept while others work on what it gave
+            if count == self._together:
+                yield from self._given(held)
+                held, count = [], 0
+        yield from self._given(held)
         if self._wants.detail and carry.streamed:
             yield end_streamed(carry, self._mark.resume)
         self._totals.transactions += self._mark.transactions
         self._done = True
+
+    def _given(self, held: list[Batch]) -> list[Batch]:
+        self._rows += sum(batch.data.num_rows for batch in held if is_table(batch.relation))
+        return put_together(held) if go_together(held) else held
 
 
 def plain_set(
@@ -143,15 +159,20 @@ def cut_pieces(frames: Frames, size: int = PIECE) -> Iterator[Piece]:
 
 
 def streamed_set(item: Spilled, relations: Relations, totals: Totals, wants: Wants = NOTHING) -> StreamSet:
-    """A spilled transaction as one change set; its file goes when it has been read."""
+    """A spilled transaction as one change set; its file goes when it has been read.
+
+    Its pieces are given one by one: of so large a transaction memory holds as little as can be.
+    """
     commit = item.commit
     mark = Mark(commit.lsn, commit.end_lsn, commit.committed_at + EPOCH, 1)
     if item.xid == WHOLE:
         pieces = _read(item, relations, relations)
-        return StreamSet(pieces, Carry(), relations, mark=mark, totals=totals, wants=wants)
+        return StreamSet(pieces, Carry(), relations, mark=mark, totals=totals, wants=wants, together=1)
     carry = Carry(commit.lsn, mark.committed_at, item.xid, streamed=True, aborted=item.aborted)
     known = dict(relations)
-    return StreamSet(_read(item, known, relations), carry, known, mark=mark, totals=totals, wants=wants)
+    return StreamSet(
+        _read(item, known, relations), carry, known, mark=mark, totals=totals, wants=wants, together=1
+    )
 
 
 def _read(item: Spilled, known: Relations, relations: Relations) -> Iterator[Piece]:
