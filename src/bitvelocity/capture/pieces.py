@@ -17,7 +17,7 @@ from bitvelocity.errors import CaptureError
 from .frames import Frames
 from .pgoutput import EPOCH, NOTHING, Carry, Piece, Relations, Wants, decode, end_streamed
 from .spill import WHOLE, Spilled
-from .together import TOGETHER, go_together, put_together
+from .together import TOGETHER, Together
 
 PIECE = 8 << 20
 """Bytes of frames that are decoded at once: what fits the caches (48 MB at once take half as long again)."""
@@ -77,31 +77,28 @@ class StreamSet:
             )
 
     def _decode(self, pieces: Iterable[Piece], carry: Carry, relations: Relations) -> Iterator[Batch]:
-        held: list[Batch] = []
-        count = 0
+        held = Together()
         for piece in pieces:
             decoded = decode(piece, carry, relations, self._wants)
             carry = decoded.carry
             self._totals.rows += decoded.rows
             self._totals.ignored_messages += decoded.ignored_messages
-            if not go_together([*held, *decoded.batches]):
+            if not held.take(decoded.batches):
                 yield from self._given(held)
-                held, count = [], 0
-            held += decoded.batches
-            count += 1
+                held.take(decoded.batches)
             del decoded, piece  # neither is kept while others work on what it gave
-            if count == self._together:
+            if held.pieces == self._together:
                 yield from self._given(held)
-                held, count = [], 0
         yield from self._given(held)
         if self._wants.detail and carry.streamed:
             yield end_streamed(carry, self._mark.resume)
         self._totals.transactions += self._mark.transactions
         self._done = True
 
-    def _given(self, held: list[Batch]) -> list[Batch]:
-        self._rows += sum(batch.data.num_rows for batch in held if is_table(batch.relation))
-        return put_together(held) if go_together(held) else held
+    def _given(self, held: Together) -> list[Batch]:
+        given = held.give()
+        self._rows += sum(batch.data.num_rows for batch in given if is_table(batch.relation))
+        return given
 
 
 def plain_set(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -14,20 +14,47 @@ TOGETHER = 3
 more memory, and whoever writes waits longer for the first."""
 
 
-def go_together(batches: Iterable[Batch]) -> bool:
-    """Whether all are rows of tables, and those of each table of one shape: then nothing is told by where one ends."""
-    looks: dict[str, object] = {}
-    return all(
-        is_table(batch.relation) and looks.setdefault(batch.relation, _look(batch)) == _look(batch) for batch in batches
-    )
+class Together:
+    """Pieces that are held until they are given as one.
+
+    They go together while all are rows of tables, and those of each table of one shape: then nothing is told by where one
+    ends.
+    """
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self._batches: list[Batch] = []
+        self._looks: dict[str, object] | None = {}
+
+    def take(self, batches: Sequence[Batch]) -> bool:
+        """Hold one more piece. False: it does not go with what is held, which is to be given first."""
+        looks = self._with(batches)
+        if looks is None and self.pieces:
+            return False
+        self._looks = looks
+        self._batches += batches
+        self.pieces += 1
+        return True
+
+    def give(self) -> list[Batch]:
+        """One batch for each table, in the order of their first rows, and nothing is held any more. Nothing is copied."""
+        batches = _joined(self._batches) if self.pieces > 1 else self._batches
+        self.pieces, self._batches, self._looks = 0, [], {}
+        return batches
+
+    def _with(self, batches: Sequence[Batch]) -> dict[str, object] | None:
+        """How each table looks, with these; None where they do not go together. With many tables a look has its price."""
+        if self._looks is None or not all(is_table(batch.relation) for batch in batches):
+            return None
+        looks = dict(self._looks)
+        for batch in batches:
+            look = (batch.columns, batch.shape, batch.data.schema)
+            if looks.setdefault(batch.relation, look) != look:
+                return None
+        return looks
 
 
-def _look(batch: Batch) -> object:
-    return batch.columns, batch.shape, batch.data.schema
-
-
-def put_together(batches: Sequence[Batch]) -> list[Batch]:
-    """One batch for each table, in the order of their first rows; nothing is copied."""
+def _joined(batches: Sequence[Batch]) -> list[Batch]:
     tables: dict[str, list[Batch]] = {}
     for batch in batches:
         tables.setdefault(batch.relation, []).append(batch)
