@@ -19,7 +19,7 @@ from typing import Any
 from tests.forked import FORKS
 
 PATIENCE = 60.0
-CARE = {"fold_rows": 1_000, "base_rows": 200, "roll_up": 6, "checkpoint_every": 3, "keep": 0.0}
+CARE = {"fold_rows": 1_000, "fold_rest": 0.0, "base_rows": 200, "roll_up": 6, "checkpoint_every": 3, "keep": 0.0}
 """So little that every kind of maintenance happens with little data."""
 
 

@@ -27,7 +27,9 @@ from .slot import copy_name
 from .spill import SpillFolder
 
 _FIRST_ROWS, _FEW_ROWS, _MANY_ROWS = 50_000, 10_000, 400_000
-_CALL = 80 << 20
+_GROWTH = 1.5
+"""How much larger the next call may be: while the server decodes it we work on this one, and should not be done before."""
+_CALL = 64 << 20
 """Bytes that a call should give. The server keeps them all (on disk, above work_mem) before it sends the first, and
 each call decodes again from where the slot's oldest transaction began: neither too many nor too few."""
 _SPAN = 1 << 30
@@ -269,7 +271,7 @@ class CatchUp(Receiver):
         if self._done:
             return
         if frames:
-            self._rows = min(_MANY_ROWS, max(_FEW_ROWS, _CALL * frames // size))
+            self._rows = min(_MANY_ROWS, int(self._rows * _GROWTH), max(_FEW_ROWS, _CALL * frames // size))
         else:
             self._wait()
         if not self._stopping:

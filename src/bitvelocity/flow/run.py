@@ -322,10 +322,11 @@ class Pipeline:
             if seen < self._lake.horizon:
                 return
             last = replace(last, position=self._lake.horizon)  # all repeats are in, and none of them was at its end
+        tended = not rows and self._lake.tend()
         if self._gold.waiting and self._gold.is_due(Mark(last.position, seen, time.time_ns() // 1000)):
             self._gold.follow(last.position)
             self._sight.publish_again(last, seen)
-        elif self._sight.hides_else or (not rows and seen > last.seen and self._sight.idle):
+        elif tended or self._sight.hides_else or (not rows and seen > last.seen and self._sight.idle):
             self._sight.publish_again(last, seen)
 
     def _publish_first(self) -> None:

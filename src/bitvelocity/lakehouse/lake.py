@@ -36,6 +36,9 @@ from .twins import LakeTwin
 from .upkeep import CARE, Care
 from .watermark import Watermark, read_watermark
 
+TEND_SECONDS = 1.0
+"""How often maintenance is looked after in silence."""
+
 
 class Lake:
     """Bronze and silver under one root. One process writes a lake; its lease is held from here to `close`.
@@ -87,6 +90,7 @@ class Lake:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="lake")
         self._beside, self._aside = Beside("bronze"), Beside("silver")
         self._measured: set[str] = set()
+        self._tended_at = 0.0
         self._forget()
         self.last_changes: Mapping[str, Changed] = {}
         self.unsent: tuple[Unsent, ...] = ()
@@ -144,7 +148,7 @@ class Lake:
     def commit(self, mark: Mark) -> Receipt:
         """Make all staged rows durable, bronze first; then land and start maintenance.
 
-        Maintenance changes versions only in here, so the watermark published next names them, and files that it
+        Maintenance changes versions only in here and in `tend`, so the watermark published next names them, and files that it
         replaced are needed by older watermarks only, for which they are kept.
         """
         self._wait()
@@ -224,8 +228,23 @@ class Lake:
             silver.layers.settle()
             silver.layers.fold()
 
-    def settle(self) -> None:
-        """Wait for maintenance that is running, and land it. The next watermark must name the new versions."""
+    def tend(self, *, wait: bool = False) -> bool:
+        """Maintenance while nothing is staged and nothing comes to be committed: land what has run, start what is due, now and then.
+
+        With `wait` at once, and all that runs is waited for instead. Whether that made a version, which the next watermark must
+        name.
+        """
+        if not wait and time.monotonic() < self._tended_at + TEND_SECONDS:
+            return False
+        self._tended_at = time.monotonic()
+        before = self.versions()
+        if wait:
+            self._settle()
+        else:
+            self._maintain()
+        return self.versions() != before
+
+    def _settle(self) -> None:
         for bronze in self._bronze.values():
             bronze.table.upkeep.settle()
         for silver in self._silver.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -23,16 +24,19 @@ from .upkeep import CARE, Care
 
 FOLD_SHARE = 0.1
 """A base is folded when the log above it has more than this share of its rows, and more than `Care.fold_rows`."""
+DEBT = 5
+"""A log of more than so many times `Care.fold_rows`, and of more rows than the base, is folded without rest."""
 PIECE = 32_768
 MEMORY = "160MB"
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A base rewritten but not committed: the latest rows at `position`."""
+    """A base rewritten but not committed: the latest rows at `position`. `seconds`: how long that took."""
 
     staged: tuple[Staged, ...]
     position: int
+    seconds: float
 
 
 class Layers:
@@ -53,6 +57,7 @@ class Layers:
         self._scratch = scratch
         self._at = at
         self._fold: Future[Folded] | None = None
+        self._tired, self._folded_at = 0.0, 0.0
 
     def latest_sql(self, columns: Sequence[str], staged: Sequence[Staged] = ()) -> str:
         """A SELECT of the latest row of each living key; with `staged`, as if those were committed already."""
@@ -68,7 +73,7 @@ class Layers:
             return
         self.log.upkeep.run(background, care)
         self.base.upkeep.run(background, care)
-        if self._is_due(care.fold_rows) and not (self.log.upkeep.busy or self.base.upkeep.busy):
+        if self._is_due(care) and not (self.log.upkeep.busy or self.base.upkeep.busy):
             self.fold(background, care)
 
     def fold(self, background: Executor | None = None, care: Care = CARE) -> None:
@@ -79,9 +84,10 @@ class Layers:
         scratch = self._scratch
 
         def job() -> Folded:
+            began = time.monotonic()
             staged = tuple(_rewrite(query, folder, shape, rows=care.base_rows, scratch=scratch, sync=sync))
             self._at("folded")
-            return Folded(staged, position)
+            return Folded(staged, position, time.monotonic() - began)
 
         if background is None:
             self._land(job())
@@ -97,14 +103,21 @@ class Layers:
             self._land(running.result())
 
     def _land(self, folded: Folded) -> None:
+        self._tired, self._folded_at = folded.seconds, time.monotonic()
         if folded.position > self.base.position():
             self.base.commit(folded.staged, folded.position, replace=True, info={"reason": "fold"})
         else:
             self.base.discard(folded.staged)
 
-    def _is_due(self, fold_rows: int) -> bool:
+    def _is_due(self, care: Care) -> bool:
+        """Whether readers would gain by a fold. Who is far behind writes each row a hundred times if each of a hundred pieces
+        of his way is folded: so folds rest between, while the log is not larger than what it lies on."""
         pending = sum(file.rows for file in above(self.log.files(), self.base.position()))
-        return pending > fold_rows and pending > FOLD_SHARE * sum(file.rows for file in self.base.files())
+        base = sum(file.rows for file in self.base.files())
+        if pending <= care.fold_rows or pending <= FOLD_SHARE * base:
+            return False
+        rested = time.monotonic() >= self._folded_at + care.fold_rest * self._tired
+        return rested or pending > max(DEBT * care.fold_rows, base)
 
 
 def above(files: Sequence[DataFile], position: int) -> list[DataFile]:

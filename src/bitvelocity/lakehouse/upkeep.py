@@ -48,6 +48,7 @@ class Care:
     """When the tables of a lake are tended.
 
     - `fold_rows`: rows of a log above its base from which on they are folded into it.
+    - `fold_rest`: how many times as long as the last fold of a table took none begins again.
     - `base_rows`: rows of one file of a base.
     - `roll_up`: live files from which on small ones are rolled into larger ones.
     - `checkpoint_every`: versions between two checkpoints.
@@ -56,6 +57,7 @@ class Care:
     """
 
     fold_rows: int = 200_000
+    fold_rest: float = 10.0
     base_rows: int = 1_000_000
     roll_up: int = 40
     checkpoint_every: int = 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -264,15 +265,52 @@ def test_a_broken_watermark_is_an_error_with_a_remedy(tmp_path: Path, spec: Enti
 def test_folds_and_roll_ups_run_beside_the_commits(
     tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change
 ) -> None:
-    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=50, keep=0))
+    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=50, fold_rest=0, keep=0))
     for lsn in range(1, 151):
         op = "c" if lsn <= 20 else "u"
         lake.stage(batch_of(change(op, (lsn, 0), after=image(lsn % 20)), change("u", (lsn, 1), after=image(lsn % 20))))
         lake.commit(Mark(lsn, lsn))
         assert lake.latest("items", ["id"]).read_all().num_rows == min(lsn, 20)
-    lake.settle()
+    lake.tend(wait=True)
     files = {table: len(DeltaTable(tmp_path / table).file_uris()) for table in lake.versions()}
     assert files["silver/items"] == 1
     assert files["silver/items_changes"] < 90
     assert files["bronze/items"] < 90
+    lake.close()
+
+
+def test_folds_rest_between_until_the_log_is_large(tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change) -> None:
+    """A fold for each piece of a backlog would write the same rows again and again."""
+    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=50, fold_rest=1e9, keep=0))
+
+    def version_at(last: int) -> int:
+        for lsn in range(lake.position() + 1, last + 1):
+            lake.stage(batch_of(change("c" if lsn <= 20 else "u", (lsn, 0), after=image(lsn % 20))))
+            lake.commit(Mark(lsn, lsn))
+        lake.tend(wait=True)
+        return lake.versions()["silver/items"]
+
+    empty = lake.versions()["silver/items"]
+    first = version_at(60)
+    assert first > empty, "it folds at once when it never did"
+    assert version_at(240) == first, "240 rows are not five times fifty"
+    assert version_at(330) > first
+    lake.close()
+
+
+def test_what_is_due_is_folded_in_silence(
+    tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a burst no commit may come for hours that would land the fold."""
+    monkeypatch.setattr("bitvelocity.lakehouse.lake.TEND_SECONDS", 0.0)
+    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=50, fold_rest=0, keep=0))
+    for lsn in (1, 2):  # after a commit that is not small gold comes first
+        lake.stage(batch_of(*(change("c", (lsn, row), after=image(60 * lsn + row)) for row in range(60))))
+        lake.commit(Mark(lsn, lsn))
+    before, deadline = lake.versions()["silver/items"], time.monotonic() + 30
+    while not lake.tend():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert lake.versions()["silver/items"] > before
+    assert lake.latest("items", ["id"]).read_all().num_rows == 120
     lake.close()

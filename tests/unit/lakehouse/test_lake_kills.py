@@ -41,7 +41,7 @@ def batch(relation, lsns):
         data["before_" + name] = text([None] * len(rows))
     return Batch(relation, tuple(spec.by_name), pa.table(data))
 
-lake = Lake(root, [spec], care=Care(fold_rows=20, keep=0), at=fault)
+lake = Lake(root, [spec], care=Care(fold_rows=20, fold_rest=0, keep=0), at=fault)
 position = max(lake.position(), 0)
 while position < last:
     end = min(last, position + dice.randint(1, 4))

@@ -133,7 +133,7 @@ def test_its_files_and_log_stay_few(tmp_path: Path, spec: EntitySpec) -> None:
     for number in range(COUNT):
         assert lake.letters.park(letter(number)).num_rows == 1
         lake.commit(Mark(number + 1, number + 1))
-        lake.settle()
+        lake.tend(wait=True)
         assert lake.letters.park(letter(number)).num_rows == 0
         if number == COUNT // 2:
             lake.letters.end(names(3, timestamp=0), "replayed")

@@ -224,7 +224,7 @@ def test_a_reader_beside_a_busy_writer_never_errs(
     tmp_path: Path, spec: EntitySpec, batch_of: Make, change: Change, published: Publish
 ) -> None:
     """Commits, roll-ups, folds and checkpoints; the reader opens exactly what is published, each time."""
-    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=20))
+    lake = Lake(tmp_path, [spec], sync=False, care=Care(fold_rows=20, fold_rest=0))
     command = [sys.executable, "-c", READER, str(tmp_path), pickle.dumps(spec).hex()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as beside:
         assert beside.stdout is not None
