@@ -237,12 +237,12 @@ class Lake:
         if not wait and time.monotonic() < self._tended_at + TEND_SECONDS:
             return False
         self._tended_at = time.monotonic()
-        before = self.versions()
+        before = [table.version() for table in self._tables()]
         if wait:
             self._settle()
         else:
             self._maintain()
-        return self.versions() != before
+        return [table.version() for table in self._tables()] != before
 
     def _settle(self) -> None:
         for bronze in self._bronze.values():
